@@ -1,0 +1,186 @@
+"""Hybrids: a transformer on the feature map of a ResNet, one token for each position.
+
+Source: Dosovitskiy et al. (arXiv:2010.11929), section 4.1, and the authors' code
+(google-research/vision_transformer, models_resnet.py). The backbone is not BiT's: convolution, then
+GroupNorm, then ReLU; TensorFlow's SAME padding; weights divided by standard deviation + 1e-5. `/32`
+takes the output of stage 4 of a regular ResNet; `/16` leaves stage 4 out and puts its blocks into
+stage 3. The number in a name is the total stride, not a patch side.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from baselines.bit import BLOCKS, ConvStages, initialize_convs
+from baselines.counting import Padding, same_pads
+from baselines.family import card, positive
+from baselines.public_weights import JFT, augreg, fine_tuned, original
+from baselines.vit import BASE, LARGE, SMALL, Transformer
+
+if TYPE_CHECKING:
+    import torch
+    from torch import nn
+
+
+@dataclass(frozen=True, kw_only=True)
+class Hybrid(Transformer, ConvStages):
+    """A transformer on 1x1 patches of a ResNet's feature map."""
+
+    def __post_init__(self) -> None:
+        Transformer.__post_init__(self)
+        ConvStages.__post_init__(self)
+
+    def check_image(self, image_size_px: int) -> None:
+        """Raise UserError unless there is an image: SAME padding makes every side possible."""
+        positive(image_size_px=image_size_px)
+
+    def num_params(self, image_size_px: int) -> int:
+        """Return the parameters of the encoder: no representation layer, no head."""
+        side = -(-image_size_px // self.stride_px)
+        embedding = self.out_channels * self.width + self.width
+        return self.body_params(preact=False) + embedding + self.transformer_params(side * side)
+
+    def forward_flops(self, image_size_px: int, *, padding: Padding = "counted") -> int:
+        """Return the FLOPs of one image through the encoder."""
+        body, side = self.body_flops(image_size_px, same=True, padding=padding)
+        embedding = 2 * side * side * self.out_channels * self.width
+        return body + embedding + self.transformer_flops(side * side)
+
+    def activations(self, image_size_px: int) -> int:
+        """Return the values kept for the backward pass of one image."""
+        body, side = self.body_activations(image_size_px, preact=False)
+        last_map = self.out_channels * side * side
+        return body + last_map + self.transformer_activations(side * side)
+
+    def encoder(self, *, image_size_px: int, dropout: float, follows: str) -> nn.Module:
+        """Return the module x_BCHW -> z_BD, uninitialized, on torch's default device."""
+        from collections import OrderedDict
+        from functools import partial
+
+        from timm.layers import HybridEmbed, StdConv2dSame
+        from torch import nn
+
+        timm = follows == "timm"
+        conv_layer = partial(StdConv2dSame, eps=1e-8) if timm else _std_conv_layer()
+        stem, stages, _ = self.body(
+            preact=False, conv_layer=conv_layer, gn_eps=1e-5 if timm else 1e-6
+        )
+        backbone: Any = nn.Sequential(OrderedDict(stem=stem, stages=stages))
+        backbone.num_features = self.out_channels  # where HybridEmbed looks for it
+        return self.transformer(
+            image_size_px=image_size_px,
+            patch_px=1,
+            dropout=dropout,
+            follows=follows,
+            embed_layer=partial(
+                HybridEmbed,
+                backbone=backbone,
+                feature_size=-(-image_size_px // self.stride_px),
+                feature_ratio=self.stride_px,
+            ),
+        )
+
+    def initialize(self, encoder: nn.Module, generator: torch.Generator) -> None:
+        """Draw the weights; the last norm of every residual branch starts at zero."""
+        from torch import nn
+
+        backbone: Any = encoder.patch_embed.backbone  # type: ignore[union-attr]
+        initialize_convs(backbone, generator)
+        for stage in backbone.stages:
+            for block in stage.blocks:
+                nn.init.zeros_(block.norm3.weight)
+        super().initialize(encoder, generator)
+
+
+def _std_conv_layer() -> type[nn.Module]:
+    """Return timm's SAME-padded convolution with the authors' own weight standardization."""
+    import torch
+    from timm.layers import StdConv2dSame
+    from torch.nn import functional
+
+    class StdConv(StdConv2dSame):
+        """Weights are divided by (standard deviation + 1e-5), not by sqrt(variance + eps)."""
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            std, mean = torch.std_mean(self.weight, dim=(1, 2, 3), correction=0, keepdim=True)
+            weight = (self.weight - mean) / (std + 1e-5)
+            before, after = same_pads(x.shape[-1], self.kernel_size[0], self.stride[0])
+            if before != after:  # else the convolution pads by itself, without a copy
+                x = functional.pad(x, (before, after, before, after))
+                before = 0
+            return functional.conv2d(x, weight, None, self.stride, before)
+
+    return StdConv
+
+
+_PAPER = "arXiv:2010.11929, section 4.1"
+
+CARDS = (
+    card(
+        "hybrid-micro",
+        "R-micro+ViT-micro/4",
+        "hybrid",
+        Hybrid(
+            layers=(1, 1),
+            widths=(32, 64),
+            strides=(2, 2),
+            stem="3x3",
+            stem_width=32,
+            num_groups=8,
+            width=64,
+            depth=1,
+            num_heads=4,
+            mlp_dim=128,
+            pretraining_dim=256,
+        ),
+        image_size_px=12,
+        source="this project",
+        note="For laptops: 12 to 32 px.",
+    ),
+    card(
+        "hybrid-r26-vit-s32",
+        "R26+ViT-S/32",
+        "hybrid",
+        Hybrid(layers=BLOCKS[26], **SMALL),
+        source="arXiv:2106.10270, Table 2",
+        weights=(augreg("R26_S_32"),),
+    ),
+    card(
+        "hybrid-r50-vit-b32",
+        "R50x1+ViT-B/32",
+        "hybrid",
+        Hybrid(layers=BLOCKS[50], **BASE),
+        source=_PAPER,
+        weights=(JFT,),
+    ),
+    card(
+        "hybrid-r50-vit-b16",
+        "R50x1+ViT-B/16",
+        "hybrid",
+        Hybrid(layers=(3, 4, 9), **BASE),
+        source=_PAPER,
+        weights=(
+            original("R50+ViT-B_16", representation_dim=768),
+            fine_tuned("R50+ViT-B_16"),
+            JFT,
+        ),
+    ),
+    card(
+        "hybrid-r50-vit-l32",
+        "R50x1+ViT-L/32",
+        "hybrid",
+        Hybrid(layers=BLOCKS[50], **LARGE),
+        source=_PAPER,
+        weights=(augreg("R50_L_32"), JFT),
+    ),
+    card(
+        "hybrid-r50-vit-l16",
+        "R50x1+ViT-L/16",
+        "hybrid",
+        Hybrid(layers=(3, 4, 9), **LARGE),
+        source=_PAPER,
+        weights=(JFT,),
+    ),
+)
+"""Cards of the family."""

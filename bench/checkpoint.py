@@ -1,0 +1,203 @@
+"""Checkpoints that survive kills, full disks and flipped bits; and files of weights.
+
+A checkpoint is two files: `step-N.safetensors` with the tensors, and `step-N.json`, the sidecar,
+with the owner's identity, the SHA-256 of the tensors and what else is needed to go on. Each is
+written under another name, synced and renamed; the sidecar comes last, so a checkpoint without
+one was never finished. Two are kept: where the newest is damaged, the one before is used.
+
+safetensors, because reading it executes nothing; the hash, because neither safetensors nor torch
+notices a flipped bit.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import hashlib
+import json
+import logging
+import os
+import shutil
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from bench.errors import CheckpointError
+
+KEPT = 2
+"""Checkpoints of a job that are kept: the newest, and one in case that one is damaged."""
+
+MAX_SAVING_SHARE = 0.01
+"""Share of a job's time that saving checkpoints may take."""
+
+_log = logging.getLogger(__name__)
+
+
+class Checkpoints:
+    """The checkpoints of one job in one folder."""
+
+    def __init__(
+        self,
+        folder: Path,
+        identity: str,
+        *,
+        interval_s: float = 20.0,
+        warn: Callable[[str], None] = _log.warning,
+    ) -> None:
+        """Keep checkpoints in `folder` for the job `identity` (its job id).
+
+        `interval_s`: seconds between two checkpoints, more where saving takes over 1 % of that;
+        0 saves at every step.
+        `warn` gets one line for each checkpoint that is damaged or another job's.
+        """
+        self.folder = folder
+        self.identity = identity
+        self._interval_s = interval_s
+        self._warn = warn
+        self._requested = False
+        self._saved_at_s = time.monotonic()
+
+    def due(self) -> bool:
+        """Return whether a checkpoint should be saved now: by the clock, or on request."""
+        return self._requested or time.monotonic() - self._saved_at_s >= self._interval_s
+
+    def request(self) -> None:
+        """Ask for a checkpoint at the next step; safe in a signal handler."""
+        self._requested = True
+
+    def save(self, step: int, tensors: Mapping[str, Tensor], meta: Mapping[str, Any]) -> None:
+        """Write the checkpoint of `step` and drop the oldest; `meta` must be plain JSON.
+
+        Raises CheckpointError when the disk is full or the folder cannot be written; checkpoints
+        that were there stay.
+        """
+        started_s = time.monotonic()
+        data = self.folder / f"step-{step:09d}.safetensors"
+        sha256 = write_tensors(data, tensors)
+        sidecar = {"identity": self.identity, "step": step, "sha256": sha256, "meta": dict(meta)}
+        text = json.dumps(sidecar, sort_keys=True, allow_nan=False)
+        replace_file(data.with_suffix(".json"), lambda path: path.write_text(text), size=len(text))
+        self._prune(step)
+        self._requested = False
+        self._saved_at_s = time.monotonic()
+        if self._interval_s > 0:
+            saving_s = self._saved_at_s - started_s
+            self._interval_s = max(self._interval_s, saving_s / MAX_SAVING_SHARE)
+
+    def newest(self) -> tuple[int, dict[str, Tensor], dict[str, Any]] | None:
+        """Return (step, tensors, meta) of the newest valid checkpoint of this job, or None.
+
+        Damaged checkpoints, and those of another job, are skipped and told to `warn`.
+        """
+        for sidecar in self._sidecars():
+            try:
+                return self._read(sidecar)
+            except CheckpointError as error:
+                self._warn(f"skipped a checkpoint: {error}")
+        return None
+
+    def _sidecars(self) -> list[Path]:
+        return sorted(self.folder.glob("step-*.json"), reverse=True)
+
+    def _read(self, path: Path) -> tuple[int, dict[str, Tensor], dict[str, Any]]:
+        try:
+            sidecar = json.loads(path.read_bytes())
+            step, meta = int(sidecar["step"]), dict(sidecar["meta"])
+            identity, sha256 = str(sidecar["identity"]), str(sidecar["sha256"])
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise CheckpointError(f"{path} is damaged ({error})") from error
+        if identity != self.identity:
+            raise CheckpointError(f"{path} belongs to job {identity}, not to {self.identity}")
+        return step, read_tensors(path.with_suffix(".safetensors"), sha256=sha256), meta
+
+    def _prune(self, step: int) -> None:
+        # What claims a later step is damaged or foreign: this job went on from before it.
+        ours = [path.stem for path in self._sidecars() if path.stem <= f"step-{step:09d}"]
+        kept = set(ours[:KEPT])
+        for path in self.folder.glob("step-*"):
+            if path.name.split(".")[0] not in kept:
+                path.unlink(missing_ok=True)
+
+
+def write_tensors(path: Path, tensors: Mapping[str, Tensor]) -> str:
+    """Write a safetensors file atomically and return its SHA-256; same tensors, same bytes.
+
+    Raises CheckpointError, and leaves what was at `path`, when the disk is full or refuses.
+    """
+    stored: dict[str, Tensor] = {}
+    seen: set[int] = set()
+    for name, tensor in tensors.items():
+        plain = tensor.detach().cpu().contiguous()
+        # The format has no aliases: weights that two layers share are stored twice.
+        stored[name] = plain.clone() if plain.data_ptr() in seen else plain
+        seen.add(plain.data_ptr())
+    size = sum(tensor.numel() * tensor.element_size() for tensor in stored.values())
+    return replace_file(path, lambda temporary: save_file(stored, temporary), size=size)
+
+
+def read_tensors(path: Path, *, sha256: str) -> dict[str, Tensor]:
+    """Read a safetensors file whose SHA-256 is known; raises CheckpointError if it differs."""
+    try:
+        found = file_sha256(path)
+        if found != sha256:
+            raise CheckpointError(
+                f"{path} is damaged: its SHA-256 is {found[:12]}..., not {sha256[:12]}..."
+            )
+        return load_file(path)
+    except (OSError, SafetensorError) as error:
+        raise CheckpointError(f"{path} cannot be read ({error})") from error
+
+
+def file_sha256(path: Path) -> str:
+    """Return the SHA-256 of a file's bytes, in hex."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def replace_file(path: Path, write: Callable[[Path], object], *, size: int = 0) -> str:
+    """Have `write` fill a file that then takes the name `path`, and return its SHA-256.
+
+    Readers see the old file or the new one, never a part, whatever happens in between. `size` is
+    the number of bytes needed, told when the disk is full. Raises CheckpointError.
+    """
+    temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write(temporary)
+        with temporary.open("rb+") as file:
+            os.fsync(file.fileno())
+        sha256 = file_sha256(temporary)
+        temporary.replace(path)
+        _sync_folder(path.parent)
+    except (OSError, SafetensorError) as error:
+        with contextlib.suppress(OSError):
+            temporary.unlink(missing_ok=True)
+        raise _write_error(path, error, size=size) from error
+    return sha256
+
+
+def _write_error(path: Path, error: Exception, *, size: int) -> CheckpointError:
+    # safetensors tells a full disk in its message only.
+    full = getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG) or any(
+        f"os error {code}" in str(error) for code in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+    )
+    if not full:
+        return CheckpointError(f"{path} cannot be written ({error})")
+    free = shutil.disk_usage(path.parent).free
+    return CheckpointError(
+        f"the disk is full: {path} needs {size / 2**20:.1f} MiB, {free / 2**20:.1f} MiB are free",
+        hint="Free some space or choose another work folder; the job goes on where it was",
+    )
+
+
+def _sync_folder(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

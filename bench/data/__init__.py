@@ -1,0 +1,1 @@
+"""Data sets: cards, readers, packing, transforms and batches."""

@@ -1,0 +1,94 @@
+"""Hashes of a user's files, remembered so that planning a suite again costs one `stat` a file.
+
+A file's SHA-256 is kept under the user's cache folder with its size, mtime and ctime, and is
+computed again when one of them changes. Only the standard library is used.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+import time
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from bench.errors import DataError
+
+SETTLED_S = 2.0
+"""A file changed less than this long ago may change again within one clock tick: not remembered."""
+
+
+def hashes(root: Path, paths: Sequence[str]) -> dict[str, str]:
+    """Return the SHA-256 of each file by its path relative to `root`; raises DataError."""
+    memo_file = _memo_file(root)
+    memo = _read_memo(memo_file)
+    stamps: dict[str, str] = {}
+    found: dict[str, str] = {}
+    for path in paths:
+        try:
+            stat = os.stat(root / path)
+        except OSError as error:
+            raise DataError(f"{root / path}: cannot be read ({error.strerror})") from error
+        stamps[path] = f"{stat.st_size}.{stat.st_mtime_ns}.{stat.st_ctime_ns}"
+        known = memo.get(path)
+        if known is not None and known[0] == stamps[path]:
+            found[path] = known[1]
+    missing = [path for path in paths if path not in found]
+    if missing:
+        with ThreadPoolExecutor(max_workers=min(8, os.cpu_count() or 1)) as pool:
+            found.update(
+                zip(missing, pool.map(lambda path: _hash(root / path), missing), strict=True)
+            )
+        _write_memo(memo_file, stamps, found)
+    return found
+
+
+def memo_folder() -> Path:
+    """Return where file hashes are remembered: `VITBENCH_CACHE`, or the user's cache folder."""
+    named = os.environ.get("VITBENCH_CACHE")
+    if named:
+        return Path(named)
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "vitbench"
+
+
+def _memo_file(root: Path) -> Path:
+    name = hashlib.sha256(os.fsencode(root)).hexdigest()[:16]
+    return memo_folder() / f"files-{name}.json"
+
+
+def _hash(path: Path) -> str:
+    try:
+        with open(path, "rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise DataError(
+            f"{path}: cannot be read ({error.strerror})", hint="Check its permissions"
+        ) from error
+
+
+def _read_memo(file: Path) -> dict[str, tuple[str, str]]:
+    try:
+        memo = json.loads(file.read_text(encoding="utf-8"))
+        return {path: (str(stamp), str(digest)) for path, (stamp, digest) in memo.items()}
+    except (OSError, ValueError, TypeError, AttributeError):
+        return {}
+
+
+def _write_memo(file: Path, stamps: dict[str, str], found: dict[str, str]) -> None:
+    """Remember the hashes of settled files; a cache that cannot be written is not an error."""
+    limit_ns = time.time_ns() - int(SETTLED_S * 1e9)
+    memo = {
+        path: [stamp, found[path]]
+        for path, stamp in stamps.items()
+        if int(stamp.rsplit(".", 1)[1]) < limit_ns
+    }
+    if not memo:
+        return
+    with contextlib.suppress(OSError):
+        file.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        partial = file.with_suffix(f".{os.getpid()}.partial")
+        partial.write_text(json.dumps(memo), encoding="utf-8")
+        os.replace(partial, file)

@@ -1,0 +1,73 @@
+"""The machine a result came from: devices, versions, git state. Secrets are never recorded."""
+
+from __future__ import annotations
+
+import functools
+import os
+import platform
+import subprocess
+from importlib import metadata
+from pathlib import Path
+
+_PACKAGES = ("vitbench", "torch", "timm", "numpy", "ray", "mlflow")
+
+
+def describe(device: str) -> dict[str, str]:
+    """Return what a reader needs to judge a number; `device` is `cpu`, `cuda` or `tpu`."""
+    return {"device": device_name(device), "device_kind": device, **_process_facts()}
+
+
+@functools.cache
+def device_name(device: str) -> str:
+    """Return the model name of the device, as its vendor prints it."""
+    if device == "cuda":
+        import torch
+
+        return torch.cuda.get_device_name()
+    if device == "tpu":
+        return os.environ.get("TPU_ACCELERATOR_TYPE", "TPU")
+    return _cpu_name()
+
+
+@functools.cache
+def _process_facts() -> dict[str, str]:
+    facts = {
+        "python": platform.python_version(),
+        "platform": f"{platform.system()} {platform.machine()}",
+        "cores": str(os.cpu_count() or 1),
+        "git": git_state(),
+    }
+    for package in _PACKAGES:
+        try:
+            facts[package] = metadata.version(package)
+        except metadata.PackageNotFoundError:
+            continue
+    return facts
+
+
+def _cpu_name() -> str:
+    try:
+        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    except OSError:
+        pass
+    return platform.processor() or platform.machine()
+
+
+@functools.cache
+def git_state() -> str:
+    """Return the commit of the project's checkout, with `+` when it has changes, or ``."""
+    folder = Path(__file__).resolve().parent
+    try:
+        commit = _git(folder, "rev-parse", "--short=12", "HEAD")
+        return f"{commit}+" if _git(folder, "status", "--porcelain", "--", ".") else commit
+    except (OSError, subprocess.SubprocessError):
+        return ""
+
+
+def _git(folder: Path, *words: str) -> str:
+    done = subprocess.run(
+        ["git", "-C", str(folder), *words], capture_output=True, text=True, check=True, timeout=10
+    )
+    return done.stdout.strip()

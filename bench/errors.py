@@ -1,0 +1,99 @@
+"""Every error a person can meet, and the words it is told in.
+
+BenchError                 something went wrong; carries a cause and a cure
+├── UserError              the input is wrong: exit 2, one line, nothing written
+│   ├── SuiteError         a suite file (file, key, cause, nearest valid name, cure)
+│   ├── UnknownName        a name nobody registered (suggests the nearest)
+│   └── DataError          a data set that is missing, empty, damaged or inconsistent
+├── CheckpointError        a checkpoint or weights file that is damaged or of another model
+├── JobError               a job failed: the others go on, exit 1
+│   ├── Diverged           the loss became NaN or infinite
+│   └── OutOfMemory        the device or the host had no memory left
+└── StaleAttempt           a newer attempt owns the job folder; this one must not write
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class BenchError(Exception):
+    """An error told in one line: `message` is the cause, `hint` the cure (may be empty)."""
+
+    exit_code = 1
+
+    def __init__(self, message: str, *, hint: str = "") -> None:
+        super().__init__(message, hint)
+        self.message = message
+        self.hint = hint
+
+    def __reduce__(self) -> tuple[object, ...]:
+        # Ray carries errors between processes by pickling them: rebuild from the told words,
+        # whatever signature the subclass has.
+        return (_rebuild, (type(self), self.message, self.hint))
+
+    def __str__(self) -> str:
+        return f"{self.message}. {self.hint}" if self.hint else self.message
+
+
+def _rebuild(kind: type[BenchError], message: str, hint: str) -> BenchError:
+    error = kind.__new__(kind)
+    BenchError.__init__(error, message, hint=hint)
+    return error
+
+
+class UserError(BenchError):
+    """The input is wrong; nothing was written."""
+
+    exit_code = 2
+
+
+class SuiteError(UserError):
+    """A suite file is wrong at `key`."""
+
+    def __init__(self, file: str, key: str, cause: str, *, hint: str = "") -> None:
+        where = f"{file}: {key}" if key else file
+        super().__init__(f"{where}: {cause}", hint=hint)
+
+
+class UnknownName(UserError):
+    """`name` is not one of the known names of this kind."""
+
+    def __init__(self, kind: str, name: str, known: Iterable[str], *, where: str = "") -> None:
+        prefix = f"{where}: " if where else ""
+        super().__init__(f'{prefix}unknown {kind} "{name}"', hint=suggest(name, known, kind=kind))
+
+
+class DataError(UserError):
+    """A data set is missing, empty, damaged or inconsistent."""
+
+
+class CheckpointError(BenchError):
+    """A checkpoint or weights file is damaged, or belongs to another model."""
+
+
+class JobError(BenchError):
+    """A job failed; independent jobs go on."""
+
+
+class Diverged(JobError):
+    """The training loss became NaN or infinite."""
+
+
+class OutOfMemory(JobError):
+    """The device or the host had no memory left for this job."""
+
+
+class StaleAttempt(BenchError):
+    """A newer attempt owns the job folder; the late writer is refused."""
+
+
+def suggest(name: str, known: Iterable[str], *, kind: str = "name") -> str:
+    """Return `Did you mean "x"?`, or the list of what there is when nothing is near."""
+    names = sorted(known)
+    by_lower = {candidate.lower(): candidate for candidate in names}
+    near = difflib.get_close_matches(name.lower(), by_lower, n=1, cutoff=0.5)
+    if near:
+        return f'Did you mean "{by_lower[near[0]]}"?'
+    return f"Known {kind}s: {', '.join(names)}" if names else f"No {kind} is known"

@@ -1,0 +1,34 @@
+"""Make the C library keep what a training step frees, because the next step asks for it again.
+
+glibc gives the top of the heap back to the kernel whenever it is free, which for small models is at
+every step: the pages then come back one fault at a time. A small CNN spent a third of its time
+there. Elsewhere than on glibc nothing is done.
+"""
+
+from __future__ import annotations
+
+import ctypes
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+_TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3  # M_TRIM_THRESHOLD and M_MMAP_THRESHOLD of malloc.h
+_NEVER_BYTES = 2**31 - 1
+_LARGE_BYTES = 2**30
+
+
+@contextmanager
+def kept_memory() -> Iterator[None]:
+    """Keep freed memory in the process while the block runs, and give it back at its end.
+
+    The thresholds stay as set: glibc cannot tell what they were, and adapts them no more.
+    """
+    library = ctypes.CDLL(None)
+    if not (hasattr(library, "mallopt") and hasattr(library, "malloc_trim")):
+        yield
+        return
+    library.mallopt(_TRIM_THRESHOLD, _NEVER_BYTES)
+    library.mallopt(_MMAP_THRESHOLD, _LARGE_BYTES)
+    try:
+        yield
+    finally:
+        library.malloc_trim(0)

@@ -1,0 +1,177 @@
+"""What several job kinds do: find the device, measure the cost, read inputs, write weights."""
+
+from __future__ import annotations
+
+import contextlib
+import resource
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from bench import models
+from bench.checkpoint import read_tensors, replace_file, write_tensors
+from bench.data import prepare
+from bench.errors import CheckpointError, JobError
+from bench.jobs import JobContext
+from bench.specs import Cost, JobResult, Metric, Scalar
+from bench.training import Training
+
+WEIGHTS = "model.safetensors"
+"""File of the weights that a training job leaves behind."""
+
+HITS = "hits.npz"
+"""File of per-example correctness (bool), in the order of the split."""
+
+
+def device(context: JobContext) -> torch.device:
+    """Return the job's device; raises JobError where this machine has none of its kind."""
+    if context.device == "cuda" and not torch.cuda.is_available():
+        raise JobError("the job was planned for a GPU and none is here", hint="Set gpus = 0")
+    if context.device == "tpu":
+        try:
+            import torch_tpu  # type: ignore[import-not-found]  # noqa: F401  (registers "tpu")
+        except ImportError as error:
+            raise JobError(
+                "the job was planned for a TPU and torch_tpu is not installed",
+                hint="Install torch_tpu, or set tpus = 0",
+            ) from error
+    return torch.device(context.device)
+
+
+def dataset(context: JobContext) -> prepare.Packed:
+    """Return the job's data set, packed; raises JobError when it is not the planned one."""
+    packed = prepare.packed(context.card, cache_dir=context.cache_dir)
+    planned = context.spec.data.digest
+    if context.card.digest != planned:
+        raise JobError(
+            f"data set {context.card.name} has changed since the suite was planned "
+            f"({context.card.digest[:12]}..., planned {planned[:12]}...)",
+            hint="Plan the suite again",
+        )
+    return packed
+
+
+def build(
+    context: JobContext, *, pretraining_head: bool, dropout: float = 0.0
+) -> models.Classifier:
+    """Return the job's model, initialized from the job's seed, on the device."""
+    spec = context.spec
+    model = models.build(
+        spec.system,
+        num_classes=spec.data.num_classes,
+        image_size_px=spec.protocol.image_size_px,
+        generator=torch.Generator().manual_seed(spec.seed),
+        pretraining_head=pretraining_head,
+        dropout=dropout,
+    )
+    return model.to(device(context))
+
+
+def pretrained_weights(context: JobContext) -> dict[str, Tensor]:
+    """Return the weights of the input with role `checkpoint`, checked against its digest."""
+    result, folder = context.inputs["checkpoint"]
+    return read_tensors(folder / WEIGHTS, sha256=pretrained_digest(result))
+
+
+def pretrained_digest(result: JobResult) -> str:
+    """Return the SHA-256 of the weights of a training job."""
+    try:
+        return result.files[WEIGHTS]
+    except KeyError:
+        raise CheckpointError(f"job {result.job_id} left no weights behind") from None
+
+
+def write_weights(context: JobContext, model: nn.Module) -> dict[str, str]:
+    """Write the model's weights into the job folder; return file name and digest."""
+    return {WEIGHTS: write_tensors(context.folder / WEIGHTS, model.state_dict())}
+
+
+def write_hits(context: JobContext, hits: Mapping[str, np.ndarray]) -> dict[str, str]:
+    """Write arrays of hits (bool) into the job folder; return file name and digest."""
+
+    def write(path: Path) -> None:
+        with path.open("wb") as file:  # savez would add an ending to a path
+            np.savez_compressed(file, **dict(hits))  # type: ignore[arg-type]
+
+    return {HITS: replace_file(context.folder / HITS, write)}
+
+
+def top1(name: str, hits_N: np.ndarray) -> Metric:
+    """Return the share of hits as a metric."""
+    return Metric(name=name, value=float(hits_N.mean()), n=len(hits_N))
+
+
+class Meter:
+    """Measures what a job costs, from when it is made."""
+
+    def __init__(self, context: JobContext) -> None:
+        device(context)  # told now where there is none, before any work
+        self._context = context
+        self._started_s = time.perf_counter()
+        self._core_started_s = time.process_time()
+        _reset_peak_memory(context.device)
+
+    def result(
+        self,
+        *,
+        metrics: Mapping[str, Metric],
+        values: Mapping[str, Scalar | None] | None = None,
+        files: Mapping[str, str] | None = None,
+        training: Training | None = None,
+        num_evaluated: int = 0,
+        evaluated_per_s: float | None = None,
+    ) -> JobResult:
+        """Return the job's result with its cost so far and the environment."""
+        from bench import environment
+
+        context = self._context
+        wall_s = time.perf_counter() - self._started_s
+        core_s = time.process_time() - self._core_started_s
+        trained, rate = 0, evaluated_per_s
+        if training is not None:
+            trained, rate = training.num_images, training.num_images / training.stepping_s
+            wall_s += training.earlier_wall_s
+            core_s += training.earlier_core_s
+        kind: Any = context.device
+        cost = Cost(
+            device=environment.device_name(context.device),
+            device_kind=kind,
+            wall_s=wall_s,
+            core_s=core_s if context.device == "cpu" else wall_s,
+            examples=trained + num_evaluated,
+            images_per_s=rate,
+            peak_memory_gib=_peak_memory_gib(context.device),
+        )
+        return JobResult(
+            job_id=context.spec.job_id,
+            status="done",
+            metrics=dict(metrics),
+            values=dict(values or {}),
+            files=dict(files or {}),
+            cost=cost,
+            environment=environment.describe(context.device),
+            attempt=context.attempt,
+        )
+
+
+def _reset_peak_memory(device_kind: str) -> None:
+    if device_kind == "cuda":
+        torch.cuda.reset_peak_memory_stats()
+    # A worker does job after job: start the high-water mark of the process anew.
+    with contextlib.suppress(OSError):
+        Path("/proc/self/clear_refs").write_text("5", encoding="ascii")
+
+
+def _peak_memory_gib(device_kind: str) -> float:
+    if device_kind == "cuda":
+        return torch.cuda.max_memory_allocated() / 2**30
+    with contextlib.suppress(OSError, ValueError):
+        for line in Path("/proc/self/status").read_text(encoding="ascii").splitlines():
+            if line.startswith("VmHWM:"):
+                return int(line.split()[1]) / 2**20
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20

@@ -1,0 +1,67 @@
+"""Few-shot accuracy of a frozen pre-trained system, by least squares in closed form.
+
+Source: arXiv:2010.11929, section 4.1; rules of big_vision's `fewshot_lsr`. Shots come from the
+training split, accuracies from the whole evaluation split; draws have the seeds 0, 1, 2, ... for
+every system, so that systems are compared on the same shots.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from bench.jobs import JobContext, _features, _work
+from bench.jobs._least_squares import FewShot
+from bench.specs import JobResult, Metric, Scalar
+
+VERSION = 1
+
+
+def run(context: JobContext) -> JobResult:
+    """Return `fewshot_top1/<shots>`: mean over draws, one sample a draw.
+
+    Where classes have fewer images than shots, `short_classes/<shots>` says how many.
+    """
+    meter = _work.Meter(context)
+    spec = context.spec
+    params: dict[str, Any] = spec.params
+    shots: tuple[int, ...] = tuple(params["shots"])
+    data = _work.dataset(context)
+    train = _features.features(context, data, spec.data.train_split)
+    test = _features.features(context, data, spec.data.eval_split)
+    labels_M = data.split(spec.data.eval_split).labels_N
+    task = FewShot(
+        train.z_ND,
+        data.split(spec.data.train_split).labels_N,
+        test.z_ND,
+        num_classes=spec.data.num_classes,
+    )
+    hits: dict[int, list[np.ndarray]] = {count: [] for count in shots}
+    values: dict[str, Scalar | None] = {}
+    for fit in task.fits(shots=shots, draws=params["draws"], l2s=(params["l2"],)):
+        hits[fit.shots].append(task.predict(fit) == labels_M)
+        if fit.num_short_classes:
+            values[f"short_classes/{fit.shots}"] = fit.num_short_classes
+    num_computed = train.num_computed + test.num_computed
+    return meter.result(
+        metrics={f"fewshot_top1/{count}": _metric(count, found) for count, found in hits.items()},
+        values=values,
+        files=_work.write_hits(
+            context, {f"shots_{count}": np.stack(found) for count, found in hits.items()}
+        ),
+        num_evaluated=num_computed,
+        evaluated_per_s=(
+            num_computed / (train.computing_s + test.computing_s) if num_computed else None
+        ),
+    )
+
+
+def _metric(shots: int, hits: list[np.ndarray]) -> Metric:
+    samples = tuple(float(hits_M.mean()) for hits_M in hits)
+    return Metric(
+        name=f"fewshot_top1/{shots}",
+        value=float(np.mean(samples)),
+        n=len(hits[0]),
+        samples=samples,
+    )

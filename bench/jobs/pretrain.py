@@ -1,0 +1,50 @@
+"""Pre-train a system from random weights on an upstream data set, or a random part of it.
+
+Source: arXiv:2010.11929, section 4.1 and table 3. A ViT gets the pre-training head with one
+hidden layer. Subsets of one seed are nested, and every system of a seed sees the same one.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from bench import training
+from bench.checkpoint import Checkpoints
+from bench.data import loader, prepare, transforms
+from bench.jobs import JobContext, _work
+from bench.specs import JobResult, Metric
+
+VERSION = 1
+
+
+def run(context: JobContext) -> JobResult:
+    """Return the metric `train_loss`: the mean loss of the last twentieth of the steps."""
+    meter = _work.Meter(context)
+    spec = context.spec
+    assert spec.recipe is not None
+    split = _work.dataset(context).split(spec.data.train_split)
+    if spec.data.num_examples is None:
+        indices_N = np.arange(len(split.labels_N))
+    else:
+        indices_N = prepare.subset_indices(split.labels_N, spec.data.num_examples, seed=spec.seed)
+    model = _work.build(context, pretraining_head=True, dropout=spec.recipe.dropout)
+    done = training.train(
+        model,
+        loader.Batches(
+            split,
+            indices_N,
+            transforms.preset(spec.protocol.train_transform, size_px=spec.protocol.image_size_px),
+            batch_size=spec.recipe.batch_size,
+            seed=spec.seed,
+            device=_work.device(context),
+        ),
+        recipe=spec.recipe,
+        num_steps=spec.recipe.num_steps(len(indices_N)),
+        seed=spec.seed,
+        checkpoints=Checkpoints(context.folder / "checkpoints", spec.job_id),
+        report=context.report,
+    )
+    loss = Metric(name="train_loss", value=done.final_loss(), n=len(done.losses_T))
+    return meter.result(
+        metrics={"train_loss": loss}, files=_work.write_weights(context, model), training=done
+    )

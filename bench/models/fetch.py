@@ -1,0 +1,98 @@
+"""Weights by name: downloaded once to a cache, checked against their digest, never executed.
+
+`hf-hub:OWNER/NAME[@REVISION]` goes through huggingface_hub, official addresses through torch.hub
+(both write to a temporary file and rename). The cache is torch.hub's, so `TORCH_HOME` moves it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from pathlib import Path, PurePosixPath
+from urllib.parse import unquote, urlsplit
+
+from bench.errors import CheckpointError, UserError
+from bench.specs import WeightsSource
+
+OFFICIAL_HOSTS = ("storage.googleapis.com", "github.com", "huggingface.co")
+"""Hosts of the authors' and timm's files; nothing is downloaded from elsewhere."""
+
+_HUB_NAME = re.compile(r"hf-hub:([\w.-]+/[\w.-]+)(?:@([\w.-]+))?")
+
+
+def fetch(source: str | WeightsSource, *, cache_dir: Path | None = None) -> Path:
+    """Return the local file of `source`, downloaded where it is not yet in the cache.
+
+    Raises UserError for a name that is none (or tries to be a path), CheckpointError where the
+    file cannot be had or has another digest than it should.
+    """
+    url, sha256 = (source, "") if isinstance(source, str) else (source.url, source.sha256)
+    if not url:
+        raise UserError(
+            f'weights "{source.name}" are not public',  # type: ignore[union-attr]
+            hint="Only a file of your own can be loaded",
+        )
+    path = _from_hub(url) if url.startswith("hf-hub:") else _from_address(url, cache_dir)
+    _check_digest(path, sha256)
+    return path
+
+
+def digest(path: Path) -> str:
+    """Return the SHA-256 of a file."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _from_hub(url: str) -> Path:
+    name = _HUB_NAME.fullmatch(url)
+    if name is None or ".." in url:
+        raise UserError(f'"{url}" is not a hub name', hint="Write hf-hub:OWNER/NAME[@REVISION]")
+    from huggingface_hub import hf_hub_download
+    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
+
+    try:
+        return Path(hf_hub_download(name[1], "model.safetensors", revision=name[2]))
+    except (HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:
+        raise CheckpointError(
+            f"{url} could not be downloaded: {str(error).splitlines()[0]}",
+            hint="Check the name and the network, or load a file of your own",
+        ) from error
+
+
+def _from_address(url: str, cache_dir: Path | None) -> Path:
+    parts = urlsplit(url)
+    if parts.scheme != "https" or parts.hostname not in OFFICIAL_HOSTS:
+        raise UserError(
+            f'"{url}" is not an official address',
+            hint=f"https and one of {', '.join(OFFICIAL_HOSTS)}; or download it yourself",
+        )
+    import torch.hub
+
+    file_name = re.sub(r"[^\w.-]", "_", PurePosixPath(unquote(parts.path)).name)
+    folder = cache_dir or Path(torch.hub.get_dir()) / "checkpoints"
+    path = folder / f"{hashlib.sha256(url.encode()).hexdigest()[:16]}-{file_name}"
+    if not path.exists():
+        folder.mkdir(parents=True, exist_ok=True)
+        try:
+            torch.hub.download_url_to_file(url, str(path), progress=False)
+        except (OSError, ValueError) as error:
+            raise CheckpointError(
+                f"{url} could not be downloaded: {error}",
+                hint="Check the network, or load a file of your own",
+            ) from error
+        path.with_name(f"{path.name}.sha256").write_text(digest(path))
+    return path
+
+
+def _check_digest(path: Path, sha256: str) -> None:
+    """Compare with the digest of the card, or with the one noted when the file came."""
+    note = path.with_name(f"{path.name}.sha256")
+    blob = path.resolve().name  # the hub stores large files under their SHA-256
+    expected = sha256 or (note.read_text().strip() if note.is_file() else "")
+    if not expected and re.fullmatch(r"[0-9a-f]{64}", blob):
+        expected = blob
+    if expected and digest(path) != expected:
+        raise CheckpointError(
+            f"{path} is damaged: its SHA-256 is not {expected[:12]}...",
+            hint="Delete the file to download it again",
+        )

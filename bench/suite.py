@@ -1,0 +1,215 @@
+"""A suite file in, a validated SuiteSpec out: pure, without torch.
+
+    suites/quickstart.toml -> load() -> SuiteSpec        (then bench/plan.py: SuiteSpec -> JobGraph)
+
+Whatever is wrong with a file is told in one line: file, key, cause, nearest valid name, cure.
+"""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from collections.abc import Sequence
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ValidationError
+
+from bench.errors import SuiteError, UnknownName, UserError, suggest
+from bench.specs import SuiteSpec
+
+MAX_FILE_BYTES = 1_000_000
+_KEY = re.compile(r"[^.\[\]]+|\[\d+\]")
+
+
+def names() -> tuple[str, ...]:
+    """Return the names of the suites that come with the project."""
+    folder = resources.files("suites")
+    return tuple(
+        sorted(entry.name[:-5] for entry in folder.iterdir() if entry.name.endswith(".toml"))
+    )
+
+
+def locate(suite: str) -> Path:
+    """Return the file of `suite`: a name of a packaged suite, or a path."""
+    if suite in names():
+        return Path(str(resources.files("suites").joinpath(f"{suite}.toml")))
+    path = Path(suite).expanduser()
+    if path.suffix == ".toml" or len(path.parts) > 1:
+        if not path.is_file():
+            raise SuiteError(
+                suite, "", "no such file", hint=f"Suites by name: {', '.join(names())}"
+            )
+        return path
+    raise UnknownName("suite", suite, names())
+
+
+def load(
+    suite: str,
+    *,
+    settings: Sequence[str] = (),
+    num_seeds: int | None = None,
+    limit_steps: int | None = None,
+) -> SuiteSpec:
+    """Read, adjust and validate a suite; `settings` are `key=value` texts for any of its fields.
+
+    Raises SuiteError with file, key, cause, nearest valid name and cure.
+    """
+    path = locate(suite)
+    data = _read_toml(path)
+    for setting in settings:
+        _apply(data, setting)
+    spec = _validate(data, file=_shown(path))
+    if num_seeds is not None:
+        if not 1 <= num_seeds <= len(spec.seeds):
+            raise UserError(
+                f"--seeds {num_seeds}: the suite has {len(spec.seeds)} seeds",
+                hint='Add seeds with --set "seeds=[0,1,2,...]"',
+            )
+        spec = spec.model_copy(update={"seeds": spec.seeds[:num_seeds]})
+    if limit_steps is not None:
+        if limit_steps < 1:
+            raise UserError(f"--limit-steps {limit_steps}: must be at least 1")
+        spec = spec.model_copy(update={"limit_steps": limit_steps})
+    return spec
+
+
+def _shown(path: Path) -> str:
+    """Return the path as a person would type it."""
+    try:
+        return str(path.resolve().relative_to(Path.cwd()))
+    except ValueError:
+        return path.name if "suites" in path.parts else str(path)
+
+
+def _read_toml(path: Path) -> dict[str, Any]:
+    shown = _shown(path)
+    try:
+        size = path.stat().st_size
+        if size > MAX_FILE_BYTES:
+            raise SuiteError(shown, "", f"{size:,} bytes is too large for a suite file")
+        text = path.read_bytes().decode("utf-8")
+    except OSError as error:
+        raise SuiteError(shown, "", f"cannot be read: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise SuiteError(
+            shown, f"byte {error.start}", "not UTF-8 text", hint="Save the file as UTF-8"
+        ) from error
+    try:
+        return tomllib.loads(text)
+    except (tomllib.TOMLDecodeError, RecursionError) as error:
+        cause = "nested too deeply" if isinstance(error, RecursionError) else _lower(str(error))
+        raise SuiteError(shown, "", f"not valid TOML: {cause}") from error
+
+
+def _lower(text: str) -> str:
+    return text[:1].lower() + text[1:]
+
+
+def _apply(data: dict[str, Any], setting: str) -> None:
+    """Set one field by its path, e.g. `pretrain[0].num_examples=[512]` or `seeds=[0]`."""
+    key, equals, text = setting.partition("=")
+    key, text = key.strip(), text.strip()
+    steps = [int(s[1:-1]) if s.startswith("[") else s for s in _KEY.findall(key)]
+    if not equals or not steps or "".join(_KEY.findall(key)) != key.replace(".", ""):
+        raise SuiteError(
+            "--set", setting, "not of the form key=value", hint='Example: --set "seeds=[0,1]"'
+        )
+    target: Any = data
+    for position, step in enumerate(steps[:-1]):
+        default: Any = {} if isinstance(steps[position + 1], str) else None
+        target = _child(target, step, default=default, setting=key)
+    last = steps[-1]
+    if isinstance(last, int):
+        _child(target, last, default=None, setting=key)
+    elif not isinstance(target, dict):
+        raise SuiteError("--set", key, f'"{last}" is not a field of a list', hint=_indices(target))
+    target[last] = _value(text, key)
+
+
+def _child(target: Any, step: str | int, *, default: Any, setting: str) -> Any:
+    if isinstance(step, int):
+        if not isinstance(target, list) or step >= len(target):
+            raise SuiteError("--set", setting, f"there is no entry [{step}]", hint=_indices(target))
+        return target[step]
+    if isinstance(target, list) and step.isdigit():
+        return _child(target, int(step), default=default, setting=setting)
+    if not isinstance(target, dict):
+        raise SuiteError("--set", setting, f'"{step}" is not a field here', hint=_indices(target))
+    if step not in target:
+        if default is None:
+            raise SuiteError("--set", setting, f'there is no "{step}"', hint=suggest(step, target))
+        target[step] = default
+    return target[step]
+
+
+def _indices(target: Any) -> str:
+    if isinstance(target, list):
+        return f"Entries are numbered [0] to [{len(target) - 1}]"
+    return ""
+
+
+def _value(text: str, key: str) -> Any:
+    """Read a TOML value; a bare word is a string."""
+    try:
+        parsed = tomllib.loads(f"value = {text}")
+    except tomllib.TOMLDecodeError:
+        if re.fullmatch(r"[^\s\"'\[\]{}=,]+", text):
+            return text
+        raise SuiteError(
+            "--set", key, f"{text!r} is not a TOML value", hint='Quote text: key="some text"'
+        ) from None
+    if set(parsed) != {"value"}:
+        raise SuiteError("--set", key, f"{text!r} is not one TOML value")
+    return parsed["value"]
+
+
+def _validate(data: dict[str, Any], *, file: str) -> SuiteSpec:
+    try:
+        return SuiteSpec.model_validate(data)
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_context=False)[0]
+        more = error.error_count() - 1
+        location = first["loc"]
+        key = _dotted(location)
+        hint = ""
+        cause = _lower(first["msg"].removeprefix("Value error, "))
+        if first["type"] == "extra_forbidden":
+            cause = "unknown key"
+            hint = suggest(str(location[-1]), _fields_at(location[:-1]), kind="key")
+        elif first["type"] == "missing":
+            cause = "missing"
+        elif not isinstance(first["input"], dict | list):
+            cause += f", not {first['input']!r}"
+        if more:
+            hint = f"{hint} ({more} more after this)".strip()
+        raise SuiteError(file, key, cause, hint=hint) from error
+
+
+def _dotted(location: Sequence[str | int]) -> str:
+    text = ""
+    for part in location:
+        text += f"[{part}]" if isinstance(part, int) else f".{part}"
+    return text.lstrip(".")
+
+
+def _fields_at(location: Sequence[str | int]) -> tuple[str, ...]:
+    """Return the valid field names of the record at `location` inside SuiteSpec."""
+    record: Any = SuiteSpec
+    for part in location:
+        if isinstance(part, int) or not hasattr(record, "model_fields"):
+            continue
+        field = record.model_fields.get(part)
+        record = _record_inside(field.annotation) if field else None
+    return tuple(record.model_fields) if hasattr(record, "model_fields") else ()
+
+
+def _record_inside(annotation: Any) -> Any:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return annotation
+    for inner in getattr(annotation, "__args__", ()):
+        found = _record_inside(inner)
+        if found is not None:
+            return found
+    return None

@@ -1,0 +1,148 @@
+"""Decoding: every format and mode upright and alike, and hostile files refused in one line."""
+
+from __future__ import annotations
+
+import csv
+import io
+import struct
+import zlib
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from bench.data import decode
+from bench.errors import DataError
+
+
+def expected(shared_data: Path) -> list[dict[str, str]]:
+    with open(shared_data / "decode-edge" / "expected.csv", encoding="utf-8") as file:
+        return list(csv.DictReader(file))
+
+
+def test_every_decodable_edge_case_becomes_upright_rgb(shared_data: Path) -> None:
+    rows = [row for row in expected(shared_data) if row["decodes"] == "yes"]
+    assert len(rows) == 20
+    for row in rows:
+        path = shared_data / "decode-edge" / row["file"]
+        image = decode.load_rgb(path, name=row["file"])
+        size = (int(row["width"]), int(row["height"]))
+        assert image.mode == "RGB"
+        assert image.size == (size[::-1] if size == (111, 160) else size), row["file"]
+        assert decode.square_image(path, size_px=24).shape == (24, 24, 3)
+
+
+def test_every_other_edge_case_is_refused_by_name(shared_data: Path) -> None:
+    rows = [row for row in expected(shared_data) if row["decodes"] != "yes"]
+    assert {row["file"] for row in rows} == {"truncated.jpg", "empty.jpg", "not_an_image.jpg"}
+    for row in rows:
+        with pytest.raises(DataError, match=rf"{row['file']}: .*\. Replace the file"):
+            decode.square_image(shared_data / "decode-edge" / row["file"], size_px=24)
+
+
+def test_all_orientations_and_codings_show_the_same_picture(shared_data: Path) -> None:
+    folder = shared_data / "decode-edge"
+    base = decode.square_image(folder / "baseline.jpg", size_px=32).astype(int)
+    for name in [f"exif_orientation_{k}.jpg" for k in range(1, 9)] + [
+        "progressive.jpg", "yuv444.jpg", "png_named.JPEG", "webp_lossless.webp", "cmyk.jpg",
+        "rgba.png",
+    ]:  # fmt: skip
+        other = decode.square_image(folder / name, size_px=32).astype(int)
+        assert np.abs(other - base).mean() < 6, name
+
+
+def test_grey_of_8_and_16_bits_keep_their_brightness(shared_data: Path) -> None:
+    folder = shared_data / "decode-edge"
+    grey = decode.square_image(folder / "gray.jpg", size_px=32).astype(int)
+    deep = decode.square_image(folder / "gray16.png", size_px=32).astype(int)
+    assert (grey[..., 0] == grey[..., 2]).all()
+    assert np.abs(grey - deep).mean() < 6
+
+
+def test_sixteen_bit_values_keep_their_high_byte(tmp_path: Path) -> None:
+    Image.fromarray(np.array([[0, 255, 256], [32768, 65535, 12800]], np.uint16)).save(
+        tmp_path / "deep.png"
+    )
+    image = np.asarray(decode.load_rgb(tmp_path / "deep.png", name="deep"))
+    assert image[..., 0].tolist() == [[0, 0, 1], [128, 255, 50]]
+
+
+@pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "RGB", "RGBA", "CMYK", "YCbCr", "I", "F"])
+def test_every_mode_becomes_rgb(tmp_path: Path, mode: str) -> None:
+    suffix = {"CMYK": ".jpg", "YCbCr": ".jpg", "I": ".tif", "F": ".tif"}.get(mode, ".png")
+    source = Image.fromarray(np.full((6, 5, 3), 200, np.uint8))
+    image = source.convert("L").convert(mode) if mode in "IF" else source.convert(mode)
+    image.save(tmp_path / f"image{suffix}")
+    got = decode.load_rgb(tmp_path / f"image{suffix}", name=mode)
+    assert got.mode == "RGB"
+    assert got.size == (5, 6)
+
+
+def test_the_resize_rule_is_pillows_antialiased_bilinear(tmp_path: Path) -> None:
+    pixels = np.random.default_rng(0).integers(0, 256, (30, 50, 3), dtype=np.uint8)
+    Image.fromarray(pixels).save(tmp_path / "a.png")
+    got = decode.square_image(tmp_path / "a.png", size_px=10).astype(int)
+    assert np.abs(got - pixels.reshape(10, 3, 10, 5, 3).mean(axis=(1, 3))).mean() < 12
+    same = decode.square_image(tmp_path / "a.png", size_px=10)
+    expected_image = Image.fromarray(pixels).resize((10, 10), Image.Resampling.BILINEAR)
+    assert np.array_equal(same, np.asarray(expected_image))
+
+
+# --- hostile files --------------------------------------------------------------------------
+
+
+def png_header(width: int, height: int) -> bytes:
+    """Return a tiny PNG that claims any size."""
+
+    def chunk(kind: bytes, data: bytes) -> bytes:
+        return (
+            struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+        )
+
+    header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
+    body = chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(b"")) + chunk(b"IEND", b"")
+    return b"\x89PNG\r\n\x1a\n" + body
+
+
+@pytest.mark.parametrize("size", [(10_001, 10_000), (60_000, 60_000), (2**31 - 1, 2**31 - 1)])
+def test_decompression_bombs_are_refused_before_decoding(
+    tmp_path: Path, size: tuple[int, int]
+) -> None:
+    (tmp_path / "bomb.png").write_bytes(png_header(*size))
+    with pytest.raises(DataError, match=r"bomb\.png: .*pixels"):
+        decode.square_image(tmp_path / "bomb.png", size_px=8)
+
+
+def test_a_missing_file_and_a_folder(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"none\.png: cannot be read \(No such file"):
+        decode.square_image(tmp_path / "none.png", size_px=8)
+    with pytest.raises(DataError, match="cannot be read"):
+        decode.square_image(tmp_path, size_px=8)
+
+
+@pytest.mark.parametrize("kind", ["PNG", "JPEG", "GIF", "BMP", "TIFF", "WEBP"])
+def test_truncated_and_garbled_files_never_escape_as_another_error(kind: str) -> None:
+    pixels = np.random.default_rng(0).integers(0, 256, (24, 24, 3), dtype=np.uint8)
+    buffer = io.BytesIO()
+    Image.fromarray(pixels).save(buffer, kind)
+    whole = buffer.getvalue()
+    rng = np.random.default_rng(1)
+    for cut in range(0, len(whole), max(1, len(whole) // 40)):
+        garbled = bytearray(whole)
+        for place in rng.integers(0, len(whole), 6):
+            garbled[place] ^= int(rng.integers(1, 256))
+        for content in (whole[:cut], bytes(garbled)):
+            told, image = refusal(content)
+            if image is None:
+                assert told.startswith("file: ")
+                assert "\n" not in told
+            else:
+                assert image.mode == "RGB"
+
+
+def refusal(content: bytes) -> tuple[str, Image.Image | None]:
+    try:
+        return "", decode.load_rgb(io.BytesIO(content), name="file")
+    except DataError as error:
+        return str(error), None

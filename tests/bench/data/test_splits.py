@@ -1,0 +1,69 @@
+"""Subsets and held-out parts: nested, balanced, disjoint, functions of labels and seed."""
+
+from __future__ import annotations
+
+import itertools
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from bench.data.prepare import held_out_indices, subset_indices
+from bench.errors import DataError
+
+BALANCED = np.repeat(np.arange(64), 256)
+LABELS = st.lists(st.integers(0, 6), min_size=2, max_size=80).map(np.array)
+
+
+def test_subsets_are_nested_and_class_balanced() -> None:
+    sizes = (1024, 1030, 4096, 16384)
+    subsets = [subset_indices(BALANCED, size, seed=0) for size in sizes]
+    for size, subset in zip(sizes, subsets, strict=True):
+        assert len(np.unique(subset)) == size
+        counts = np.bincount(BALANCED[subset], minlength=64)
+        assert counts.max() - counts.min() <= 1
+    for smaller, larger in itertools.pairwise(subsets):
+        assert set(smaller) < set(larger)
+    assert set(subsets[0]) != set(subset_indices(BALANCED, 1024, seed=1))
+
+
+@settings(max_examples=60, deadline=None)
+@given(labels=LABELS, data=st.data(), seed=st.integers(0, 5))
+def test_subsets_of_any_labels(labels: np.ndarray, data: st.DataObject, seed: int) -> None:
+    size = data.draw(st.integers(1, len(labels)))
+    subset = subset_indices(labels, size, seed=seed)
+    assert len(set(subset)) == size
+    assert set(subset) <= set(subset_indices(labels, len(labels), seed=seed))
+    taken, there = np.bincount(labels[subset], minlength=7), np.bincount(labels, minlength=7)
+    # Balanced: a class that gave fewer than another by more than one gave all it had.
+    assert ((taken.max() - taken <= 1) | (taken == there)).all()
+
+
+@pytest.mark.parametrize("size", [0, -1, 17])
+def test_a_subset_larger_than_the_set(size: int) -> None:
+    with pytest.raises(DataError, match=r"images asked of 16\. Ask for 1 to 16"):
+        subset_indices(np.arange(16), size, seed=0)
+
+
+@settings(max_examples=60, deadline=None)
+@given(labels=LABELS, share=st.floats(0.01, 0.99), seed=st.integers(0, 5))
+def test_held_out_parts_of_any_labels(labels: np.ndarray, share: float, seed: int) -> None:
+    train, held = held_out_indices(labels, share, seed=seed)
+    assert sorted([*train, *held]) == list(range(len(labels)))
+    assert len(held) == min(len(labels) - 1, max(1, round(share * len(labels))))
+    for label, there in enumerate(np.bincount(labels)):
+        # In class proportions, to within the one image that rounding costs.
+        assert abs((labels[held] == label).sum() - share * there) <= 1.01
+
+
+def test_held_out_parts_follow_the_seed() -> None:
+    first = held_out_indices(BALANCED, 0.1, seed=0)[1]
+    assert np.array_equal(first, held_out_indices(BALANCED, 0.1, seed=0)[1])
+    assert not np.array_equal(first, held_out_indices(BALANCED, 0.1, seed=1)[1])
+    assert set(np.bincount(BALANCED[first])) == {25, 26}
+
+
+def test_one_image_cannot_be_held_out() -> None:
+    with pytest.raises(DataError, match="at least two images"):
+        held_out_indices(np.zeros(1, dtype=int), 0.5, seed=0)

@@ -1,0 +1,175 @@
+"""Costs: the paper's own compute column, memory against what autograd keeps, and arithmetic."""
+
+from __future__ import annotations
+
+import doctest
+import importlib
+
+import pytest
+import torch
+
+import baselines
+from bench import cost
+from bench.errors import SuiteError, UnknownName, UserError
+from bench.models import build
+
+FORWARD_GFLOPS = {
+    # Cross-checked figures for one image of 224 px, head left out.
+    "R50x1": 8.174,
+    "R101x1": 15.599,
+    "R152x2": 91.621,
+    "ViT-B/32": 8.817,
+    "ViT-B/16": 35.126,
+    "ViT-L/32": 30.753,
+    "ViT-L/16": 123.107,
+    "ViT-H/14": 334.588,
+    "R50+B/16": 43.069,
+    "R50+L/32": 38.825,
+}
+
+
+@pytest.mark.parametrize(("name", "gflops"), FORWARD_GFLOPS.items())
+def test_forward_gflops(name, gflops):
+    assert cost.forward_gflops(name) == pytest.approx(gflops, abs=5e-4)
+
+
+def test_table_6_has_every_row_of_the_paper():
+    rows = cost.table_6()
+    assert len(rows) == 18
+    assert len({(row.title, row.epochs) for row in rows}) == 18
+    assert sum(row.printed for row in rows) == pytest.approx(15_721)
+
+
+def test_table_6_comes_out_of_the_arithmetic():
+    """Within 1 % of print without padding, but for two rows at odds with the paper itself."""
+    off = {(row.title, row.epochs): row.skipped_off for row in cost.table_6()}
+    wrong = {key: value for key, value in off.items() if abs(value) > 0.01}
+    assert wrong == {
+        ("ViT-B/32", 7): pytest.approx(0.0200, abs=1e-4),
+        ("R50x1+ViT-L/16", 7): pytest.approx(-0.0308, abs=1e-4),
+    }
+    assert {key for key, row in zip(off, cost.table_6(), strict=True) if row.note} == set(wrong)
+
+
+def test_counting_padding_lifts_resnets_only():
+    """Pure ViTs pad nothing; ResNets are 3.0 to 4.1 % above print with padding counted."""
+    for row in cost.table_6():
+        family = baselines.system(row.name).family
+        if family == "vit":
+            assert row.counted == row.skipped
+        elif family == "bit":
+            assert 0.030 < row.counted_off < 0.041
+
+
+def test_training_work_is_proportional_to_images():
+    one = cost.train_exaflops("ViT-B/16", num_images=1e6)
+    assert one == pytest.approx(3 * 35.12612 * 1e6 / 1e9, rel=1e-6)
+    assert cost.train_exaflops("ViT-B/16", num_images=7e6) == pytest.approx(7 * one)
+
+
+def kept_bytes(model: torch.nn.Module, x_BCHW: torch.Tensor) -> int:
+    """Bytes that autograd keeps for the backward pass, each storage once, weights left out."""
+    weights = {p.untyped_storage().data_ptr() for p in model.parameters()}
+    kept = {}
+
+    def pack(tensor):
+        storage = tensor.untyped_storage()
+        if storage.data_ptr() not in weights:
+            kept[storage.data_ptr()] = (storage.nbytes(), tensor)  # the tensor keeps it alive
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
+        model.features(x_BCHW)
+    return sum(num_bytes for num_bytes, _ in kept.values())
+
+
+@pytest.mark.parametrize(
+    ("name", "image_size_px", "overrides"),
+    [
+        ("vit-b16", 16, {"patch_px": 4, "width": 32, "num_heads": 4, "depth": 2}),
+        ("vit-b16", 64, {"depth": 2}),
+        ("bit-r50x1", 16, {"layers": (1, 2), "strides": (1, 2), "stem": "3x3"}),
+        ("bit-r50x1", 64, {"layers": (1, 2, 1)}),
+        ("hybrid-r50-vit-b16", 16, {"layers": (1, 1), "stem": "3x3", "depth": 1}),
+        ("hybrid-r50-vit-b16", 64, {"layers": (1, 2), "depth": 1}),
+        ("noisy-student-b7", 64, {"width_factor": 1.0, "depth_factor": 0.5}),
+    ],
+)
+def test_activations_are_what_autograd_keeps(name, image_size_px, overrides):
+    model = build(name, num_classes=2, image_size_px=image_size_px, **overrides)
+    two, four = (
+        kept_bytes(model, torch.zeros(batch, 3, image_size_px, image_size_px)) for batch in (2, 4)
+    )
+    measured = (four - two) / 2 / 4  # float32 values for each further image
+    expected = baselines.sizes(model.system).activations(image_size_px)
+    assert expected == pytest.approx(measured, rel=0.03)
+
+
+def test_memory_adds_up():
+    memory = cost.train_memory("vit-b16", batch_size=64)
+    gib = 86_567_656 * 4 / 2**30
+    assert memory.weights_gib == pytest.approx(gib)
+    assert memory.optimizer_gib == pytest.approx(2 * gib)
+    assert memory.total_gib == pytest.approx(4 * gib + memory.activations_gib)
+    half = cost.train_memory("vit-b16", batch_size=64, precision="bfloat16", optimizer="sgd")
+    assert half.activations_gib == pytest.approx(memory.activations_gib / 2)
+    assert half.optimizer_gib == pytest.approx(gib)
+    double = cost.train_memory("vit-b16", batch_size=128)
+    assert double.activations_gib == pytest.approx(2 * memory.activations_gib)
+
+
+def test_core_days():
+    """16 exaFLOPs at the full peak of 61.5e12 a second: 260,163 s, 3.0112 days of one core."""
+    assert cost.estimated_core_days(16, utilization=1).value == pytest.approx(3.01114, rel=1e-4)
+    half = cost.estimated_core_days(16, utilization=0.5)
+    assert half.value == pytest.approx(6.02228, rel=1e-4)
+    back = cost.CoreDays(half.value, "measured")
+    assert cost.utilization(16, back) == pytest.approx(0.5)
+
+
+def test_measured_and_estimated_are_never_mixed():
+    measured = cost.measured_core_days(num_cores=2048, days=6)
+    assert (measured + measured).value == 24_576
+    with pytest.raises(UserError, match="cannot be added"):
+        measured + cost.estimated_core_days(1, utilization=0.4)
+    with pytest.raises(UserError, match="needs measured"):
+        cost.utilization(1, cost.estimated_core_days(1, utilization=0.4))
+
+
+@pytest.mark.parametrize("share", [0, -0.1, 1.1])
+def test_utilization_is_a_share(share):
+    with pytest.raises(UserError, match=r"must lie in \(0, 1\]"):
+        cost.estimated_core_days(1, utilization=share)
+
+
+def test_prices_can_be_replaced(tmp_path):
+    own = tmp_path / "prices.toml"
+    own.write_text('[mine]\nusd_per_hour = 2.5\nper = "GPU"\nsource = "invoice"\n')
+    assert cost.dollars("mine", 4, path=own) == 10
+    with pytest.raises(UnknownName, match='unknown device "tpu-v3"'):
+        cost.dollars("tpu-v3", 1, path=own)
+    own2 = tmp_path / "wrong.toml"
+    own2.write_text('[mine]\nusd_per_hour = -1\nper = "GPU"\nsource = "invoice"\n')
+    with pytest.raises(SuiteError, match=r"mine\.usd_per_hour"):
+        cost.dollars("mine", 4, path=own2)
+    with pytest.raises(SuiteError, match=r"missing\.toml"):
+        cost.dollars("mine", 4, path=tmp_path / "missing.toml")
+
+
+def test_every_price_says_where_it_is_from():
+    assert all(price.source for price in cost.prices().values())
+
+
+@pytest.mark.parametrize("batch_size", [0, -1])
+def test_batch_size_is_checked(batch_size):
+    with pytest.raises(UserError, match="must be above zero"):
+        cost.train_memory("vit-b16", batch_size=batch_size)
+
+
+@pytest.mark.parametrize(
+    "name", ["baselines", "bench.cost", "bench.models.build", "bench.models.weights"]
+)
+def test_examples_in_the_documentation(name):
+    results = doctest.testmod(importlib.import_module(name))
+    assert results.attempted > 0
+    assert results.failed == 0

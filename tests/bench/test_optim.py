@@ -1,0 +1,279 @@
+"""Schedules, optimizer steps, clipping and losses against closed forms and hand-written NumPy."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from bench import optim, training
+from bench.specs import Recipe
+
+
+@pytest.fixture(autouse=True)
+def _one_thread() -> Iterator[None]:
+    """Layers this small only wait for each other's threads."""
+    num_threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(num_threads)
+
+
+def recipe(**fields: object) -> Recipe:
+    defaults = {
+        "steps": 10,
+        "batch_size": 4,
+        "optimizer": "sgd",
+        "base_lr": 0.1,
+        "schedule": "constant",
+    }
+    return Recipe.model_validate({**defaults, **fields})
+
+
+def rates(num_steps: int, **fields: object) -> list[float]:
+    spec = recipe(steps=num_steps, **fields)
+    return [optim.learning_rate(spec, step, num_steps=num_steps) for step in range(num_steps)]
+
+
+class Classifier(nn.Module):
+    """One of everything that decay must tell apart: kernels, biases, norms, embeddings."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.patch = nn.Conv2d(3, 4, 2, stride=2)
+        self.cls = nn.Parameter(torch.ones(1, 1, 4))
+        self.position = nn.Parameter(torch.ones(1, 5, 4))
+        self.norm = nn.LayerNorm(4)
+        self.head = nn.Linear(4, 3)
+
+    def forward(self, x_BCHW: torch.Tensor) -> torch.Tensor:
+        z_BTD = self.patch(x_BCHW).flatten(2).transpose(1, 2)
+        z_BTD = torch.cat([self.cls.expand(len(z_BTD), -1, -1), z_BTD], dim=1) + self.position
+        return self.head(self.norm(z_BTD).mean(dim=1))
+
+
+class Constant:
+    """The same batch at every step."""
+
+    def __init__(self, x: torch.Tensor, targets: torch.Tensor) -> None:
+        self.batch = x, targets
+
+    def at(self, step: int) -> tuple[torch.Tensor, torch.Tensor]:
+        return self.batch
+
+
+# --- schedules ------------------------------------------------------------------------------
+
+
+def test_cosine_without_warmup_is_the_closed_form() -> None:
+    expected = [0.5 * (1 + math.cos(math.pi * t / 8)) for t in range(8)]
+    assert rates(8, base_lr=1.0, schedule="cosine") == pytest.approx(expected, abs=1e-15)
+
+
+def test_linear_decay_starts_at_the_peak_and_would_reach_zero_one_step_after_the_last() -> None:
+    assert rates(4, base_lr=2.0, schedule="linear") == pytest.approx([2.0, 1.5, 1.0, 0.5])
+
+
+def test_warmup_starts_at_zero_and_peaks_when_it_ends() -> None:
+    found = rates(12, base_lr=1.0, schedule="cosine", warmup_steps=4)
+    assert found[:5] == pytest.approx([0, 0.25, 0.5, 0.75, 1.0])
+    assert found[8] == pytest.approx(0.5)  # half-way between 4 and 12
+    assert all(rate > 0 for rate in found[1:])
+    assert found[4:] == sorted(found[4:], reverse=True)
+
+
+def test_constant_after_warmup() -> None:
+    found = rates(5, base_lr=0.3, schedule="constant", warmup_steps=2)
+    assert found == pytest.approx([0, 0.15, 0.3, 0.3, 0.3])
+
+
+@pytest.mark.parametrize("schedule", ["cosine", "linear", "constant"])
+def test_a_run_that_is_all_warmup_has_finite_rates(schedule: str) -> None:
+    assert rates(3, base_lr=1.0, schedule=schedule, warmup_steps=3) == pytest.approx(
+        [0, 1 / 3, 2 / 3]
+    )
+
+
+@pytest.mark.parametrize(
+    "supports",
+    [
+        (100, 200, 300, 400, 500),
+        (500, 3000, 6000, 9000, 10_000),
+        (500, 6000, 12_000, 18_000, 20_000),
+    ],
+    ids=["small", "medium", "large"],
+)
+def test_bit_hyperrule_is_get_lr_of_big_transfer(supports: tuple[int, ...]) -> None:
+    def get_lr(step: int, base_lr: float) -> float:
+        if step < supports[0]:
+            return base_lr * step / supports[0]
+        for support in supports[1:]:
+            if support < step:
+                base_lr /= 10
+        return base_lr
+
+    found = rates(
+        supports[-1],
+        base_lr=0.003,
+        schedule="constant",
+        warmup_steps=supports[0],
+        drop_steps=supports[1:-1],
+    )
+    expected = [get_lr(step, 0.003) for step in range(supports[-1])]
+    assert found == pytest.approx(expected, rel=1e-12)
+    boundary = supports[1]
+    assert found[boundary] == pytest.approx(0.003)
+    assert found[boundary + 1] == pytest.approx(0.0003)
+
+
+def test_a_rate_that_nobody_chose_is_an_error() -> None:
+    with pytest.raises(ValueError, match="must be chosen"):
+        rates(3, base_lr=None)
+
+
+# --- decay ----------------------------------------------------------------------------------
+
+
+def test_kernels_are_the_weights_of_linear_and_convolution_layers() -> None:
+    assert set(optim.kernels(Classifier())) == {"patch.weight", "head.weight"}
+
+
+@pytest.mark.parametrize("optimizer", ["adam", "sgd"])
+def test_decay_touches_kernels_only(optimizer: str) -> None:
+    """Without a gradient, what decays shrinks by 1 - lr * decay a step, and nothing else moves."""
+    model = Classifier()
+    before = {name: p.detach().clone() for name, p in model.named_parameters()}
+
+    class Zero(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.inner = model
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return self.inner(x) * 0.0
+
+    spec = recipe(optimizer=optimizer, base_lr=0.1, weight_decay=0.5)
+    batches = Constant(torch.ones(2, 3, 4, 4), torch.tensor([0, 1]))
+    training.train(Zero(), batches, recipe=spec, num_steps=2, seed=0)
+    for name, parameter in model.named_parameters():
+        factor = 0.95**2 if name in {"patch.weight", "head.weight"} else 1.0
+        torch.testing.assert_close(parameter.detach(), before[name] * factor, msg=name)
+
+
+# --- optimizer steps against NumPy ----------------------------------------------------------
+
+
+def linear_problem() -> tuple[nn.Linear, Constant, np.ndarray, np.ndarray]:
+    rng = np.random.default_rng(0)
+    x, labels = rng.normal(size=(8, 5)), rng.integers(0, 3, size=8)
+    model = nn.Linear(5, 3).double()
+    batches = Constant(torch.from_numpy(x), torch.from_numpy(labels))
+    return model, batches, x, labels
+
+
+def gradients(
+    x: np.ndarray, labels: np.ndarray, weight: np.ndarray, bias: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Softmax cross-entropy by hand; float32 logits, as the loop computes its loss."""
+    logits = (x @ weight.T + bias).astype(np.float32).astype(np.float64)
+    shares = np.exp(logits - logits.max(axis=1, keepdims=True))
+    shares /= shares.sum(axis=1, keepdims=True)
+    shares[np.arange(len(labels)), labels] -= 1
+    shares /= len(labels)
+    return shares.T @ x, shares.sum(axis=0)
+
+
+def test_three_sgd_steps_with_momentum_and_clipping() -> None:
+    model, batches, x, labels = linear_problem()
+    w, b = model.weight.detach().numpy().copy(), model.bias.detach().numpy().copy()
+    mw, mb = np.zeros_like(w), np.zeros_like(b)
+    clipped = []
+    for step in range(3):
+        gw, gb = gradients(x, labels, w, b)
+        norm = math.sqrt((gw**2).sum() + (gb**2).sum())
+        scale = min(1.0, 0.3 / norm)
+        clipped.append(scale < 1)
+        mw, mb = gw * scale + 0.9 * mw, gb * scale + 0.9 * mb
+        rate = 0.5 * 0.5 * (1 + math.cos(math.pi * step / 3))
+        w, b = w - rate * mw, b - rate * mb
+    spec = recipe(base_lr=0.5, schedule="cosine", clip_norm=0.3)
+    training.train(model, batches, recipe=spec, num_steps=3, seed=0)
+    assert any(clipped)
+    np.testing.assert_allclose(model.weight.detach().numpy(), w, rtol=1e-6, atol=1e-8)
+    np.testing.assert_allclose(model.bias.detach().numpy(), b, rtol=1e-6, atol=1e-8)
+
+
+def test_three_adam_steps_with_decoupled_decay() -> None:
+    model, batches, x, labels = linear_problem()
+    values = {"w": model.weight.detach().numpy().copy(), "b": model.bias.detach().numpy().copy()}
+    first = {name: np.zeros_like(value) for name, value in values.items()}
+    second = {name: np.zeros_like(value) for name, value in values.items()}
+    for t in range(1, 4):
+        found = dict(zip("wb", gradients(x, labels, values["w"], values["b"]), strict=True))
+        for name, g in found.items():
+            first[name] = 0.9 * first[name] + 0.1 * g
+            second[name] = 0.999 * second[name] + 0.001 * g**2
+            adam = (first[name] / (1 - 0.9**t)) / (np.sqrt(second[name] / (1 - 0.999**t)) + 1e-8)
+            decay = 0.2 if name == "w" else 0.0
+            values[name] = values[name] - 0.01 * (adam + decay * values[name])
+    spec = recipe(optimizer="adam", base_lr=0.01, weight_decay=0.2)
+    training.train(model, batches, recipe=spec, num_steps=3, seed=0)
+    np.testing.assert_allclose(model.weight.detach().numpy(), values["w"], rtol=1e-5)
+    np.testing.assert_allclose(model.bias.detach().numpy(), values["b"], rtol=1e-5)
+
+
+def test_decaying_everything_would_be_another_result() -> None:
+    """The kernels-only rule is visible after one step, so the tests above can fail."""
+    torch.manual_seed(0)
+    model = Classifier()
+    twin = Classifier()
+    twin.load_state_dict(model.state_dict())
+    spec = recipe(optimizer="adam", base_lr=8e-4, weight_decay=0.1)
+    x, y = torch.randn(4, 3, 4, 4), torch.tensor([0, 1, 2, 0])
+    training.train(model, Constant(x, y), recipe=spec, num_steps=1, seed=0)
+    nn.functional.cross_entropy(twin(x), y).backward()
+    with torch.no_grad():
+        for parameter in twin.parameters():
+            gradient = parameter.grad
+            assert gradient is not None
+            adam = gradient / (gradient.abs() + 1e-8)  # the first step of Adam
+            parameter -= 8e-4 * (adam + 0.1 * parameter)
+    torch.testing.assert_close(model.head.weight, twin.head.weight, rtol=1e-5, atol=1e-8)
+    assert (model.position - twin.position).abs().max() > 5e-5
+
+
+def test_clipping_leaves_small_gradients_and_scales_large_ones_together() -> None:
+    small = [torch.tensor([0.3]), torch.tensor([0.4])]
+    optim.clip_gradients(small, 1.0)
+    assert [float(g) for g in small] == pytest.approx([0.3, 0.4])
+    large = [torch.tensor([3.0]), torch.tensor([[4.0]])]
+    optim.clip_gradients(large, 1.0)
+    assert [float(g) for g in large] == pytest.approx([0.6, 0.8], rel=1e-7)
+    zero = [torch.zeros(2)]
+    optim.clip_gradients(zero, 1.0)
+    assert zero[0].tolist() == [0, 0]
+
+
+# --- losses ---------------------------------------------------------------------------------
+
+
+def test_softmax_loss() -> None:
+    logits = torch.tensor([[1.0, 2.0, 3.0], [0.0, 0.0, 0.0]])
+    expected = (math.log(math.exp(-2) + math.exp(-1) + 1) + math.log(3)) / 2
+    labels = torch.tensor([2, 0])
+    assert float(optim.loss_of(logits, labels, loss="softmax")) == pytest.approx(expected)
+
+
+def test_sigmoid_loss_sums_over_classes_and_averages_over_the_batch() -> None:
+    logits = torch.tensor([[0.0, 1.0], [2.0, -1.0]])
+    labels = torch.tensor([0, 0])
+
+    def softplus(value: float) -> float:
+        return math.log1p(math.exp(value))
+
+    expected = (softplus(-0.0) + softplus(1.0) + softplus(-2.0) + softplus(-1.0)) / 2
+    assert float(optim.loss_of(logits, labels, loss="sigmoid")) == pytest.approx(expected)

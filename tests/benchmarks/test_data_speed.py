@@ -1,0 +1,191 @@
+"""The data path against its peers, side by side in one run and on one thread.
+
+Run `taskset -c 1 pytest tests/benchmarks/test_data_speed.py -s` on a quiet machine to see the
+figures; those of record stand in docs/performance.md, section "Data". Rates are of CPU time on one
+thread, rounds are interleaved and the best of each side counts, because other load only ever adds
+to it. What is asserted is that both sides do the same work; a rate is printed, never asserted.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from bench import models
+from bench.data import catalog, decode, formula, prepare, transforms
+from bench.data.loader import Batches
+from bench.data.prepare import Split
+
+ROUNDS, BATCH = 5, 64
+
+
+@pytest.fixture(autouse=True)
+def _one_thread() -> Iterator[None]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+def fastest(sides: dict[str, Callable[[], object]], *, rounds: int = ROUNDS) -> dict[str, float]:
+    """Return each side's least CPU seconds, rounds interleaved, first call not counted."""
+    best = dict.fromkeys(sides, float("inf"))
+    for side in sides.values():
+        side()
+    for _ in range(rounds):
+        for name, side in sides.items():
+            start = time.process_time()
+            side()
+            best[name] = min(best[name], time.process_time() - start)
+    return best
+
+
+def tell(line: str) -> None:
+    load = os.getloadavg()[0]
+    os.write(1, f"\n  {line} [load {load:.1f}]".encode())
+
+
+def random_split(num: int, side: int) -> Split:
+    rng = np.random.default_rng(0)
+    images = rng.integers(0, 256, (num, side, side, 3), dtype=np.uint8)
+    return Split(images, np.arange(num, dtype=np.int64) % 10)
+
+
+@pytest.mark.ordinary
+@pytest.mark.parametrize("side", [32, 64])
+def test_packed_images_against_torchvision(side: int) -> None:
+    """Inception crop, flip and normalization; the peer is PIL transforms in a DataLoader."""
+    from torch.utils.data import DataLoader, Dataset
+    from torchvision.transforms import v2
+
+    split = random_split(512, side)
+    peer_transform = v2.Compose(
+        [
+            v2.RandomResizedCrop(side, scale=(0.05, 1.0), antialias=True),
+            v2.RandomHorizontalFlip(),
+            v2.ToImage(),
+            v2.ToDtype(torch.float32, scale=True),
+            v2.Normalize([0.5] * 3, [0.5] * 3),
+        ]
+    )
+
+    class Pictures(Dataset[tuple[torch.Tensor, int]]):
+        def __len__(self) -> int:
+            return len(split.labels_N)
+
+        def __getitem__(self, index: int) -> tuple[torch.Tensor, int]:
+            image = Image.fromarray(split.images_NHWC[index])
+            return peer_transform(image), int(split.labels_N[index])
+
+    loader = DataLoader(Pictures(), batch_size=BATCH, shuffle=True)
+    ours = Batches(
+        split, None, transforms.preset("vit-train", size_px=side), batch_size=BATCH, seed=0
+    )
+    best = fastest(
+        {
+            "ours": lambda: [ours.at(step) for step in range(8)],
+            "peer": lambda: list(loader),
+        }
+    )
+    x_BCHW, _ = ours.at(0)
+    peer_BCHW, _ = next(iter(loader))
+    assert x_BCHW.shape == peer_BCHW.shape
+    assert abs(float(x_BCHW.mean() - peer_BCHW.mean())) < 0.1
+    tell(
+        f"{side} px crop + flip + normalize: ours {512 / best['ours']:,.0f} images/s, "
+        f"torchvision {512 / best['peer']:,.0f}, ratio {best['peer'] / best['ours']:.1f}"
+    )
+
+
+@pytest.mark.ordinary
+@pytest.mark.parametrize("name", ["vit-micro", "bit-micro"])
+def test_the_loaders_share_of_a_training_step(name: str) -> None:
+    size_px = catalog.protocol("pretrain-micro").image_size_px
+    split = random_split(4096, size_px)
+    batches = Batches(
+        split, None, transforms.preset("shift-flip", size_px=size_px), batch_size=BATCH, seed=0
+    )
+    model = models.build(
+        name, num_classes=64, image_size_px=size_px, generator=torch.Generator().manual_seed(0)
+    )
+    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3, fused=True)
+    x_BCHW, y_B = batches.at(0)
+
+    def step() -> None:
+        loss = torch.nn.functional.cross_entropy(model(x_BCHW), y_B)
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        optimizer.step()
+        optimizer.zero_grad(set_to_none=True)
+
+    counter = iter(range(10**6))
+    best = fastest({"step": step, "data": lambda: batches.at(next(counter))}, rounds=30)
+    assert torch.isfinite(x_BCHW).all()
+    tell(
+        f"{name} at {size_px} px: step {best['step'] * 1e3:.2f} ms, "
+        f"data {best['data'] * 1e3:.2f} ms, {best['data'] / (best['step'] + best['data']):.1%}"
+    )
+
+
+@pytest.mark.ordinary
+def test_jpeg_decoders(shared_data: Path) -> None:
+    """Pillow (ours) and torchvision's decoder on the same real photographs."""
+    from torchvision.io import ImageReadMode, decode_jpeg
+
+    paths = sorted((shared_data / "coco-tiny" / "train2017").glob("*.jpg"))[:24]
+    contents = [path.read_bytes() for path in paths]
+    tensors = [torch.frombuffer(bytearray(content), dtype=torch.uint8) for content in contents]
+    sides = {
+        "pillow": lambda: [
+            np.asarray(decode.load_rgb(io.BytesIO(content), name="photo")) for content in contents
+        ],
+        "torchvision": lambda: [decode_jpeg(tensor, ImageReadMode.RGB) for tensor in tensors],
+        "pillow, packed to 64 px": lambda: [
+            decode.square_image(path, size_px=64) for path in paths
+        ],
+    }
+    best = fastest(sides, rounds=3)
+    differences = [
+        np.abs(ours.astype(int) - theirs.permute(1, 2, 0).numpy().astype(int)).mean()
+        for ours, theirs in zip(sides["pillow"](), sides["torchvision"](), strict=True)
+    ]
+    assert max(differences) < 1.0
+    rates = ", ".join(f"{name} {len(paths) / best[name]:,.0f} images/s" for name in sides)
+    tell(f"JPEG of about 640 x 480: {rates}")
+
+
+@pytest.mark.ordinary
+def test_fractals_per_second() -> None:
+    for size_px in (16, 32, 64):
+        got: list[np.ndarray] = []
+
+        def classes(size_px: int = size_px, got: list[np.ndarray] = got) -> None:
+            got[:] = [
+                formula.images(
+                    seed=0, class_index=k, instances_N=np.arange(256), image_size_px=size_px
+                )
+                for k in range(4)
+            ]
+
+        best = fastest({"ours": classes}, rounds=3)
+        assert len(np.unique(np.concatenate(got).reshape(1024, -1), axis=0)) == 1024
+        tell(f"fractals at {size_px} px: {1024 / best['ours']:,.0f} images/s on one core")
+
+
+@pytest.mark.ordinary
+def test_opening_a_packed_set(tmp_path: Path) -> None:
+    card = catalog.dataset("fractals")
+    start = time.perf_counter()
+    prepare.packed(card, cache_dir=tmp_path)
+    built_s = time.perf_counter() - start
+    best = fastest({"open": lambda: prepare.packed(card, cache_dir=tmp_path)})
+    assert prepare.packed(card, cache_dir=tmp_path).split("train").images_NHWC.shape[0] == 16_384
+    tell(f"fractals: packed in {built_s:.2f} s, opened and checked in {best['open'] * 1e3:.1f} ms")

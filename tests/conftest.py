@@ -1,0 +1,24 @@
+"""Fixtures shared by all tests: the real image sets, and quiet, offline libraries."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+os.environ.setdefault("HF_HUB_OFFLINE", "1")
+
+REPOSITORY = Path(__file__).resolve().parent.parent
+
+
+@pytest.fixture(scope="session")
+def shared_data() -> Path:
+    """The folder of small real image sets (`VITBENCH_TEST_DATA`, or `../shared/data`)."""
+    named = os.environ.get("VITBENCH_TEST_DATA")
+    folder = Path(named) if named else REPOSITORY.parent / "shared" / "data"
+    if not (folder / "DATA.md").is_file():
+        pytest.skip(f"no real image sets at {folder}; set VITBENCH_TEST_DATA")
+    return folder

@@ -1,0 +1,137 @@
+"""The import law: a room knows only the rooms to its left, and light rooms stay light."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+
+LAYERS = [
+    {"bench.errors"},
+    {"bench.specs", "bench.metrics", "bench.stats"},
+    {"baselines"},
+    {"bench.suite", "bench.plan", "bench.cost", "bench.environment"},
+    {"bench.data", "bench.models", "bench.checkpoint", "bench.optim"},
+    {"bench.training"},
+    {"bench.jobs"},
+    {"bench.store"},
+    {"bench.schedule", "bench.tracking"},
+    {"bench.listing"},
+    {"bench.console"},
+    {"reports"},
+    {"bench.cli"},
+]
+REPORTS_KNOW = {
+    "bench.errors", "bench.specs", "bench.metrics", "bench.stats", "bench.cost", "baselines",
+    "reports",
+}  # fmt: skip
+BASELINES_KNOW = {"bench.errors", "bench.specs", "bench.metrics", "bench.stats", "baselines"}
+
+
+def room(module: str) -> str:
+    """Return the room of a module: `bench.data.loader` -> `bench.data`."""
+    parts = module.split(".")
+    return ".".join(parts[:2]) if parts[0] == "bench" else parts[0]
+
+
+def rank(name: str) -> int:
+    for index, layer in enumerate(LAYERS):
+        if name in layer:
+            return index
+    raise AssertionError(f"{name} has no place in the import law")
+
+
+def sources() -> list[tuple[str, Path]]:
+    found = []
+    for top in ("bench", "baselines", "reports"):
+        for path in sorted((REPOSITORY / top).rglob("*.py")):
+            parts = path.relative_to(REPOSITORY).with_suffix("").parts
+            module = ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+            if module != "bench":
+                found.append((module, path))
+    return found
+
+
+def imports(path: Path) -> set[str]:
+    """Return every module of ours that a file imports, inside functions too, types aside."""
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    typing_only = {
+        node
+        for block in ast.walk(tree)
+        if isinstance(block, ast.If) and ast.unparse(block.test) == "TYPE_CHECKING"
+        for node in ast.walk(block)
+    }
+    found: set[str] = set()
+    for node in ast.walk(tree):
+        if node in typing_only:
+            continue
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module and node.level == 0:
+            found.add(node.module)
+            found |= {f"{node.module}.{alias.name}" for alias in node.names}
+    ours = {name for name in found if name.split(".")[0] in ("bench", "baselines", "reports")}
+    return {room(name) for name in ours if is_module(name)}
+
+
+def is_module(name: str) -> bool:
+    path = REPOSITORY.joinpath(*name.split("."))
+    if name == "bench":
+        return False
+    return path.with_suffix(".py").is_file() or (path / "__init__.py").is_file()
+
+
+@pytest.mark.parametrize(("module", "path"), sources(), ids=lambda value: str(value))
+def test_a_room_knows_only_rooms_to_its_left(module: str, path: Path) -> None:
+    own = room(module)
+    for imported in imports(path) - {own}:
+        if own == "reports":
+            assert imported in REPORTS_KNOW, f"{module} imports {imported}"
+        elif own == "baselines":
+            assert imported in BASELINES_KNOW, f"{module} imports {imported}"
+        else:
+            assert rank(imported) < rank(own), f"{module} imports {imported}"
+
+
+HEAVY = ("torch", "timm", "ray", "mlflow", "pandas", "seaborn")
+
+
+def modules_after(code: str) -> set[str]:
+    done = subprocess.run(
+        [sys.executable, "-c", f"{code}\nimport sys; print('\\n'.join(sys.modules))"],
+        capture_output=True, text=True, check=True, cwd=REPOSITORY,
+    )  # fmt: skip
+    return set(done.stdout.split())
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["--help"],
+        ["--version"],
+        ["plan", "quickstart"],
+        ["plan", "quickstart", "--set", "seeds=[]"],
+        ["ls", "systems"],
+        ["ls", "datasets"],
+        ["status", "quickstart"],
+    ],
+    ids=" ".join,
+)
+def test_light_verbs_import_nothing_heavy(words: list[str], tmp_path: Path) -> None:
+    code = (
+        "import sys\n"
+        f"sys.argv = ['vitbench', *{words!r}]\n"
+        f"import os; os.environ['VITBENCH_WORKDIR'] = {str(tmp_path / 'runs')!r}\n"
+        "from bench.cli import main\n"
+        "try: main()\n"
+        "except SystemExit: pass"
+    )
+    loaded = modules_after(code)
+    assert "bench.cli" in loaded
+    assert not loaded & set(HEAVY)
+    assert not (tmp_path / "runs").exists()

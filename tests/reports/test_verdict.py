@@ -1,0 +1,145 @@
+"""The verdict rule: its cases are the table below."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from bench.specs import PublishedResult
+from reports.published import counterparts, table
+from reports.results import Study
+from reports.verdict import Measured, Printed, judge, printed
+
+TIGHT = Printed(value=0.9915, rounding=0.00005, std=0.0003, n=3)  # CIFAR-10, ViT-L/16, Table 2
+BIG, SMALL = 10_000, 360
+
+
+@pytest.mark.parametrize(
+    ("values", "num_images", "published", "word"),
+    [
+        # three seeds that agree with the paper, on a large test set with little error left
+        ((0.9914, 0.9916, 0.9915), BIG, TIGHT, "reproduced"),
+        ((0.9912, 0.9913, 0.9911), BIG, TIGHT, "reproduced"),
+        # a difference beyond noise, but smaller than half a point: the same result in practice
+        ((0.9880, 0.9881, 0.9882), BIG, TIGHT, "reproduced"),
+        # beyond noise and beyond half a point, on either side
+        ((0.9830, 0.9831, 0.9829), BIG, TIGHT, "off"),
+        ((0.8600, 0.8605, 0.8595), BIG, printed("84.15"), "off"),
+        # seeds that scatter so much that nothing can be said
+        ((0.97, 0.99, 0.98), BIG, TIGHT, "within noise"),
+        # a test set so small that nothing can be said
+        ((0.96, 0.96, 0.96), SMALL, printed("95.0"), "within noise"),
+        # one seed is never a reproduction, and may still be off
+        ((0.9915,), BIG, TIGHT, "within noise"),
+        ((0.9000,), BIG, TIGHT, "off"),
+        # exactly as printed, no error known but the rounding
+        ((0.9915, 0.9915), 0, printed("99.15"), "reproduced"),
+        # rounding alone: 84 may be anything from 83.5 to 84.5
+        ((0.8440, 0.8440), 0, printed("84"), "within noise"),
+        ((0.8440, 0.8440), 0, printed("84.0"), "reproduced"),
+        ((0.8460, 0.8460), 0, printed("84"), "off"),
+    ],
+)
+def test_verdicts(
+    values: tuple[float, ...], num_images: int, published: Printed, word: str
+) -> None:
+    found = judge(Measured(values=values, num_images=num_images), published)
+    assert found.word == word
+    assert found.reasons
+
+
+@pytest.mark.parametrize(
+    ("measured", "options", "word", "reason"),
+    [
+        (Measured(status="failed", reason="out of memory"), {}, "failed", "out of memory"),
+        (Measured(status="not run"), {}, "not run", "no job has run"),
+        (Measured(), {}, "not run", "no job has run"),
+        (Measured(values=(0.99,)), {"is_public": False}, "not public", "the weights or the data"),
+        (Measured(status="failed"), {"is_public": False}, "not public", "the weights or the data"),
+        (
+            Measured(values=(0.9915, 0.9915, 0.9915)),
+            {"differences": ["224 px, published 384 px"]},
+            "off-protocol",
+            "224 px, published 384 px",
+        ),
+        (
+            Measured(status="failed", reason="NaN"),
+            {"differences": ["224 px, published 384 px"]},
+            "failed",
+            "NaN",
+        ),
+    ],
+)
+def test_verdicts_without_a_comparison(
+    measured: Measured, options: dict[str, Any], word: str, reason: str
+) -> None:
+    found = judge(measured, TIGHT, **options)
+    assert found.word == word
+    assert found.reasons[0].startswith(reason)
+
+
+@pytest.mark.parametrize(
+    ("text", "value", "rounding"),
+    [("88.55", 0.8855, 5e-5), ("88.4", 0.884, 5e-4), ("84", 0.84, 5e-3)],
+)
+def test_rounding_is_read_from_the_print(text: str, value: float, rounding: float) -> None:
+    found = printed(text)
+    assert (found.value, found.rounding) == (pytest.approx(value), pytest.approx(rounding))
+    assert found.std is None
+
+
+def test_the_noise_is_what_its_parts_say() -> None:
+    # two seeds: t = 12.706, std = sqrt(2) * 0.001, so the seeds' half-width is 12.706 * 0.001
+    found = judge(Measured(values=(0.900, 0.902), num_images=10_000), printed("90.0", "0.10", n=4))
+    seeds, spread, images = 12.7062 * 0.001, 1.95996 * 0.001 / 2, 1.95996 * 0.003
+    expected = (seeds**2 + spread**2 + images**2) ** 0.5 + 0.0005
+    assert found.noise == pytest.approx(expected, rel=1e-4)
+    assert found.difference == pytest.approx(0.001)
+
+
+def test_more_noise_never_turns_a_cell_off() -> None:
+    for spread in (0.0, 0.001, 0.003, 0.01, 0.03):
+        values = (0.98 - spread, 0.98, 0.98 + spread)
+        word = judge(Measured(values=values, num_images=BIG), printed("98.1")).word
+        assert word in ("reproduced", "within noise")
+
+
+def _row(**fields: str) -> PublishedResult:
+    shared = {
+        "paper": "ViT", "table": "Table 2", "system": "ViT-Micro/4", "pretrain_dataset": "Fractals",
+        "pretrain_epochs": "20", "resolution": "48", "dataset": "Digits", "metric": "top1",
+        "value": "95.7", "std": "0.20", "unit": "%", "source": "made up", "confidence": "verified",
+        "note": "",
+    }  # fmt: skip
+    return PublishedResult(**{**shared, **fields})
+
+
+def test_a_measured_cell_meets_its_published_number(made: Any) -> None:
+    study = Study(made.graph, made.results, {}, published=(_row(), _row(system="ViT-H/14")))
+    found = counterparts(study)
+    assert [c.arm.upstream_examples for c in found] == [512, 2048, 8192]
+    assert found[0].verdict.word == "off-protocol"
+    assert found[0].verdict.reasons == ("pre-trained on 512 of 8,192 images",)
+    assert found[2].verdict.word == "within noise"  # 360 test images cannot say more
+    shown = table(study)
+    assert shown.rows[0][5].text == "95.7 ± 0.20"
+    assert "360 test images" in shown.notes[-1]
+
+
+@pytest.mark.parametrize(
+    ("fields", "reason"),
+    [
+        ({"resolution": "384"}, "48 px, published 384 px"),
+        ({"pretrain_epochs": "7/14"}, "20 epochs of pre-training, published 7/14"),
+    ],
+)
+def test_another_protocol_is_off_protocol(made: Any, fields: dict[str, str], reason: str) -> None:
+    found = counterparts(Study(made.graph, made.results, {}, published=(_row(**fields),)))
+    assert {c.verdict.word for c in found} == {"off-protocol"}
+    assert found[2].verdict.reasons == (reason,)
+
+
+def test_what_answers_nothing_published_has_no_rows(made: Any) -> None:
+    rows = (_row(dataset="CIFAR-10"), _row(value="80-85"), _row(metric="top5"))
+    assert not table(Study(made.graph, made.results, {}, published=rows)).rows

@@ -83,7 +83,8 @@ def _experiment(client: MlflowClient, workdir: Path, suite: str) -> str:
     if found is not None:
         return str(found.experiment_id)
     artifacts = workdir.resolve() / "mlartifacts" / suite
-    return str(client.create_experiment(suite, artifact_location=artifacts.as_uri()))
+    tags = {"mlflow.experimentKind": "custom_model_development"}  # the UI for training runs
+    return str(client.create_experiment(suite, artifact_location=artifacts.as_uri(), tags=tags))
 
 
 class Ledger:

@@ -27,11 +27,12 @@ def hashes(root: Path, paths: Sequence[str]) -> dict[str, str]:
     memo = _read_memo(memo_file)
     stamps: dict[str, str] = {}
     found: dict[str, str] = {}
+    prefix = f"{root}/"  # strings, because building a Path for each file takes most of the time
     for path in paths:
         try:
-            stat = os.stat(root / path)
+            stat = os.stat(prefix + path)
         except OSError as error:
-            raise DataError(f"{root / path}: cannot be read ({error.strerror})") from error
+            raise DataError(f"{prefix}{path}: cannot be read ({error.strerror})") from error
         stamps[path] = f"{stat.st_size}.{stat.st_mtime_ns}.{stat.st_ctime_ns}"
         known = memo.get(path)
         if known is not None and known[0] == stamps[path]:

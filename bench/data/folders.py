@@ -235,8 +235,14 @@ def _classes(root: Path, part: Path) -> dict[str, list[str]]:
 
 
 def _images(folder: Path, root: Path) -> Iterator[str]:
-    for where, subfolders, names in os.walk(folder):
+    """Yield image paths relative to `root`, with forward slashes, from all levels of `folder`."""
+
+    def fail(error: OSError) -> None:
+        raise error
+
+    for where, subfolders, names in os.walk(folder, onerror=fail):
         subfolders[:] = [name for name in subfolders if not name.startswith(".")]
+        prefix = Path(os.path.relpath(where, root)).as_posix()
         for name in names:
-            if os.path.splitext(name)[1].lower() in SUFFIXES and not name.startswith("."):
-                yield Path(os.path.relpath(os.path.join(where, name), root)).as_posix()
+            if os.path.splitext(name)[1].lower() in SUFFIXES and name[0] != ".":
+                yield f"{prefix}/{name}"

@@ -21,10 +21,11 @@ from typing import Any
 import numpy as np
 from filelock import FileLock
 
+from bench.data import catalog
 from bench.data.sources import Source, open_source
 from bench.data.splits import held_out_indices, subset_indices
 from bench.errors import DataError
-from bench.specs import DatasetCard
+from bench.specs import DatasetBlock, DatasetCard
 
 __all__ = [
     "Packed",
@@ -207,6 +208,7 @@ def _build(card: DatasetCard, folder: Path, *, num_workers: int) -> None:
         partial.mkdir()
         for split in card.splits:
             _write_split(card, source, partial, split, num_workers=num_workers)
+        _check_unchanged(card)
         _write_manifest(card, source, partial, digest=folder.name)
         if folder.exists():  # damaged; readers that map it keep their pages
             shutil.rmtree(folder)
@@ -229,6 +231,18 @@ def _check_counts(card: DatasetCard, source: Source) -> None:
                 f"{expected.num_examples:,} expected",
                 hint="The files changed while the suite was read: run it again",
             )
+
+
+def _check_unchanged(card: DatasetCard) -> None:
+    """Refuse files that are no longer those whose digest the card carries."""
+    if "path" not in card.args:
+        return
+    block = DatasetBlock.model_validate({"reader": card.reader, **card.args})
+    if catalog.resolve(card.name, block, base_dir=Path("/")).digest != card.digest:
+        raise DataError(
+            f"{card.name}: files under {card.args['path']} changed while they were read",
+            hint="Let the other writer finish, then run again",
+        )
 
 
 def _check_room(card: DatasetCard, source: Source, folder: Path) -> None:

@@ -206,6 +206,7 @@ spec = importlib.util.spec_from_file_location("training_tests", {str(Path(__file
 tests = importlib.util.module_from_spec(spec)
 sys.modules["training_tests"] = tests
 spec.loader.exec_module(tests)
+tests.torch.set_num_threads(1)
 
 class Killing(tests.Noise):
     def at(self, step):

@@ -2,8 +2,8 @@
 
 Run `pytest tests/benchmarks/test_training_fewshot.py -s -m slow` to see the ratio at the size of an
 ImageNet task (1,000 classes, 768 features, 50,000 test images, 10 shots); the goal is at least 3
-against float64, which gives the same predictions. Times are CPU times of one
-thread. What is asserted is that the predictions are the same.
+against float64. Times are CPU times of one thread. What is asserted is that the predictions are
+those of float64.
 """
 
 from __future__ import annotations

@@ -74,6 +74,7 @@ def test_splits_are_mapped_and_writing_to_them_changes_no_file(tmp_path: Path) -
         packed.split("test")
 
 
+@pytest.mark.ordinary
 def test_formula_images_do_not_depend_on_the_workers(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -232,6 +233,16 @@ def test_files_removed_since_the_plan(tmp_path: Path, make_images: Make) -> None
     shutil.rmtree(tmp_path / "set")
     with pytest.raises(DataError, match="no such folder"):
         prepare.packed(card, cache_dir=tmp_path / "cache")
+
+
+def test_a_file_changed_since_the_plan(tmp_path: Path, make_images: Make) -> None:
+    make_images(tmp_path / "set", {"a": 4, "b": 4})
+    card = folder_card(tmp_path / "set")
+    content = (tmp_path / "set" / "b" / "000.png").read_bytes()
+    (tmp_path / "set" / "a" / "000.png").write_bytes(content)
+    with pytest.raises(DataError, match=r"mine: files under .* changed while they were read"):
+        prepare.packed(card, cache_dir=tmp_path / "cache")
+    assert not [path for path in (tmp_path / "cache").iterdir() if path.is_dir()]
 
 
 def test_no_room_is_told_before_anything_is_written(tmp_path: Path) -> None:

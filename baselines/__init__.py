@@ -131,6 +131,8 @@ def _aliases(title: str) -> list[str]:
     if title.startswith("ResNet"):
         short = "R" + title.removeprefix("ResNet")
         names += [short, f"BiT-{short}", f"BiT-{title}"]
+        # S, M and L say what a BiT was pre-trained on; the architecture is the same.
+        names += [f"BiT-{size} {short}" for size in "SML"]
     for old, new in (("ViT-", ""), ("R50x1+", "R50+")):
         names += [name.replace(old, new) for name in names if old in name and name != old]
     return names

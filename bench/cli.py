@@ -161,9 +161,16 @@ def report(
         Origin, typer.Option("--from", help="Read job folders or MLflow.")
     ] = Origin.folders,
 ) -> None:
-    """Regenerate the tables, figures and page of a suite from what is there."""
+    """Regenerate the tables, figures and page of a suite from what is there.
+
+    `vitbench report paper` prints and writes the ViT paper's tables as published, beside what
+    follows from arithmetic alone: parameter counts and pre-training compute.
+    """
     from bench.store import Store
 
+    if suite == "paper":
+        _report_paper(out or Store(workdir).workdir / "reports" / "paper", formats)
+        return
     graph = _graph(suite, settings, seeds, limit_steps)
     import reports
 
@@ -215,7 +222,8 @@ def ui(
     command += ["--backend-store-uri", tracking_uri(workdir), "--host", "127.0.0.1"]
     command += ["--default-artifact-root", (workdir.resolve() / "mlartifacts").as_uri()]
     command += ["--port", str(port), "--workers", "1", "--allowed-hosts", hosts]
-    typer.echo(f"MLflow UI: http://127.0.0.1:{port}  (stop with Ctrl-C)")
+    page = f"http://127.0.0.1:{port}/#/experiments?workflowType=machine_learning"
+    typer.echo(f"MLflow UI: {page}  (stop with Ctrl-C)")
     server = subprocess.Popen(command, start_new_session=True)
     signal.signal(signal.SIGTERM, _terminate)
     try:
@@ -230,15 +238,45 @@ def ui(
 
 
 @app.command("ls")
-def list_things(things: Things, as_json: AsJson = False) -> None:
+def list_things(
+    things: Things,
+    family: Annotated[
+        str | None, typer.Option("--family", help="systems: vit, bit, hybrid, noisy-student.")
+    ] = None,
+    public: Annotated[
+        bool, typer.Option("--public", help="systems: only those with public weights.")
+    ] = False,
+    as_json: AsJson = False,
+) -> None:
     """List systems, data sets, suites or recipes."""
     from bench.listing import LISTS, show_rows
 
     rows = LISTS[things]()
+    if family is not None:
+        families = sorted({row["family"] for row in rows if "family" in row})
+        _split(family, families, f"ls {things} --family")
+        rows = [row for row in rows if row["family"] == family]
+    if public:
+        rows = [row for row in rows if set(row.get("weights", ())) - {"jft"}]
     if as_json:
         _print_json(rows)
         return
     show_rows(_console(), rows)
+
+
+@app.command()
+def show(
+    system: Annotated[str, typer.Argument(help="A name from `vitbench ls systems`.")],
+    as_json: AsJson = False,
+) -> None:
+    """Show everything known of one system."""
+    from bench.listing import show_system, system_facts
+
+    facts = system_facts(system)
+    if as_json:
+        _print_json(facts)
+        return
+    show_system(_console(), facts)
 
 
 def _show_version(wanted: bool) -> None:
@@ -272,6 +310,14 @@ def main() -> None:
             raise
         sys.stderr.write(f"vitbench: {' '.join(str(error).split())}\n")
         sys.exit(error.exit_code)
+    except Exception as error:
+        if os.environ.get("VITBENCH_DEBUG"):
+            raise
+        words = " ".join(str(error).split())
+        sys.stderr.write(
+            f"vitbench: {type(error).__name__}: {words} (vitbench --debug shows more)\n"
+        )
+        sys.exit(1)
     except KeyboardInterrupt:
         sys.stderr.write("vitbench: interrupted; run the same command again to go on\n")
         sys.exit(130)
@@ -464,6 +510,21 @@ def _report(
         out_dir=folder,
         formats=formats,
     )
+
+
+def _report_paper(out: Path, formats: str | None) -> None:
+    import baselines
+    from bench import cost
+    from reports import paper
+    from reports.render import terminal
+
+    wanted = _split(formats, paper.FORMATS, "--format") if formats else paper.FORMATS
+    made = paper.tables(baselines.published(), systems=baselines.systems(), compute=cost.table_6())
+    paper.write(made, out, formats=wanted)
+    console = _console()
+    for table in made:
+        typer.echo(terminal(table, width=console.width, color=console.is_terminal))
+    typer.echo(f"tables     {_near(out)}")
 
 
 def _say_what_is_reused(

@@ -17,6 +17,9 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable
 
+MAX_LISTED = 12
+"""Names listed in an error when none is near; the rest is counted."""
+
 
 class BenchError(Exception):
     """An error told in one line: `message` is the cause, `hint` the cure (may be empty)."""
@@ -91,9 +94,12 @@ class StaleAttempt(BenchError):
 
 def suggest(name: str, known: Iterable[str], *, kind: str = "name") -> str:
     """Return `Did you mean "x"?`, or the list of what there is when nothing is near."""
-    names = sorted(known)
+    names = sorted(set(known))
     by_lower = {candidate.lower(): candidate for candidate in names}
     near = difflib.get_close_matches(name.lower(), by_lower, n=1, cutoff=0.5)
     if near:
         return f'Did you mean "{by_lower[near[0]]}"?'
-    return f"Known {kind}s: {', '.join(names)}" if names else f"No {kind} is known"
+    if not names:
+        return f"No {kind} is known"
+    more = f" and {len(names) - MAX_LISTED} more" if len(names) > MAX_LISTED else ""
+    return f"Known {kind}s: {', '.join(names[:MAX_LISTED])}{more}"

@@ -138,6 +138,61 @@ def show_status(console: Console, graph: JobGraph, outcomes: Mapping[str, JobRes
             console.print(f"failed  {job.name}: {result.error}", markup=False, highlight=False)
 
 
+def system_facts(name: str) -> dict[str, Any]:
+    """Return everything known of a system: its card, builder arguments, costs and weights."""
+    import dataclasses
+
+    import baselines
+    from bench import cost
+
+    card = baselines.system(name)
+    size = card.image_size_px
+    memory = cost.train_memory(card, batch_size=32)
+    return {
+        **card.model_dump(mode="json", exclude={"weights", "args"}),
+        "arguments": dataclasses.asdict(baselines.sizes(card)),  # type: ignore[call-overload]
+        "gflops": {
+            f"{px} px": {
+                "forward": cost.forward_gflops(card, image_size_px=px),
+                "forward_without_padding": cost.forward_gflops(
+                    card, image_size_px=px, padding="skipped"
+                ),
+            }
+            for px in (size, 2 * size)
+        },
+        "train_memory_gib": {"batch 32, float32, adam": dataclasses.asdict(memory)},
+        "weights": [source.model_dump(mode="json") for source in card.weights],
+    }
+
+
+def show_system(console: Console, facts: Mapping[str, Any]) -> None:
+    """Print the facts of one system, one line each."""
+    for name, value in facts.items():
+        if name == "weights":
+            for source in value:
+                where = source["url"] or "not public"
+                _fact(console, f"weights {source['name']}", f"{where} ({source['licence']})")
+                if source["note"]:
+                    _fact(console, "", source["note"])
+        elif isinstance(value, Mapping):
+            for key, inner in value.items():
+                _fact(console, f"{name} {key}", _inner(inner))
+        elif value not in ("", None):
+            _fact(console, name.replace("_", " "), _inner(value))
+
+
+def _inner(value: Any) -> str:
+    if isinstance(value, Mapping):
+        return ", ".join(f"{key.replace('_', ' ')} {_inner(part)}" for key, part in value.items())
+    if isinstance(value, float):
+        return f"{value:,.4g}"
+    return f"{value:,}" if isinstance(value, int) and not isinstance(value, bool) else str(value)
+
+
+def _fact(console: Console, name: str, value: str) -> None:
+    console.print(f"{name:28} {value}", markup=False, highlight=False, soft_wrap=True)
+
+
 def _list_systems() -> list[Row]:
     import baselines
 

@@ -221,6 +221,11 @@ class RayExecutor:
         self._free = _minus(self._free, job.resources, sign=-1)
         try:
             return job.job_id, JobResult.model_validate_json(self._ray.get(ready[0]))
+        except self._ray.exceptions.LocalRayletDiedError as error:
+            raise BenchError(
+                "Ray itself died on this machine; finished jobs are kept",
+                hint="Run the same command again to go on",
+            ) from error
         except self._ray.exceptions.RayTaskError as error:
             return job.job_id, error.cause if isinstance(error.cause, Exception) else error
         except self._ray.exceptions.RayError as error:

@@ -168,7 +168,7 @@ class Store:
 
         try:
             with np.load(self.folder(job_id) / "hits.npz", allow_pickle=False) as arrays:
-                return arrays["hits"] if "hits" in arrays else None
+                return arrays.get("hits")
         except (OSError, ValueError):
             return None
 

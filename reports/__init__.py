@@ -30,7 +30,7 @@ from typing import TYPE_CHECKING, Any
 
 from bench.errors import UnknownName
 from bench.specs import JobGraph, JobResult, PublishedResult
-from reports.render import SUFFIXES, Table, render, terminal
+from reports.render import SUFFIXES, Table, file_bytes, render, terminal
 
 if TYPE_CHECKING:
     import numpy as np
@@ -196,7 +196,7 @@ def _table_files(
         folder = "timings" if name in MEASURED else "tables"
         for form in formats:
             for suffix, text in render(table, form).items():
-                yield f"{folder}/{name}{suffix}", text.encode()
+                yield f"{folder}/{name}{suffix}", file_bytes(text, suffix)
 
 
 def _write(report: Report, contents: Mapping[str, bytes], out_dir: Path) -> None:

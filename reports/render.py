@@ -180,6 +180,12 @@ def _compact(part: Any) -> Any:
     return {name: _compact(value) for name, value, default in values if value != default}
 
 
+def file_bytes(text: str, suffix: str) -> bytes:
+    """Return a rendered table as a file; a browser that opens it alone is told its encoding."""
+    head = '<!doctype html>\n<meta charset="utf-8">\n' if suffix == ".html" else ""
+    return (head + text).encode()
+
+
 def render(table: Table, form: str) -> dict[str, str]:
     """Return file ending -> text of a table in one format (a key of `SUFFIXES`)."""
     if form == "csv":

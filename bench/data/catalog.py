@@ -52,6 +52,8 @@ def resolve(name: str, block: DatasetBlock, *, base_dir: Path) -> DatasetCard:
     """
     if block.reader not in _RESOLVERS:
         raise UnknownName("reader", block.reader, _RESOLVERS, where=f"dataset.{name}.reader")
+    if not 0 <= block.seed < 2**31:
+        raise DataError(f"dataset.{name}: seed is {block.seed}", hint="Choose one in [0, 2^31)")
     return _RESOLVERS[block.reader](name, block, base_dir)
 
 
@@ -214,7 +216,12 @@ def _path(name: str, block: DatasetBlock, base_dir: Path) -> Path:
             f"dataset.{name}: the {block.reader} reader needs path",
             hint='Add path = "FOLDER OR FILE", relative to the suite file',
         )
-    return (base_dir / Path(block.path).expanduser()).resolve()
+    try:
+        path = (base_dir / Path(block.path).expanduser()).resolve()
+        path.exists()
+    except (OSError, ValueError, RuntimeError) as error:  # too long, a NUL byte, an unknown ~user
+        raise DataError(f"dataset.{name}: path cannot be used ({error})") from error
+    return path
 
 
 def _own_card(
@@ -234,6 +241,11 @@ def _own_card(
             f"dataset.{name}: num_classes is {block.num_classes}, but {path} holds {num_classes} "
             "classes",
             hint="Leave num_classes out, or correct path",
+        )
+    if num_classes < 2:
+        raise DataError(
+            f"dataset.{name}: {path} holds one class alone",
+            hint="A classifier needs examples of two classes",
         )
     claim = _CARDS.get(name)
     if claim is not None:
@@ -372,6 +384,22 @@ _PROTOCOLS = {
             train_transform="fewshot",
             eval_transform="fewshot",
             source="google-research/big_vision, configs/common_fewshot.py",
+        ),
+        Protocol(
+            name="bit-small",
+            image_size_px=128,
+            train_transform="bit-train",
+            eval_transform="resize",
+            source="BiT-HyperRule for images of less than 96 x 96 pixels: resize to 160, crop 128 "
+            "(arXiv:1912.11370, section 3.3)",
+        ),
+        Protocol(
+            name="bit-large",
+            image_size_px=480,
+            train_transform="bit-train",
+            eval_transform="resize",
+            source="BiT-HyperRule for images of 96 x 96 pixels and more: resize to 512, crop 480 "
+            "(arXiv:1912.11370, section 3.3)",
         ),
         Protocol(
             name="vtab-384",

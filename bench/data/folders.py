@@ -78,9 +78,7 @@ def content_digest(folder: Folder) -> str:
     total = hashlib.sha256()
     for split in sorted(folder.splits):
         for path, label in folder.splits[split]:
-            total.update(
-                f"{split}\0{path}\0{label}\0{hashes[path]}\n".encode(errors="surrogateescape")
-            )
+            total.update(f"{split}\0{path}\0{label}\0{hashes[path]}\n".encode())
     return total.hexdigest()
 
 
@@ -245,4 +243,15 @@ def _images(folder: Path, root: Path) -> Iterator[str]:
         prefix = Path(os.path.relpath(where, root)).as_posix()
         for name in names:
             if os.path.splitext(name)[1].lower() in SUFFIXES and name[0] != ".":
-                yield f"{prefix}/{name}"
+                path = f"{prefix}/{name}"
+                if not path.isascii():
+                    _check_text(path)
+                yield path
+
+
+def _check_text(path: str) -> None:
+    try:
+        path.encode("utf-8")
+    except UnicodeEncodeError as error:
+        shown = path.encode("utf-8", "backslashreplace").decode()
+        raise DataError(f"{shown}: the name is not UTF-8", hint="Rename the file") from error

@@ -2,7 +2,9 @@
 
 Each epoch is a permutation of its own, drawn from (seed, epoch); batches run on over the end of
 an epoch, so every example comes exactly once per epoch whatever the batch size. Augmentation draws
-from a generator seeded with (seed, step). Nothing here keeps a state that a resumed job would miss.
+from a generator seeded with (seed, block of steps); the steps of a block are prepared together,
+because after a training step the caches are cold and a small batch would cost ten times its work.
+Nothing here keeps a state that a resumed job would miss.
 """
 
 from __future__ import annotations
@@ -16,6 +18,12 @@ from torch import Tensor
 
 from bench.data.prepare import Split
 from bench.data.transforms import Transform
+
+BLOCK_PIXELS = 1 << 17
+"""Pixels prepared at once: small batches are made several steps at a time."""
+
+MAX_BLOCK_STEPS = 8
+"""Most steps prepared at once."""
 
 
 @lru_cache(maxsize=2)
@@ -65,6 +73,9 @@ class Batches:
         self._batch_size = batch_size
         self._seed = seed
         self._device = torch.device(device)
+        pixels = batch_size * split.images_NHWC.shape[1] * split.images_NHWC.shape[2]
+        self._block_steps = max(1, min(MAX_BLOCK_STEPS, BLOCK_PIXELS // pixels))
+        self._block: tuple[int, Tensor, Tensor] | None = None
 
     @property
     def num_examples(self) -> int:
@@ -73,14 +84,26 @@ class Batches:
 
     def at(self, step: int) -> tuple[Tensor, Tensor]:
         """Return x_BCHW (float32 in [-1, 1]) and y_B (int64) of a step, on the device."""
-        rows_B = self._indices_N[
+        block, within = divmod(step, self._block_steps)
+        if self._block is None or self._block[0] != block:
+            self._block = (block, *self._make(block))
+        _, x_BCHW, labels_B = self._block
+        part = slice(within * self._batch_size, (within + 1) * self._batch_size)
+        return x_BCHW[part], labels_B[part]
+
+    def _make(self, block: int) -> tuple[Tensor, Tensor]:
+        """Prepare the steps of a block together: the first call of an operation costs most."""
+        rows = self._indices_N[
             batch_indices(
-                self.num_examples, batch_size=self._batch_size, seed=self._seed, step=step
+                self.num_examples,
+                batch_size=self._batch_size * self._block_steps,
+                seed=self._seed,
+                step=block,
             )
         ]
-        images_BHWC = to_device(self._split.images_NHWC[rows_B], self._device)
-        labels_B = to_device(self._split.labels_N[rows_B], self._device)
-        return self._transform(images_BHWC, step_generator(self._seed, step)), labels_B
+        images_BHWC = to_device(self._split.images_NHWC[rows], self._device)
+        labels_B = to_device(self._split.labels_N[rows], self._device)
+        return self._transform(images_BHWC, step_generator(self._seed, block)), labels_B
 
 
 def evaluation_batches(

@@ -14,9 +14,9 @@ from bench.errors import SuiteError, UnknownName, UserError
 from bench.models import build
 from bench.specs import SystemUse
 
-DEEP = ("bit-r101", "bit-r152", "bit-r200", "noisy-student")
+FAST = ("vit-micro", "vit-b16", "bit-micro", "bit-r50x1", "hybrid-micro", "hybrid-r50-vit-b16")
 NAMES = [
-    pytest.param(name, marks=[pytest.mark.ordinary] if name.startswith(DEEP) else [])
+    pytest.param(name, marks=[] if name in FAST else [pytest.mark.ordinary])
     for name in baselines.systems()
 ]
 
@@ -91,6 +91,8 @@ def test_parameters_with_1000_classes(name, num_params):
         ("ResNet50x1", "bit-r50x1"),
         ("R50x1", "bit-r50x1"),
         ("BiT-R152x4", "bit-r152x4"),
+        ("BiT-L R152x4", "bit-r152x4"),
+        ("Noisy Student EfficientNet-L2", "noisy-student-l2"),
         ("R50x1+ViT-B/16", "hybrid-r50-vit-b16"),
         ("R50+ViT-B/16", "hybrid-r50-vit-b16"),
         ("R50+B/16", "hybrid-r50-vit-b16"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import doctest
 import importlib
+from pathlib import Path
 
 import pytest
 import torch
@@ -172,4 +173,11 @@ def test_batch_size_is_checked(batch_size):
 def test_examples_in_the_documentation(name):
     results = doctest.testmod(importlib.import_module(name))
     assert results.attempted > 0
+    assert results.failed == 0
+
+
+def test_examples_in_the_manual():
+    manual = Path(__file__).resolve().parents[2] / "docs" / "systems.md"
+    results = doctest.testfile(str(manual), module_relative=False)
+    assert results.attempted > 4
     assert results.failed == 0

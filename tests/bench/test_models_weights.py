@@ -154,13 +154,13 @@ def test_wrong_checkpoint_says_what_it_looks_like(tmp_path, layout, kind, overri
     assert all(torch.equal(before[key], tensor) for key, tensor in model.state_dict().items())
 
 
-LARGE = ("vit-h14", "bit-r152x2", "bit-r200x3", "bit-r152x4", "noisy-student-l2")
+FAST = ("vit-micro", "vit-b16", "bit-micro", "bit-r50x1", "hybrid-micro", "hybrid-r50-vit-b16")
 
 
 @pytest.mark.parametrize(
     "name",
     [
-        pytest.param(name, marks=[pytest.mark.ordinary] if name in LARGE else [])
+        pytest.param(name, marks=[] if name in FAST else [pytest.mark.ordinary])
         for name in baselines.systems()
         if name != "vit-b32-half"  # has the shapes of ViT-S/32: only the number of heads differs
     ],
@@ -204,6 +204,7 @@ def test_a_flipped_bit_is_noticed(tmp_path, suffix):
         load_weights(random_model("vit"), path)
 
 
+@pytest.mark.filterwarnings("ignore:Detected pickle protocol")
 def test_nothing_pickled_is_executed(tmp_path):
     class Harmful:
         def __reduce__(self):

@@ -272,6 +272,29 @@ def test_a_wrong_number_of_classes(tmp_path: Path, make_images: Make) -> None:
         card_of(tmp_path, num_classes=3)
 
 
+def test_a_name_that_is_no_text(tmp_path: Path, make_images: Make) -> None:
+    make_images(tmp_path, {"a": 2, "b": 2})
+    os.rename(tmp_path / "a", os.fsencode(tmp_path) + b"/caf\xe9")
+    with pytest.raises(DataError, match=r"caf\\udce9/000\.png: the name is not UTF-8"):
+        card_of(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("fields", "told"),
+    [
+        ({"path": "a\0b"}, r"dataset\.mine: path cannot be used \(.*null"),
+        ({"path": "a" * 5000}, r"dataset\.mine: path cannot be used"),
+        ({"path": "~nobody-here/x"}, r"dataset\.mine: path cannot be used"),
+        ({"path": ".", "seed": -1}, r"dataset\.mine: seed is -1\. Choose one in \[0, 2\^31\)"),
+        ({"path": ".", "seed": 2**31}, r"dataset\.mine: seed is 2147483648"),
+    ],
+)
+def test_fields_out_of_range(tmp_path: Path, fields: dict[str, object], told: str) -> None:
+    block = DatasetBlock.model_validate({"reader": "image_folder", **fields})
+    with pytest.raises(DataError, match=told):
+        catalog.resolve("mine", block, base_dir=tmp_path)
+
+
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may read anything")
 def test_a_folder_without_permission(tmp_path: Path, make_images: Make) -> None:
     make_images(tmp_path, {"a": 2, "b": 2})

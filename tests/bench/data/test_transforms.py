@@ -79,6 +79,14 @@ def test_few_shot_cuts_the_centre_of_eight_sevenths() -> None:
     assert torch.allclose(x_BCHW, expected, atol=1e-6)
 
 
+@pytest.mark.parametrize("name", transforms.PRESETS)
+def test_chunks_change_nothing(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    batch, preset = images(9, 20), transforms.preset(name, size_px=16)
+    whole = preset(batch, generator())
+    monkeypatch.setattr(transforms, "CHUNK_PIXELS", 2 * 20 * 20)
+    assert torch.equal(preset(batch, generator()), whole)
+
+
 # --- shifts ---------------------------------------------------------------------------------
 
 

@@ -1,8 +1,8 @@
 """Data sets that come as arrays: MNIST's idx files, CIFAR's python batches, NumPy's .npz.
 
-Nothing in a file is executed: CIFAR's pickles are read by an unpickler that knows two inert
-stand-ins and no other name, .npz without pickle. Every file is checked before its pixels are used:
-sizes against headers, images against labels.
+Nothing in a file is executed: CIFAR's pickles are read by an unpickler of inert stand-ins
+(`cifar.py`), .npz without pickle. Every file is checked before its pixels are used: sizes against
+headers, images against labels.
 
 Layouts: the idx format as its owner describes it (yann.lecun.com/exdb/mnist), CIFAR's as on its
 owner's page (cs.toronto.edu/~kriz/cifar.html).
@@ -10,9 +10,6 @@ owner's page (cs.toronto.edu/~kriz/cifar.html).
 
 from __future__ import annotations
 
-import gzip
-import io
-import pickle
 import struct
 import zipfile
 import zlib
@@ -20,18 +17,16 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
+from bench.data import cifar
+from bench.data.files import MAX_FILE_BYTES, read_bytes
 from bench.data.splits import held_out_indices
 from bench.errors import DataError
 
 VERSION = 1
 """Bumped when the same files give other images, labels or splits."""
-
-MAX_FILE_BYTES = 1 << 30
-"""Larger files of these formats are refused: they are read whole."""
 
 Images = Callable[[], np.ndarray]
 
@@ -119,24 +114,6 @@ def _same(images: np.ndarray) -> np.ndarray:
     return images
 
 
-def _bytes(path: Path) -> bytes:
-    """Return a file's content, unpacked when its name ends in .gz; bounded either way."""
-    try:
-        if path.suffix != ".gz":
-            if path.stat().st_size > MAX_FILE_BYTES:
-                raise DataError(f"{path}: larger than {MAX_FILE_BYTES >> 20} MiB")
-            return path.read_bytes()
-        with gzip.open(path) as file:
-            content = file.read(MAX_FILE_BYTES + 1)
-    except OSError as error:  # gzip.BadGzipFile too
-        raise DataError(f"{path}: cannot be read ({error.strerror or error})") from error
-    except (EOFError, zlib.error) as error:
-        raise DataError(f"{path}: damaged gzip file ({error})", hint="Get it again") from error
-    if len(content) > MAX_FILE_BYTES:
-        raise DataError(f"{path}: unpacks to more than {MAX_FILE_BYTES >> 20} MiB")
-    return content
-
-
 # --- idx ------------------------------------------------------------------------------------
 
 _IDX_STEMS = {
@@ -181,7 +158,7 @@ def _idx_file(folder: Path, stem: str) -> Path | None:
 
 def _idx(path: Path) -> np.ndarray:
     """Return the uint8 array of an idx file."""
-    content = _bytes(path)
+    content = read_bytes(path)
     if len(content) < 4 or content[:3] != b"\0\0\x08":
         raise DataError(f"{path}: not an idx file of bytes", hint="Get the file again")
     rank = content[3]
@@ -201,81 +178,6 @@ def _idx(path: Path) -> np.ndarray:
 # --- CIFAR's python batches -----------------------------------------------------------------
 
 
-class _ArrayStandIn:
-    """Takes the place of a NumPy array in a pickle: keeps what it is told, computes nothing."""
-
-    content: bytes = b""
-    shape: tuple[int, ...] = ()
-
-    def __init__(self, *_: object) -> None:
-        pass
-
-    def __setstate__(self, state: Any) -> None:
-        _version, shape, _dtype, fortran, content = state
-        if fortran or not isinstance(content, bytes):
-            raise pickle.UnpicklingError("not a C-ordered array of bytes")
-        self.shape, self.content = tuple(int(size) for size in shape), content
-
-
-class _TypeStandIn:
-    """Takes the place of a NumPy dtype in a pickle."""
-
-    def __init__(self, *_: object) -> None:
-        pass
-
-    def __setstate__(self, state: object) -> None:
-        pass
-
-
-class _ByteString:
-    """Takes the place of `_codecs.encode`, by which protocol 2 writes byte strings."""
-
-    def __new__(cls, text: object, encoding: object) -> Any:
-        if not isinstance(text, str) or encoding not in ("latin1", "latin-1"):
-            raise pickle.UnpicklingError("not a byte string")
-        return text.encode("latin-1")
-
-    def __setstate__(self, state: object) -> None:
-        raise pickle.UnpicklingError("a byte string has no state")
-
-
-class _BatchUnpickler(pickle.Unpickler):
-    """Knows the names that CIFAR's files use, as inert stand-ins; refuses all others."""
-
-    _NAMES: dict[tuple[str, str], Any] = {  # noqa: RUF012
-        ("numpy.core.multiarray", "_reconstruct"): _ArrayStandIn,
-        ("numpy._core.multiarray", "_reconstruct"): _ArrayStandIn,
-        ("numpy", "ndarray"): _TypeStandIn,
-        ("numpy", "dtype"): _TypeStandIn,
-        ("_codecs", "encode"): _ByteString,
-    }
-
-    def find_class(self, module: str, name: str) -> Any:
-        """Return the stand-in of a name, or refuse it."""
-        if (module, name) not in self._NAMES:
-            raise pickle.UnpicklingError(f"it asks for {module}.{name}")
-        return self._NAMES[module, name]
-
-
-def unpickle_batch(path: Path) -> dict[str, Any]:
-    """Return the dictionary of a CIFAR python file, executing nothing of it."""
-    content = _bytes(path)
-    try:
-        batch = _BatchUnpickler(io.BytesIO(content), encoding="bytes").load()
-    except Exception as error:  # hostile bytes raise anything
-        raise DataError(
-            f"{path}: not a CIFAR python batch ({type(error).__name__}: {error})",
-            hint="Get the file again from the owner of the data",
-        ) from error
-    if not isinstance(batch, dict):
-        raise DataError(f"{path}: not a CIFAR python batch")
-    return {_text(key): value for key, value in batch.items()}
-
-
-def _text(value: object) -> str:
-    return value.decode("latin-1") if isinstance(value, bytes) else str(value)
-
-
 def _read_cifar_folder(path: Path) -> ArraySet:
     ten = (path / "batches.meta").is_file()
     if not ten and not (path / "meta").is_file():
@@ -289,37 +191,19 @@ def _read_cifar_folder(path: Path) -> ArraySet:
     }
     meta_name = "batches.meta" if ten else "meta"
     label_key = "labels" if ten else "fine_labels"
-    meta = unpickle_batch(path / meta_name)
+    meta = cifar.unpickle(path / meta_name)
     class_names = tuple(
-        _text(name) for name in meta.get("label_names" if ten else "fine_label_names", ())
+        cifar.text(name) for name in meta.get("label_names" if ten else "fine_label_names", ())
     )
     splits = {}
     for split, batch_names in names.items():
-        batches = [_cifar_batch(path / name, label_key) for name in batch_names]
+        batches = [cifar.batch(path / name, label_key) for name in batch_names]
         labels_N = np.concatenate([labels for _, labels in batches])
         images_NHWC = np.concatenate([images for images, _ in batches])
         splits[split] = ArraySplit(
             labels_N, (32, 32), ", ".join(batch_names), partial(_same, images_NHWC)
         )
     return ArraySet((meta_name, *names["train"], *names["test"]), splits, class_names)
-
-
-def _cifar_batch(path: Path, label_key: str) -> tuple[np.ndarray, np.ndarray]:
-    if not path.is_file():
-        raise DataError(f"{path}: missing", hint="Unpack the whole archive of the owner")
-    batch = unpickle_batch(path)
-    data, labels = batch.get("data"), batch.get(label_key)
-    if not isinstance(data, _ArrayStandIn) or not isinstance(labels, list):
-        raise DataError(f"{path}: no data and {label_key}", hint="Get the file again")
-    if data.shape != (len(labels), 3072) or len(data.content) != 3072 * len(labels):
-        raise DataError(
-            f"{path}: {len(labels):,} labels for images of shape {data.shape}",
-            hint="Get the file again",
-        )
-    planes = np.frombuffer(data.content, dtype=np.uint8).reshape(-1, 3, 32, 32)
-    if not all(isinstance(label, int) for label in labels):
-        raise DataError(f"{path}: labels are not whole numbers", hint="Get the file again")
-    return planes.transpose(0, 2, 3, 1), np.array(labels, dtype=np.int64)
 
 
 # --- .npz -----------------------------------------------------------------------------------

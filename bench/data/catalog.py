@@ -10,6 +10,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from bench.data import folders, known
+from bench.data.protocols import PROTOCOLS
 from bench.errors import DataError, UnknownName
 from bench.specs import Args, DatasetBlock, DatasetCard, Protocol, SplitCard, content_id
 
@@ -34,14 +35,14 @@ def dataset(name: str) -> DatasetCard:
 
 def protocols() -> dict[str, Protocol]:
     """Return every protocol by name."""
-    return dict(_PROTOCOLS)
+    return dict(PROTOCOLS)
 
 
 def protocol(name: str) -> Protocol:
     """Return the protocol `name`; raises UnknownName with the nearest name."""
-    if name not in _PROTOCOLS:
-        raise UnknownName("protocol", name, _PROTOCOLS)
-    return _PROTOCOLS[name]
+    if name not in PROTOCOLS:
+        raise UnknownName("protocol", name, PROTOCOLS)
+    return PROTOCOLS[name]
 
 
 def resolve(name: str, block: DatasetBlock, *, base_dir: Path) -> DatasetCard:
@@ -331,82 +332,5 @@ _CARDS = {
             "fractals", num_classes=64, images_per_class=256, image_size_px=16, title="Fractals"
         ),
         *known.cards(),
-    )
-}
-
-
-# --- protocols ------------------------------------------------------------------------------
-
-_PROTOCOLS = {
-    item.name: item
-    for item in (
-        Protocol(
-            name="pretrain-micro",
-            image_size_px=12,
-            train_transform="shift-flip",
-            eval_transform="resize",
-            source="miniature of arXiv:2010.11929, section 4.1: shifts in place of crops, "
-            "which would remove most of a tiny image",
-        ),
-        Protocol(
-            name="finetune-micro",
-            image_size_px=16,
-            train_transform="shift",
-            eval_transform="resize",
-            source="miniature of arXiv:2010.11929, section 4.1: higher resolution than in "
-            "pre-training; no flips, because a flipped digit is another sign",
-        ),
-        Protocol(
-            name="fewshot-micro",
-            image_size_px=12,
-            train_transform="resize",
-            eval_transform="resize",
-            source="miniature of arXiv:2010.11929, section 4.1: frozen features of plain images",
-        ),
-        Protocol(
-            name="vit-pretrain",
-            image_size_px=224,
-            train_transform="vit-train",
-            eval_transform="resize",
-            source="arXiv:2010.11929, section 4.1 and Table 3",
-        ),
-        Protocol(
-            name="vit-finetune",
-            image_size_px=384,
-            train_transform="vit-train",
-            eval_transform="resize",
-            source="arXiv:2010.11929, Table 4; crop and plain resize as in the authors' code "
-            "(google-research/vision_transformer, input_pipeline.py)",
-        ),
-        Protocol(
-            name="vit-fewshot",
-            image_size_px=224,
-            train_transform="fewshot",
-            eval_transform="fewshot",
-            source="google-research/big_vision, configs/common_fewshot.py",
-        ),
-        Protocol(
-            name="bit-small",
-            image_size_px=128,
-            train_transform="bit-train",
-            eval_transform="resize",
-            source="BiT-HyperRule for images of less than 96 x 96 pixels: resize to 160, crop 128 "
-            "(arXiv:1912.11370, section 3.3)",
-        ),
-        Protocol(
-            name="bit-large",
-            image_size_px=480,
-            train_transform="bit-train",
-            eval_transform="resize",
-            source="BiT-HyperRule for images of 96 x 96 pixels and more: resize to 512, crop 480 "
-            "(arXiv:1912.11370, section 3.3)",
-        ),
-        Protocol(
-            name="vtab-384",
-            image_size_px=384,
-            train_transform="resize",
-            eval_transform="resize",
-            source="arXiv:2010.11929, appendix B.1.1; google-research/task_adaptation",
-        ),
     )
 }

@@ -1,4 +1,4 @@
-"""Hashes of a user's files, remembered so that planning a suite again costs one `stat` a file.
+"""A user's files: read within bounds, and hashed; hashes are remembered so that planning a suite again costs one `stat` a file.
 
 A file's SHA-256 is kept under the user's cache folder with its size, mtime and ctime, and is
 computed again when one of them changes. Only the standard library is used.
@@ -7,18 +7,41 @@ computed again when one of them changes. Only the standard library is used.
 from __future__ import annotations
 
 import contextlib
+import gzip
 import hashlib
 import json
 import os
 import time
+import zlib
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from bench.errors import DataError
 
+MAX_FILE_BYTES = 1 << 30
+"""Files that are read whole may not be larger, packed or unpacked."""
+
 SETTLED_S = 2.0
 """A file changed less than this long ago may change again within one clock tick: not remembered."""
+
+
+def read_bytes(path: Path) -> bytes:
+    """Return a file's content, unpacked when its name ends in .gz; bounded either way."""
+    try:
+        if path.suffix != ".gz":
+            if path.stat().st_size > MAX_FILE_BYTES:
+                raise DataError(f"{path}: larger than {MAX_FILE_BYTES >> 20} MiB")
+            return path.read_bytes()
+        with gzip.open(path) as file:
+            content = file.read(MAX_FILE_BYTES + 1)
+    except OSError as error:  # gzip.BadGzipFile too
+        raise DataError(f"{path}: cannot be read ({error.strerror or error})") from error
+    except (EOFError, zlib.error) as error:
+        raise DataError(f"{path}: damaged gzip file ({error})", hint="Get it again") from error
+    if len(content) > MAX_FILE_BYTES:
+        raise DataError(f"{path}: unpacks to more than {MAX_FILE_BYTES >> 20} MiB")
+    return content
 
 
 def hashes(root: Path, paths: Sequence[str]) -> dict[str, str]:

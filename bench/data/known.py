@@ -92,7 +92,7 @@ _SETS = (
          "MIT", "Xiao et al., arXiv:1708.07747",
          "Download the four idx.gz files into one folder"),
     _Set("svhn", "SVHN", "arrays", 10, 73_257, 26_032, "test_32x32",
-         "non-commercial use only, as the owner states", "Netzer et al., NIPS workshop 2011",
+         f"non-commercial use only ({RECALLED})", "Netzer et al., NIPS workshop 2011",
          "Download train_32x32.mat and test_32x32.mat and convert them to arrays"),
     _Set("eurosat", "EuroSAT", "image_folder", 10, 21_600, 5400,
          "the last fifth, as in VTAB (16,200 train, 5,400 val, 5,400 test)",

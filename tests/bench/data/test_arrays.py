@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from bench.data import arrays, catalog, prepare
+from bench.data import arrays, catalog, cifar, prepare
 from bench.errors import DataError
 from bench.specs import DatasetBlock, DatasetCard
 
@@ -151,7 +151,7 @@ def test_real_cifar_pixels_are_those_of_plain_unpickling(shared_data: Path) -> N
     file = shared_data / "cifar10" / "cifar-10-batches-py" / "test_batch"
     with open(file, "rb") as opened:
         batch = pickle.load(opened, encoding="bytes")
-    images, labels = arrays._cifar_batch(file, "labels")
+    images, labels = cifar.batch(file, "labels")
     assert np.array_equal(images, batch[b"data"].reshape(-1, 3, 32, 32).transpose(0, 2, 3, 1))
     assert labels.tolist() == batch[b"labels"]
 

@@ -1,0 +1,84 @@
+"""A user's own pictures, by editing the TOML alone, and what is said when they are wrong."""
+
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+pytestmark = [pytest.mark.ordinary, pytest.mark.xdist_group("ray")]
+
+Run = Callable[..., subprocess.CompletedProcess[str]]
+
+
+@pytest.fixture
+def pictures(tmp_path: Path) -> Path:
+    """Real picture files: bright discs and dark bars, of several sizes, modes and formats."""
+    rng = np.random.default_rng(0)
+    for name in ("disc", "bar"):
+        folder = tmp_path / "pictures" / name
+        folder.mkdir(parents=True)
+        for index in range(20):
+            side = int(rng.integers(20, 40))
+            y, x = np.mgrid[:side, :side] / side - rng.uniform(0.4, 0.6, (2, 1, 1))
+            shape = (x**2 + y**2 < 0.1) if name == "disc" else (np.abs(x) < 0.1)
+            grey = (200 * shape + rng.integers(0, 40, (side, side))).astype(np.uint8)
+            image = Image.fromarray(grey)
+            image = image.convert("RGB") if index % 2 else image
+            image.save(folder / f"{index:02d}.{'jpg' if index % 3 else 'png'}")
+    return tmp_path / "pictures"
+
+
+@pytest.fixture
+def own_suite(suite_file: Path) -> Path:
+    """The tiny suite with pictures of the user's own downstream: only the TOML is edited."""
+    text = suite_file.read_text().replace('datasets = ["digits"]', 'datasets = ["mine"]')
+    text = text.replace("[dataset.shapes]", '[dataset.mine]\nreader = "image_folder"\n'
+                        'path = "pictures"\nimage_size_px = 16\n\n[dataset.shapes]')  # fmt: skip
+    suite_file.write_text(text)
+    return suite_file
+
+
+def test_own_pictures_run_downstream(
+    own_suite: Path, pictures: Path, vitbench: Run, tmp_path: Path
+) -> None:
+    words = ["run", own_suite, "--local", "--seeds", "1", "--workdir", tmp_path / "runs"]
+    finished = vitbench(*words, "--set", "transfer[0].held_out=0.2")
+    assert finished.returncode == 0, finished.stderr
+    table = (tmp_path / "runs/reports/tiny/tables/comparison.long.csv").read_text()
+    assert "mine" in table
+    assert "fewshot_top1" in table
+
+
+@pytest.mark.parametrize(
+    ("spoil", "expected"),
+    [
+        ("corrupt", "disc/03.png"),
+        ("empty class", "bar"),
+        ("no folder", "pictures"),
+        ("shots", "shots"),
+    ],
+)
+def test_wrong_pictures_are_told_and_nothing_is_written(
+    own_suite: Path, pictures: Path, vitbench: Run, tmp_path: Path, spoil: str, expected: str
+) -> None:
+    if spoil == "corrupt":
+        path = pictures / "disc" / "03.png"
+        path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    elif spoil == "empty class":
+        for path in (pictures / "bar").iterdir():
+            path.unlink()
+    elif spoil == "no folder":
+        pictures.rename(tmp_path / "elsewhere")
+    else:
+        own_suite.write_text(own_suite.read_text().replace("shots = [1, 5]", "shots = [1, 500]"))
+    words = ["run", own_suite, "--local", "--workdir", tmp_path / "runs"]
+    finished = vitbench(*words, "--set", "transfer[0].held_out=0.2")
+    assert finished.returncode == 2, finished.stdout + finished.stderr
+    assert len(finished.stderr.strip().splitlines()) == 1
+    assert expected in finished.stderr
+    assert not (tmp_path / "runs").exists()

@@ -316,6 +316,8 @@ class DatasetBlock(Record):
     """Side of the packed square images, in pixels."""
     test_share: float = Field(default=0.2, gt=0, lt=1)
     """image_folder: share of each class held back for test where no `test/` folder is there."""
+    skip_damaged: bool = False
+    """image_folder, csv: leave out files that do not decode; their number stands on the card."""
     seed: int = 0
     """Seed of the generator or of the split."""
 

@@ -348,7 +348,7 @@ def _tags(job: PlannedJob, result: JobResult, reused: bool) -> dict[str, str]:
         "protocol": job.labels.protocol or job.spec.protocol.name,
     }
     if reused:
-        tags[f"{TAG}reused"] = "done earlier, in another suite of this work folder"
+        tags[f"{TAG}reused"] = "done earlier in this work folder"
     for role, needed in job.spec.needs.items():
         tags[f"{TAG}input.{role}"] = needed
     if result.error:

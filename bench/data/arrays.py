@@ -192,9 +192,8 @@ def _read_cifar_folder(path: Path) -> ArraySet:
     meta_name = "batches.meta" if ten else "meta"
     label_key = "labels" if ten else "fine_labels"
     meta = cifar.unpickle(path / meta_name)
-    class_names = tuple(
-        cifar.text(name) for name in meta.get("label_names" if ten else "fine_label_names", ())
-    )
+    listed = meta.get("label_names" if ten else "fine_label_names")
+    class_names = tuple(map(cifar.text, listed)) if isinstance(listed, list) else ()
     splits = {}
     for split, batch_names in names.items():
         batches = [cifar.batch(path / name, label_key) for name in batch_names]

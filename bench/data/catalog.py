@@ -124,6 +124,12 @@ def _resolve_files(name: str, block: DatasetBlock, base_dir: Path) -> DatasetCar
     path = _path(name, block, base_dir)
     scan = folders.scan_csv if block.reader == "csv" else folders.scan
     folder = scan(path, test_share=block.test_share, seed=block.seed)
+    left_out = ""
+    if block.skip_damaged:
+        from bench.data.damaged import without_damaged
+
+        folder, num_damaged = without_damaged(folder)
+        left_out = f"; {num_damaged:,} damaged files of the set left out"
     size_px = block.image_size_px or DEFAULT_FOLDER_SIZE_PX
     content = {
         "reader": "image_folder",  # the same files by either way are the same data
@@ -140,7 +146,7 @@ def _resolve_files(name: str, block: DatasetBlock, base_dir: Path) -> DatasetCar
         class_names=folder.class_names,
         num_classes=len(folder.class_names),
         splits={
-            split: SplitCard(num_examples=len(items), selector=folder.selectors[split])
+            split: SplitCard(num_examples=len(items), selector=folder.selectors[split] + left_out)
             for split, items in folder.splits.items()
         },
     )
@@ -260,6 +266,7 @@ def _own_card(
             "image_size_px": size_px,
             "test_share": block.test_share,
             "seed": block.seed,
+            **({"skip_damaged": True} if block.skip_damaged else {}),
         },
         num_classes=num_classes,
         class_names=class_names,
@@ -283,7 +290,7 @@ def _check_claim(
         raise DataError(
             f"dataset.{claim.name}: {path} has {num_classes} classes and {_counts(found)}, but "
             f"{claim.title} has {claim.num_classes} and {_counts(expected)}",
-            hint="Complete the files, or give the block another name: a part is not the set",
+            hint="Complete the files; a part of the set, or other images, need another name",
         )
 
 

@@ -17,6 +17,9 @@ import numpy as np
 from bench.data.files import read_bytes
 from bench.errors import DataError
 
+MAX_LABEL = 1 << 16
+"""Labels from here on are damage."""
+
 
 class _ArrayStandIn:
     """Takes the place of a NumPy array in a pickle: keeps what it is told, computes nothing."""
@@ -108,6 +111,6 @@ def batch(path: Path, label_key: str) -> tuple[np.ndarray, np.ndarray]:
             hint="Get the file again",
         )
     planes = np.frombuffer(data.content, dtype=np.uint8).reshape(-1, 3, 32, 32)
-    if not all(isinstance(label, int) for label in labels):
-        raise DataError(f"{path}: labels are not whole numbers", hint="Get the file again")
+    if not all(isinstance(label, int) and 0 <= label < MAX_LABEL for label in labels):
+        raise DataError(f"{path}: labels are not whole numbers from 0", hint="Get the file again")
     return planes.transpose(0, 2, 3, 1), np.array(labels, dtype=np.int64)

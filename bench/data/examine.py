@@ -1,4 +1,4 @@
-"""What lies in a data set: counts, damage, duplicates, overlaps; the work behind `vitbench data`.
+"""What lies in a data set: counts, damage, duplicates, overlaps.
 
 Most failed reproductions are data failures, so everything here returns records that say what was
 found and where, and nothing is corrected silently. Exact duplicates are found by the SHA-256 of
@@ -11,16 +11,15 @@ from __future__ import annotations
 import hashlib
 from collections import Counter
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from itertools import combinations
 from pathlib import Path
 
 from pydantic import Field
 
-from bench.data import catalog, folders
-from bench.data.decode import load_rgb
+from bench.data import catalog
+from bench.data.damaged import damaged_files
 from bench.data.prepare import Packed, Split, packed, packed_sets, verify
-from bench.errors import DataError
+from bench.data.sources import image_files
 from bench.specs import DatasetCard, Record
 
 NUM_NAMED = 5
@@ -78,7 +77,7 @@ def prepare_set(card: DatasetCard, *, cache_dir: Path, num_workers: int = 1) -> 
 
 def verify_set(card: DatasetCard, *, cache_dir: Path, num_workers: int = 1) -> tuple[str, ...]:
     """Decode every source file and hash every packed byte; returns what is wrong, in words."""
-    problems = damaged_files(card, num_workers=num_workers)
+    problems = damaged_in(card, num_workers=num_workers)
     folder = cache_dir / card.digest
     if card.digest and folder.is_dir():
         problems += verify(folder)
@@ -128,27 +127,13 @@ def overlap(first: Sequence[bytes], second: Sequence[bytes]) -> int:
     return sum(digest in known for digest in second)
 
 
-def damaged_files(card: DatasetCard, *, num_workers: int = 1) -> list[str]:
+def damaged_in(card: DatasetCard, *, num_workers: int = 1) -> list[str]:
     """Decode every image file of a card and return the message of each that fails."""
     if card.reader not in ("image_folder", "csv"):
         return []
-    scan = folders.scan_csv if card.reader == "csv" else folders.scan
-    folder = scan(
-        Path(str(card.args["path"])),
-        test_share=float(card.args["test_share"]),  # type: ignore[arg-type]
-        seed=int(card.args["seed"]),  # type: ignore[arg-type]
-    )
-
-    def failure(path: str) -> str:
-        try:
-            load_rgb(folder.root / path, name=str(folder.root / path))
-        except DataError as error:
-            return str(error)
-        return ""
-
+    folder = image_files(card)
     paths = [path for items in folder.splits.values() for path, _ in items]
-    with ThreadPoolExecutor(max(1, num_workers)) as pool:
-        return [message for message in pool.map(failure, paths) if message]
+    return list(damaged_files(folder.root, paths, num_workers=num_workers).values())
 
 
 # --- parts ----------------------------------------------------------------------------------

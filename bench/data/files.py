@@ -1,7 +1,8 @@
-"""A user's files: read within bounds, and hashed; hashes are remembered so that planning a suite again costs one `stat` a file.
+"""A user's files: read within bounds, and hashed once.
 
-A file's SHA-256 is kept under the user's cache folder with its size, mtime and ctime, and is
-computed again when one of them changes. Only the standard library is used.
+Planning a suite again must cost no more than one `stat` a file, so hashes are remembered: a file's
+SHA-256 is kept under the user's cache folder with its size, mtime and ctime, and is computed again
+when one of them changes. Only the standard library is used.
 """
 
 from __future__ import annotations

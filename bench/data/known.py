@@ -1,8 +1,7 @@
 """What is known of the published data sets: the paper's upstream and downstream sets and VTAB.
 
 Facts alone (splits, counts, classes, terms, how to get them); no images come with the harness. A
-card has no digest until its files are located by a suite's `[dataset.NAME]` block or by `vitbench
-data prepare`. Where a number was not looked up but recalled, the selector of the split or the
+card has no digest until its files are located by a suite's `[dataset.NAME]` block. Where a number was not looked up but recalled, the selector of the split or the
 licence says so.
 
 Sources: Dosovitskiy et al. (arXiv:2010.11929), section 4.1; Kolesnikov et al. (arXiv:1912.11370);
@@ -17,7 +16,6 @@ from typing import NamedTuple
 from bench.specs import DatasetCard, SplitCard
 
 RECALLED = "recalled, not looked up"
-PREPARE = "Download it from its owner, then point a suite's [dataset.NAME] block to it"
 
 
 class _Set(NamedTuple):
@@ -78,10 +76,10 @@ _SETS = (
          "none stated; the owner asks to cite the report",
          "Krizhevsky, Learning Multiple Layers of Features from Tiny Images, 2009",
          "Download cifar-100-python.tar.gz from its owner's page and unpack it"),
-    _Set("pets", "Oxford-IIIT Pets", "image_folder", 37, 3680, 3669, "test.txt",
+    _Set("oxford-pets", "Oxford-IIIT Pets", "image_folder", 37, 3680, 3669, "test.txt",
          f"CC BY-SA 4.0 ({RECALLED})", "Parkhi et al., CVPR 2012",
          "Download images and annotations from the owner, sort trainval and test by breed"),
-    _Set("flowers102", "Oxford Flowers-102", "image_folder", 102, 2040, 6149,
+    _Set("oxford-flowers102", "Oxford Flowers-102", "image_folder", 102, 2040, 6149,
          "tstid; training is trnid and valid together, 1,020 each",
          f"none stated ({RECALLED})", "Nilsback and Zisserman, ICVGIP 2008",
          "Download 102flowers.tgz, imagelabels.mat and setid.mat from the owner"),

@@ -147,18 +147,26 @@ def _processes(num_workers: int) -> Iterator[Executor | None]:
 # --- image folders --------------------------------------------------------------------------
 
 
+def image_files(card: DatasetCard) -> folders.Folder:
+    """Return the files of a card that is read from an image folder or a CSV, damaged ones too."""
+    scan = folders.scan_csv if card.reader == "csv" else folders.scan
+    return scan(
+        Path(str(card.args["path"])),
+        test_share=float(card.args["test_share"]),  # type: ignore[arg-type]
+        seed=int(card.args["seed"]),  # type: ignore[arg-type]
+    )
+
+
 class ImageFiles:
     """A user's own images, in class folders or named by a CSV, decoded to squares of one size."""
 
     def __init__(self, card: DatasetCard) -> None:
-        args = card.args
-        self.image_size_px = int(args["image_size_px"])  # type: ignore[arg-type]
-        scan = folders.scan_csv if card.reader == "csv" else folders.scan
-        self._folder = scan(
-            Path(str(args["path"])),
-            test_share=float(args["test_share"]),  # type: ignore[arg-type]
-            seed=int(args["seed"]),  # type: ignore[arg-type]
-        )
+        self.image_size_px = int(card.args["image_size_px"])  # type: ignore[arg-type]
+        self._folder = image_files(card)
+        if card.args.get("skip_damaged"):
+            from bench.data.damaged import without_damaged
+
+            self._folder, _ = without_damaged(self._folder)
 
     def num_examples(self) -> dict[str, int]:
         """Return the number of images of each split."""

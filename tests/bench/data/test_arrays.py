@@ -218,6 +218,28 @@ def test_cifar_100_fine_labels(tmp_path: Path) -> None:
         card_of(tmp_path, "cifar")
 
 
+@pytest.mark.parametrize(
+    ("labels", "told"),
+    [
+        ([0, 2**70], "labels are not whole numbers from 0"),
+        ([0, -1], "labels are not whole numbers from 0"),
+        (["a", "b"], "labels are not whole numbers from 0"),
+        ("ab", "no data and fine_labels"),
+        ([0, 1, 0], r"3 labels for images of shape \(2, 3072\)"),
+    ],
+)
+def test_batches_with_impossible_labels(tmp_path: Path, labels: object, told: str) -> None:
+    data = np.zeros((2, 3072), np.uint8)
+    for name, content in (
+        ("meta", {"fine_label_names": 7}),
+        ("train", {"data": data, "fine_labels": labels}),
+        ("test", {"data": data, "fine_labels": [0, 1]}),
+    ):
+        (tmp_path / name).write_bytes(pickle.dumps(content, protocol=2))
+    with pytest.raises(DataError, match=told):
+        card_of(tmp_path, "cifar")
+
+
 def test_a_missing_batch_and_another_folder(shared_data: Path, tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"neither batches\.meta .* nor meta"):
         card_of(tmp_path, "cifar")

@@ -10,8 +10,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from bench.data import catalog, examine
-from bench.errors import UnknownName
+from bench.data import catalog, examine, prepare
+from bench.errors import DataError, UnknownName
 from bench.specs import DatasetBlock, DatasetCard
 
 Make = Callable[..., Path]
@@ -100,7 +100,7 @@ def test_real_omniglot_has_the_counts_of_its_owner(shared_data: Path, tmp_path: 
     card = card_of(tmp_path / "images_background_small1", image_size_px=28)
     total = sum(split.num_examples for split in card.splits.values())
     assert (total, card.num_classes) == (2720, 5)
-    assert examine.damaged_files(card, num_workers=2) == []
+    assert examine.damaged_in(card, num_workers=2) == []
     found = examine.prepare_set(card, cache_dir=tmp_path / "cache", num_workers=2)
     assert sum(sum(split.per_class) for split in found.splits.values()) == 2720
 
@@ -122,8 +122,35 @@ def test_a_folder_of_edge_cases_is_judged_file_by_file(shared_data: Path, tmp_pa
     for name in ("a", "b"):
         shutil.copytree(shared_data / "decode-edge", tmp_path / "set" / name)
     card = card_of(tmp_path / "set", image_size_px=16)
-    problems = examine.damaged_files(card)
+    problems = examine.damaged_in(card)
     assert len(problems) == 2 * 3
     assert {Path(line.split(": ")[0]).name for line in problems} == {
         "truncated.jpg", "empty.jpg", "not_an_image.jpg",
     }  # fmt: skip
+
+
+def test_damaged_files_are_left_out_and_counted_where_asked(
+    tmp_path: Path, make_images: Make
+) -> None:
+    make_images(tmp_path / "set", {"a": 6, "b": 6})
+    for name in ("a/000.png", "a/001.png", "b/005.png"):
+        (tmp_path / "set" / name).write_bytes(b"damaged " + name.encode())
+    with pytest.raises(DataError, match="not an image"):
+        prepare.packed(card_of(tmp_path / "set"), cache_dir=tmp_path / "cache")
+    card = card_of(tmp_path / "set", image_size_px=8, skip_damaged=True)
+    assert sum(split.num_examples for split in card.splits.values()) == 9
+    assert "3 damaged files of the set left out" in card.splits["train"].selector
+    packed = prepare.packed(card, cache_dir=tmp_path / "cache")
+    assert sum(len(packed.split(name).labels_N) for name in card.splits) == 9
+    assert len(examine.damaged_in(card)) == 3
+    assert card_of(tmp_path / "set", image_size_px=8, skip_damaged=True) == card
+    for index in range(6):
+        (tmp_path / "set" / "b" / f"{index:03d}.png").write_bytes(b"damaged")
+    with pytest.raises(DataError, match='no sound training image of class "b"'):
+        card_of(tmp_path / "set", skip_damaged=True)
+
+
+def test_leaving_nothing_out_changes_no_identity(tmp_path: Path, make_images: Make) -> None:
+    make_images(tmp_path / "set", {"a": 3, "b": 3})
+    strict, tolerant = (card_of(tmp_path / "set", skip_damaged=skip) for skip in (False, True))
+    assert strict.digest == tolerant.digest

@@ -30,8 +30,8 @@ def test_vtab_has_nineteen_tasks_in_three_groups() -> None:
         ("imagenet-1k-real", 1000, 1_281_167, 46_837),
         ("cifar10", 10, 50_000, 10_000),
         ("cifar100", 100, 50_000, 10_000),
-        ("pets", 37, 3680, 3669),
-        ("flowers102", 102, 2040, 6149),
+        ("oxford-pets", 37, 3680, 3669),
+        ("oxford-flowers102", 102, 2040, 6149),
         ("mnist", 10, 60_000, 10_000),
     ],
 )

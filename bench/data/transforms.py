@@ -237,7 +237,7 @@ def inception_boxes(num: int, height: int, width: int, generator: torch.Generato
 
     The rule of TensorFlow's sample_distorted_bounding_box with no object to cover: the aspect is
     uniform, then the *height* is uniform between those of the smallest and the largest area. The
-    mean area on a square is therefore .38, not the .46 of a uniform area.
+    mean area on a square is therefore .38, where torchvision's is .46.
     """
     aspect, height_share, top_share, left_share = torch.rand(
         4, num, generator=generator, dtype=torch.float64

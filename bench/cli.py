@@ -18,7 +18,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from bench import cli_data
 from bench.errors import BenchError, UserError, suggest
+from bench.options import RUNS, AsJson, LimitSteps, Seeds, Settings, Suite, Workdir
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -35,19 +37,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-
-Suite = Annotated[str, typer.Argument(help="A name from `vitbench ls suites`, or a path.")]
-Workdir = Annotated[Path, typer.Option("--workdir", envvar="VITBENCH_WORKDIR", help="Work folder.")]
-Settings = Annotated[
-    list[str] | None,
-    typer.Option("--set", metavar="KEY=VALUE", help="Set any field of the suite; repeatable."),
-]
-Seeds = Annotated[int | None, typer.Option("--seeds", help="Only the first N seeds.")]
-LimitSteps = Annotated[
-    int | None, typer.Option("--limit-steps", help="Cap training steps; results are marked.")
-]
-AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
-RUNS = Path("runs")
+app.add_typer(cli_data.app, name="data")
 
 
 class Things(StrEnum):
@@ -333,7 +323,7 @@ def _graph(
 
     spec = suites.load(suite, settings=settings or (), num_seeds=seeds, limit_steps=limit_steps)
     file = suites.locate(suite)
-    return _planned(spec, base_dir=file.parent, file=file.name)
+    return _planned(spec, base_dir=file.parent, file=suites.shown(file))
 
 
 def _planned(spec: SuiteSpec, *, base_dir: Path, file: str) -> JobGraph:

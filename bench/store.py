@@ -30,8 +30,6 @@ from bench.specs import JobResult, JobSpec, canonical_json
 if TYPE_CHECKING:
     import numpy as np
 
-DEFAULT_WORKDIR = Path("runs")
-
 
 def write_atomic(path: Path, text: str) -> None:
     """Write `text` to `path` so that a reader, or a crash, sees all of it or nothing."""

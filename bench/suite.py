@@ -60,7 +60,7 @@ def load(
     data = _read_toml(path)
     for setting in settings:
         _apply(data, setting)
-    spec = _validate(data, file=_shown(path))
+    spec = _validate(data, file=shown(path))
     if num_seeds is not None:
         if not 1 <= num_seeds <= len(spec.seeds):
             raise UserError(
@@ -75,7 +75,7 @@ def load(
     return spec
 
 
-def _shown(path: Path) -> str:
+def shown(path: Path) -> str:
     """Return the path as a person would type it."""
     try:
         return str(path.resolve().relative_to(Path.cwd()))
@@ -84,7 +84,7 @@ def _shown(path: Path) -> str:
 
 
 def _read_toml(path: Path) -> dict[str, Any]:
-    shown = _shown(path)
+    shown = shown(path)
     try:
         size = path.stat().st_size
         if size > MAX_FILE_BYTES:
@@ -174,12 +174,14 @@ def _validate(data: dict[str, Any], *, file: str) -> SuiteSpec:
         location = first["loc"]
         key = _dotted(location)
         hint = ""
-        cause = _lower(first["msg"].removeprefix("Value error, "))
+        cause = _lower(first["msg"].removeprefix("Value error, ")).replace("tuple", "list")
         if first["type"] == "extra_forbidden":
             cause = "unknown key"
             hint = suggest(str(location[-1]), _fields_at(location[:-1]), kind="key")
         elif first["type"] == "missing":
             cause = "missing"
+        elif first["type"] == "too_short":
+            cause = "must not be empty"
         elif not isinstance(first["input"], dict | list):
             cause += f", not {first['input']!r}"
         if more:

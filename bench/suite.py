@@ -76,7 +76,7 @@ def load(
 
 
 def shown(path: Path) -> str:
-    """Return the path as a person would type it."""
+    """Return a suite's path as a person would type it."""
     try:
         return str(path.resolve().relative_to(Path.cwd()))
     except ValueError:
@@ -84,23 +84,23 @@ def shown(path: Path) -> str:
 
 
 def _read_toml(path: Path) -> dict[str, Any]:
-    shown = shown(path)
+    where = shown(path)
     try:
         size = path.stat().st_size
         if size > MAX_FILE_BYTES:
-            raise SuiteError(shown, "", f"{size:,} bytes is too large for a suite file")
+            raise SuiteError(where, "", f"{size:,} bytes is too large for a suite file")
         text = path.read_bytes().decode("utf-8")
     except OSError as error:
-        raise SuiteError(shown, "", f"cannot be read: {error.strerror}") from error
+        raise SuiteError(where, "", f"cannot be read: {error.strerror}") from error
     except UnicodeDecodeError as error:
         raise SuiteError(
-            shown, f"byte {error.start}", "not UTF-8 text", hint="Save the file as UTF-8"
+            where, f"byte {error.start}", "not UTF-8 text", hint="Save the file as UTF-8"
         ) from error
     try:
         return tomllib.loads(text)
     except (tomllib.TOMLDecodeError, RecursionError) as error:
         cause = "nested too deeply" if isinstance(error, RecursionError) else _lower(str(error))
-        raise SuiteError(shown, "", f"not valid TOML: {cause}") from error
+        raise SuiteError(where, "", f"not valid TOML: {cause}") from error
 
 
 def _lower(text: str) -> str:

@@ -309,7 +309,6 @@ def main() -> None:
         )
         sys.exit(1)
     except KeyboardInterrupt:
-        sys.stderr.write("vitbench: interrupted; run the same command again to go on\n")
         sys.exit(130)
 
 
@@ -393,7 +392,6 @@ def _execute(
     from bench.tracking import Mirror, missing
 
     store.create()
-    signal.signal(signal.SIGTERM, _terminate)
     mirror = Mirror(graph, store, command=" ".join(["vitbench", *sys.argv[1:]]))
     for job in missing(graph, done, store.workdir):
         mirror.record(job, done[job.job_id], reused=True)
@@ -402,6 +400,13 @@ def _execute(
         executor = schedule.LocalExecutor(graph.datasets, store.workdir)
     else:
         executor = schedule.RayExecutor(graph.datasets, store.workdir, address=address)
+    received: list[int] = []
+
+    def terminate(number: int, frame: object) -> None:
+        received.append(number)  # Ray puts an exit code of its own in place of ours
+        _terminate(number, frame)
+
+    signal.signal(signal.SIGTERM, terminate)  # after Ray, which sets a handler of its own
     slots = 1 if local else max(1, int((os.cpu_count() or 1) / graph.suite.num_threads))
     console = _console()
     try:
@@ -422,6 +427,9 @@ def _execute(
                 on_event=on_event,
                 on_poll=progress.on_poll,
             )
+    except (KeyboardInterrupt, SystemExit):
+        sys.stderr.write("vitbench: interrupted; run the same command again to go on\n")
+        sys.exit(128 + (received[0] if received else signal.SIGINT))
     finally:
         executor.close()
     report = _report(graph, outcomes, store)

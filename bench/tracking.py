@@ -185,6 +185,7 @@ class Mirror:
         client = connect(workdir)
         suite = self._graph.suite
         self._experiment_id = _experiment(client, workdir, suite.name)
+        _end_abandoned(client, self._experiment_id)
         self._known = _known_runs(client, self._experiment_id)
         started = time.strftime("%Y-%m-%d %H:%M")
         run = client.create_run(
@@ -294,6 +295,12 @@ def _known_runs(client: MlflowClient, experiment_id: str) -> dict[str, str]:
         token = page.token
         if not token:
             return found
+
+
+def _end_abandoned(client: MlflowClient, experiment_id: str) -> None:
+    """Mark what a killed driver left open, so that the UI does not show it as running for ever."""
+    for run in client.search_runs([experiment_id], "attributes.status = 'RUNNING'"):
+        client.set_terminated(run.info.run_id, status="KILLED")
 
 
 def _params(job: PlannedJob, result: JobResult) -> dict[str, str]:

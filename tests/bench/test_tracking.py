@@ -89,6 +89,20 @@ def test_a_run_shows_what_a_person_looks_for(
     assert parent.data.metrics["jobs_failed"] == 1
 
 
+def test_what_a_killed_driver_left_open_is_closed(
+    suite: tuple[Store, JobGraph, dict[str, JobResult]],
+) -> None:
+    store, graph, outcomes = suite
+    killed = tracking.Mirror(graph, store)
+    killed._queue.put(None)
+    killed._thread.join()
+    assert carry(store, graph, outcomes) == []
+    client = tracking.connect(store.workdir)
+    experiment = client.get_experiment_by_name("toy")
+    parents = client.search_runs([experiment.experiment_id], "tags.`vitbench.role` = 'suite'")
+    assert sorted(run.info.status for run in parents) == ["FAILED", "KILLED"]
+
+
 def test_a_locked_store_is_told_and_caught_up_later(
     suite: tuple[Store, JobGraph, dict[str, JobResult]], monkeypatch: pytest.MonkeyPatch
 ) -> None:

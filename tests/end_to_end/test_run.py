@@ -152,6 +152,27 @@ def test_a_killed_driver_is_taken_up_where_it_was(
     assert not list(workdir.rglob("*.tmp"))
 
 
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+def test_an_interrupted_run_says_how_to_go_on_and_leaves_nothing_running(
+    suite_file: Path, command: Callable[..., list[str]], tmp_path: Path, number: int, code: int
+) -> None:
+    workdir = tmp_path / "runs"
+    suite_file.write_text(suite_file.read_text().replace("steps = 30", "steps = 3000"))
+    process = subprocess.Popen(
+        command("run", suite_file, "--workdir", workdir),
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    while not list(workdir.glob("jobs/*/progress.jsonl")) and process.poll() is None:
+        time.sleep(0.05)
+    started = _below(process.pid)
+    process.send_signal(number)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == code
+    assert err.strip() == "vitbench: interrupted; run the same command again to go on"
+    time.sleep(5)
+    assert not started & {int(path.name) for path in Path("/proc").iterdir() if path.name.isdigit()}
+
+
 def test_a_job_that_fails_marks_its_cells_and_the_rest_is_done(
     suite_file: Path, vitbench: Run, tmp_path: Path
 ) -> None:
@@ -190,26 +211,31 @@ def test_only_some_kinds_then_the_rest(suite_file: Path, vitbench: Run, tmp_path
     assert len(done(tmp_path / "runs")) == 8
 
 
-def _workers(driver: int) -> set[int]:
-    """Return the Ray workers below a driver that are doing a job."""
-    done = subprocess.run(
+def _processes() -> list[tuple[int, int, str]]:
+    """Return process id, parent and command line of everything that runs."""
+    listed = subprocess.run(
         ["ps", "-eo", "pid=,ppid=,args="], capture_output=True, text=True, check=True
     )
-    rows = [line.split(None, 2) for line in done.stdout.splitlines()]
-    parents = {int(pid): int(parent) for pid, parent, *_ in rows}
+    rows = [line.split(None, 2) for line in listed.stdout.splitlines()]
+    return [(int(row[0]), int(row[1]), row[2]) for row in rows if len(row) == 3]
 
-    def below(pid: int) -> bool:
-        while pid > 1:
-            if pid == driver:
-                return True
+
+def _below(driver: int) -> set[int]:
+    """Return the processes that a driver started, at any depth."""
+    parents = {pid: parent for pid, parent, _ in _processes()}
+
+    def is_below(pid: int) -> bool:
+        while pid > 1 and pid != driver:
             pid = parents.get(pid, 0)
-        return False
+        return pid == driver
 
-    return {
-        int(pid)
-        for pid, _, args in (row for row in rows if len(row) == 3)
-        if args.startswith(("ray::pretrain", "ray::choose", "ray::finetune")) and below(int(pid))
-    }
+    return {pid for pid in parents if pid != driver and is_below(pid)}
+
+
+def _workers(driver: int) -> set[int]:
+    """Return the Ray workers below a driver that are training."""
+    training = ("ray::pretrain", "ray::choose", "ray::finetune")
+    return {pid for pid, _, args in _processes() if args.startswith(training)} & _below(driver)
 
 
 def _attempts(workdir: Path, job_id: str) -> int:

@@ -115,11 +115,11 @@ def test_identity_follows_what_changes_a_number(change: dict[str, Any]) -> None:
 
 
 def test_a_length_in_steps_or_epochs_is_one_job() -> None:
-    in_epochs = quickstart(**{"pretrain[0].num_examples": [1024], "pretrain[0].epochs": [8]})
+    in_epochs = quickstart(**{"pretrain[0].num_examples": [1024], "pretrain[0].epochs": [10]})
     first = planned(in_epochs).jobs[0]
     own = first.spec.recipe
     assert own is not None
-    assert own.steps == 128
+    assert own.steps == 160
     recipe = own.model_dump(exclude_none=True, exclude={"source"})
     block = in_epochs.pretrain[0].model_dump() | {"recipe": "own", "epochs": []}
     data = in_epochs.model_dump() | {"recipe": {"own": recipe}}

@@ -1,4 +1,4 @@
-"""The command `vitbench`: the only place where the layers are wired together.
+"""The command `vitbench`: the words a person types and reads.
 
 Heavy libraries are imported inside the verbs that need them, so that `--help`, `plan` and a
 rejected suite stay fast.
@@ -11,7 +11,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -21,11 +21,19 @@ import typer
 from bench import cli_data
 from bench.errors import BenchError, UserError, suggest
 from bench.options import RUNS, AsJson, LimitSteps, Seeds, Settings, Suite, Workdir
+from bench.wiring import (
+    catch_up,
+    execute,
+    graph_of,
+    make_report,
+    prepare_data,
+    terminate_on,
+)
 
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from bench.specs import JobGraph, JobResult, PlannedJob, SuiteSpec
+    from bench.specs import JobGraph, JobResult, PlannedJob
     from bench.store import Store
     from reports import Report
 
@@ -77,23 +85,23 @@ def run(
     """Run a suite: do what is missing, then print the comparison and where everything is."""
     from bench.store import Store
 
-    graph = _graph(suite, settings, seeds, limit_steps)
+    graph = graph_of(suite, settings, seeds, limit_steps)
     kinds = _kinds(only)
     store = Store(workdir)
     ids = [job.job_id for job in graph.jobs]
     done = store.results(ids)
-    todo = [job for job in graph.jobs if job.job_id not in done and _wanted(job, kinds)]
+    todo = [job for job in graph.jobs if job.job_id not in done and job.spec.kind in kinds]
     console = _console()
     _say_what_is_reused(console, graph, done, todo)
     if todo:
-        _prepare_data(graph, todo, store)
-        outcomes = _execute(
-            graph, todo, done, store=store, kinds=kinds, local=local, address=address
+        prepare_data(graph, todo, store)
+        outcomes = execute(
+            graph, todo, done, store=store, local=local, address=address, console=console
         )
     else:
         outcomes = {**store.outcomes(ids)}
-        _catch_up(graph, outcomes, store)
-    report = _report(graph, outcomes, store)
+        catch_up(graph, outcomes, store)
+    report = make_report(graph, outcomes, store)
     _conclude(console, graph, outcomes, report, store)
     if any(result.status == "failed" for result in outcomes.values()):
         raise typer.Exit(1)
@@ -113,7 +121,7 @@ def plan(
     from bench.schedule import Estimates
     from bench.store import Store
 
-    graph = _graph(suite, settings, seeds, limit_steps)
+    graph = graph_of(suite, settings, seeds, limit_steps)
     done = Store(workdir).results(job.job_id for job in graph.jobs)
     estimates = Estimates(graph, done)
     rows = plan_rows(graph, done, estimates.seconds)
@@ -131,7 +139,7 @@ def status(
     from bench.listing import show_status
     from bench.store import Store
 
-    graph = _graph(suite, settings, seeds, None)
+    graph = graph_of(suite, settings, seeds, None)
     outcomes = Store(workdir).outcomes(job.job_id for job in graph.jobs)
     show_status(_console(), graph, outcomes)
 
@@ -161,7 +169,7 @@ def report(
     if suite == "paper":
         _report_paper(out or Store(workdir).workdir / "reports" / "paper", formats)
         return
-    graph = _graph(suite, settings, seeds, limit_steps)
+    graph = graph_of(suite, settings, seeds, limit_steps)
     import reports
 
     wanted = _split(formats, reports.FORMATS, "--format") if formats else None
@@ -176,7 +184,7 @@ def report(
         raise UserError(
             f"{suite}: nothing was run in {workdir}", hint=f"Run it: vitbench run {suite}"
         )
-    made = _report(graph, outcomes, store, out=out, formats=wanted)
+    made = make_report(graph, outcomes, store, out=out, formats=wanted)
     _conclude(_console(), graph, outcomes, made, store)
 
 
@@ -186,11 +194,11 @@ def sync(suite: Suite, workdir: Workdir = RUNS, settings: Settings = None) -> No
     from bench import tracking
     from bench.store import Store
 
-    graph = _graph(suite, settings, None, None)
+    graph = graph_of(suite, settings, None, None)
     store = Store(workdir)
     outcomes = store.outcomes(job.job_id for job in graph.jobs)
     missing = tracking.missing(graph, outcomes, store.workdir)
-    problems = _catch_up(graph, outcomes, store)
+    problems = catch_up(graph, outcomes, store)
     typer.echo(f"{len(missing)} results carried to MLflow" if not problems else problems[0])
     if problems:
         raise typer.Exit(1)
@@ -215,7 +223,7 @@ def ui(
     page = f"http://127.0.0.1:{port}/#/experiments?workflowType=machine_learning"
     typer.echo(f"MLflow UI: {page}  (stop with Ctrl-C)")
     server = subprocess.Popen(command, start_new_session=True)
-    signal.signal(signal.SIGTERM, _terminate)
+    signal.signal(signal.SIGTERM, terminate_on)
     try:
         code = server.wait()
     except KeyboardInterrupt:
@@ -312,29 +320,7 @@ def main() -> None:
         sys.exit(130)
 
 
-# --- from words to a graph ------------------------------------------------------------------
-
-
-def _graph(
-    suite: str, settings: Sequence[str] | None, seeds: int | None, limit_steps: int | None
-) -> JobGraph:
-    from bench import suite as suites
-
-    spec = suites.load(suite, settings=settings or (), num_seeds=seeds, limit_steps=limit_steps)
-    file = suites.locate(suite)
-    return _planned(spec, base_dir=file.parent, file=suites.shown(file))
-
-
-def _planned(spec: SuiteSpec, *, base_dir: Path, file: str) -> JobGraph:
-    import reports
-    from bench.data import catalog
-    from bench.plan import plan
-
-    reports.check_names(spec.report.tables, spec.report.figures, reports.FORMATS)
-    datasets = dict(catalog.datasets())
-    for name, block in spec.dataset.items():
-        datasets[name] = catalog.resolve(name, block, base_dir=base_dir)
-    return plan(spec, datasets=datasets, protocols=catalog.protocols(), file=file)
+# --- words ----------------------------------------------------------------------------------
 
 
 def _split(text: str, known: Sequence[str], option: str) -> tuple[str, ...]:
@@ -351,163 +337,7 @@ def _kinds(only: str | None) -> tuple[str, ...]:
     return _split(only, tuple(KIND_VERSIONS), "--only") if only else tuple(KIND_VERSIONS)
 
 
-def _wanted(job: PlannedJob, kinds: Sequence[str]) -> bool:
-    return job.spec.kind in kinds
-
-
-# --- running --------------------------------------------------------------------------------
-
-
-def _prepare_data(graph: JobGraph, todo: Iterable[PlannedJob], store: Store) -> None:
-    """Pack the data sets that the jobs read: bad images are told before anything runs."""
-    import shutil
-
-    from bench.data import prepare
-
-    fresh = not store.workdir.exists()
-    try:
-        for name in {job.dataset: None for job in todo}:
-            prepare.packed(
-                graph.datasets[name], cache_dir=store.cache, num_workers=os.cpu_count() or 1
-            )
-    except BenchError:
-        if fresh:
-            shutil.rmtree(store.workdir, ignore_errors=True)
-        raise
-
-
-def _execute(
-    graph: JobGraph,
-    todo: Sequence[PlannedJob],
-    done: Mapping[str, JobResult],
-    *,
-    store: Store,
-    kinds: Sequence[str],
-    local: bool,
-    address: str | None,
-) -> dict[str, JobResult]:
-    """Do the jobs and mirror each result to MLflow as it comes."""
-    from bench import schedule
-    from bench.console import SuiteProgress
-    from bench.tracking import Mirror, missing
-
-    store.create()
-    mirror = Mirror(graph, store, command=" ".join(["vitbench", *sys.argv[1:]]))
-    for job in missing(graph, done, store.workdir):
-        mirror.record(job, done[job.job_id], reused=True)
-    executor: Any
-    if local:
-        executor = schedule.LocalExecutor(graph.datasets, store.workdir)
-    else:
-        executor = schedule.RayExecutor(graph.datasets, store.workdir, address=address)
-    received: list[int] = []
-
-    def terminate(number: int, frame: object) -> None:
-        received.append(number)  # Ray puts an exit code of its own in place of ours
-        _terminate(number, frame)
-
-    signal.signal(signal.SIGTERM, terminate)  # after Ray, which sets a handler of its own
-    slots = 1 if local else max(1, int((os.cpu_count() or 1) / graph.suite.num_threads))
-    console = _console()
-    try:
-        if not local:
-            executor.check(todo)
-        with SuiteProgress(graph, done, store=store, num_slots=slots, console=console) as progress:
-
-            def on_event(event: schedule.Event) -> None:
-                progress.on_event(event)
-                if event.result is not None:
-                    mirror.record(event.job, event.result)
-
-            outcomes = schedule.run(
-                graph,
-                executor,
-                store=store,
-                only=lambda job: _wanted(job, kinds),
-                on_event=on_event,
-                on_poll=progress.on_poll,
-            )
-    except (KeyboardInterrupt, SystemExit):
-        sys.stderr.write("vitbench: interrupted; run the same command again to go on\n")
-        sys.exit(128 + (received[0] if received else signal.SIGINT))
-    finally:
-        executor.close()
-    report = _report(graph, outcomes, store)
-    problems = mirror.finish(
-        outcomes=outcomes,
-        files=report.files.values(),
-        root=_report_folder(store, graph),
-        note=f"**{graph.suite.title}**\n\n{graph.suite.claim}",
-    )
-    _tell_problems(problems, graph)
-    return outcomes
-
-
-def _catch_up(graph: JobGraph, outcomes: Mapping[str, JobResult], store: Store) -> list[str]:
-    """Carry to MLflow what an earlier run could not, or did for another suite."""
-    from bench import tracking
-
-    missing = tracking.missing(graph, outcomes, store.workdir)
-    if not missing:
-        return []
-    mirror = tracking.Mirror(graph, store, command=" ".join(["vitbench", *sys.argv[1:]]))
-    for job in missing:
-        mirror.record(job, outcomes[job.job_id], reused=True)
-    report = _report(graph, outcomes, store)
-    problems = mirror.finish(
-        outcomes=outcomes, files=report.files.values(), root=_report_folder(store, graph)
-    )
-    _tell_problems(problems, graph)
-    return problems
-
-
-def _tell_problems(problems: Sequence[str], graph: JobGraph) -> None:
-    if problems:
-        sys.stderr.write(
-            f"vitbench: {problems[0]} ({len(problems)} in all); no result is lost: "
-            f"`vitbench sync {graph.suite.name}` carries them over later\n"
-        )
-
-
-def _terminate(number: int, frame: object) -> None:
-    raise SystemExit(128 + number)
-
-
-# --- reporting ------------------------------------------------------------------------------
-
-
-def _report_folder(store: Store, graph: JobGraph) -> Path:
-    return store.workdir / "reports" / graph.suite.name
-
-
-def _report(
-    graph: JobGraph,
-    outcomes: Mapping[str, JobResult],
-    store: Store,
-    *,
-    out: Path | None = None,
-    formats: Sequence[str] | None = None,
-) -> Report:
-    """Return the report of these outcomes, rendering it only when something changed."""
-    import baselines
-    import reports
-
-    folder = out if out is not None else _report_folder(store, graph)
-    formats = formats if formats is not None else reports.FORMATS
-    there = reports.load(folder, reports.key(graph, outcomes, formats=formats))
-    return there or reports.build(
-        graph,
-        outcomes,
-        curves={
-            job.job_id: store.progress(job.job_id)
-            for job in graph.jobs
-            if job.spec.kind == "pretrain"
-        },
-        hits=store.hits,
-        published=baselines.published(),
-        out_dir=folder,
-        formats=formats,
-    )
+# --- what is printed ------------------------------------------------------------------------
 
 
 def _report_paper(out: Path, formats: str | None) -> None:

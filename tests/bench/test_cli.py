@@ -17,7 +17,7 @@ Run = Callable[..., tuple[int, str, str]]
 def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> Run:
     """Run the command in this process; returns exit code, output and error output."""
     monkeypatch.setenv("VITBENCH_WORKDIR", str(tmp_path / "runs"))
-    monkeypatch.delenv("VITBENCH_DEBUG", raising=False)
+    monkeypatch.setenv("VITBENCH_DEBUG", "")  # `--debug` sets it: put back after the test
 
     def call(*words: object) -> tuple[int, str, str]:
         monkeypatch.setattr("sys.argv", ["vitbench", *map(str, words)])

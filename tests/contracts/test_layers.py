@@ -24,6 +24,7 @@ LAYERS = [
     {"bench.listing"},
     {"bench.console"},
     {"reports"},
+    {"bench.wiring"},
     {"bench.options"},
     {"bench.cli_data"},
     {"bench.cli"},

@@ -1,0 +1,199 @@
+"""What a verb does with a suite: plan it, do its jobs, mirror them, and make its report.
+
+Here the layers are wired together; `bench/cli.py` holds the words a person types and reads.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from bench.errors import BenchError
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from bench.specs import JobGraph, JobResult, PlannedJob, SuiteSpec
+    from bench.store import Store
+    from reports import Report
+
+
+def graph_of(
+    suite: str, settings: Sequence[str] | None, seeds: int | None, limit_steps: int | None
+) -> JobGraph:
+    """Read and plan a suite, its own data sets resolved beside its file; raises UserError."""
+    from bench import suite as suites
+
+    spec = suites.load(suite, settings=settings or (), num_seeds=seeds, limit_steps=limit_steps)
+    file = suites.locate(suite)
+    return _planned(spec, base_dir=file.parent, file=suites.shown(file))
+
+
+def _planned(spec: SuiteSpec, *, base_dir: Path, file: str) -> JobGraph:
+    import reports
+    from bench.data import catalog
+    from bench.plan import plan
+
+    reports.check_names(spec.report.tables, spec.report.figures, reports.FORMATS)
+    datasets = dict(catalog.datasets())
+    for name, block in spec.dataset.items():
+        datasets[name] = catalog.resolve(name, block, base_dir=base_dir)
+    return plan(spec, datasets=datasets, protocols=catalog.protocols(), file=file)
+
+
+def prepare_data(graph: JobGraph, todo: Iterable[PlannedJob], store: Store) -> None:
+    """Pack the data sets that the jobs read: bad images are told before anything runs."""
+    import shutil
+
+    from bench.data import prepare
+
+    fresh = not store.workdir.exists()
+    try:
+        for name in {job.dataset: None for job in todo}:
+            prepare.packed(
+                graph.datasets[name], cache_dir=store.cache, num_workers=os.cpu_count() or 1
+            )
+    except BenchError:
+        if fresh:
+            shutil.rmtree(store.workdir, ignore_errors=True)
+        raise
+
+
+def execute(
+    graph: JobGraph,
+    todo: Sequence[PlannedJob],
+    done: Mapping[str, JobResult],
+    *,
+    store: Store,
+    local: bool,
+    address: str | None,
+    console: Console,
+) -> dict[str, JobResult]:
+    """Do the jobs of `todo` and mirror each result to MLflow as it comes; return all outcomes.
+
+    Runs on Ray, on the cluster at `address` where one is given, or in this process when `local`.
+    """
+    from bench import schedule
+    from bench.console import SuiteProgress
+    from bench.tracking import Mirror, missing
+
+    store.create()
+    chosen = {job.job_id for job in todo}
+    mirror = Mirror(graph, store, command=" ".join(["vitbench", *sys.argv[1:]]))
+    for job in missing(graph, done, store.workdir):
+        mirror.record(job, done[job.job_id], reused=True)
+    executor: Any
+    if local:
+        executor = schedule.LocalExecutor(graph.datasets, store.workdir)
+    else:
+        executor = schedule.RayExecutor(graph.datasets, store.workdir, address=address)
+    received: list[int] = []
+
+    def terminate(number: int, frame: object) -> None:
+        received.append(number)  # Ray puts an exit code of its own in place of ours
+        terminate_on(number, frame)
+
+    signal.signal(signal.SIGTERM, terminate)  # after Ray, which sets a handler of its own
+    slots = 1 if local else max(1, int((os.cpu_count() or 1) / graph.suite.num_threads))
+    try:
+        if not local:
+            executor.check(todo)
+        with SuiteProgress(graph, done, store=store, num_slots=slots, console=console) as progress:
+
+            def on_event(event: schedule.Event) -> None:
+                progress.on_event(event)
+                if event.result is not None:
+                    mirror.record(event.job, event.result)
+
+            outcomes = schedule.run(
+                graph,
+                executor,
+                store=store,
+                only=lambda job: job.job_id in chosen,
+                on_event=on_event,
+                on_poll=progress.on_poll,
+            )
+    except (KeyboardInterrupt, SystemExit):
+        sys.stderr.write("vitbench: interrupted; run the same command again to go on\n")
+        sys.exit(128 + (received[0] if received else signal.SIGINT))
+    finally:
+        executor.close()
+    report = make_report(graph, outcomes, store)
+    problems = mirror.finish(
+        outcomes=outcomes,
+        files=report.files.values(),
+        root=report_folder(store, graph),
+        note=f"**{graph.suite.title}**\n\n{graph.suite.claim}",
+    )
+    _tell_problems(problems, graph)
+    return outcomes
+
+
+def catch_up(graph: JobGraph, outcomes: Mapping[str, JobResult], store: Store) -> list[str]:
+    """Carry to MLflow what an earlier run could not, or did for another suite."""
+    from bench import tracking
+
+    missing = tracking.missing(graph, outcomes, store.workdir)
+    if not missing:
+        return []
+    mirror = tracking.Mirror(graph, store, command=" ".join(["vitbench", *sys.argv[1:]]))
+    for job in missing:
+        mirror.record(job, outcomes[job.job_id], reused=True)
+    report = make_report(graph, outcomes, store)
+    problems = mirror.finish(
+        outcomes=outcomes, files=report.files.values(), root=report_folder(store, graph)
+    )
+    _tell_problems(problems, graph)
+    return problems
+
+
+def _tell_problems(problems: Sequence[str], graph: JobGraph) -> None:
+    if problems:
+        sys.stderr.write(
+            f"vitbench: {problems[0]} ({len(problems)} in all); no result is lost: "
+            f"`vitbench sync {graph.suite.name}` carries them over later\n"
+        )
+
+
+def terminate_on(number: int, frame: object) -> None:
+    """Handle a signal by ending with its code, so that everything is closed on the way."""
+    raise SystemExit(128 + number)
+
+
+def report_folder(store: Store, graph: JobGraph) -> Path:
+    """Return where the report of a suite lies in a work folder."""
+    return store.workdir / "reports" / graph.suite.name
+
+
+def make_report(
+    graph: JobGraph,
+    outcomes: Mapping[str, JobResult],
+    store: Store,
+    *,
+    out: Path | None = None,
+    formats: Sequence[str] | None = None,
+) -> Report:
+    """Return the report of these outcomes, rendering it only when something changed."""
+    import baselines
+    import reports
+
+    folder = out if out is not None else report_folder(store, graph)
+    formats = formats if formats is not None else reports.FORMATS
+    there = reports.load(folder, reports.key(graph, outcomes, formats=formats))
+    return there or reports.build(
+        graph,
+        outcomes,
+        curves={
+            job.job_id: store.progress(job.job_id)
+            for job in graph.jobs
+            if job.spec.kind == "pretrain"
+        },
+        hits=store.hits,
+        published=baselines.published(),
+        out_dir=folder,
+        formats=formats,
+    )

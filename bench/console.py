@@ -5,7 +5,7 @@ the output is no terminal (a log file, CI), a plain line from time to time.
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from bench.listing import duration
@@ -27,7 +27,8 @@ class SuiteProgress:
     def __init__(
         self,
         graph: JobGraph,
-        outcomes: Mapping[str, JobResult],
+        done: Mapping[str, JobResult],
+        todo: Sequence[PlannedJob],
         *,
         store: Store,
         num_slots: int,
@@ -35,10 +36,10 @@ class SuiteProgress:
     ) -> None:
         self._store = store
         self._console = console
-        self._estimates = Estimates(graph, outcomes)
+        self._estimates = Estimates(graph, done)
         self._num_slots = max(1, num_slots)
-        self._left = {job.job_id: job for job in graph.jobs if job.job_id not in outcomes}
-        self._total = len(graph.jobs)
+        self._left = {job.job_id: job for job in todo}
+        self._total = len(done) + len(todo)
         self._running: dict[str, PlannedJob] = {}
         self._lines: dict[str, TaskID] = {}
         self._last_s = time.monotonic()
@@ -55,6 +56,7 @@ class SuiteProgress:
                 TextColumn("{task.fields[words]}"),
                 console=self._console,
                 transient=True,
+                auto_refresh=False,  # drawn when there is something new to show
             )
             self._overall = self._bar.add_task("suite", total=self._total, words="")
             self._bar.start()
@@ -104,6 +106,7 @@ class SuiteProgress:
         for job_id, line in self._lines.items():
             step, words = self._at(job_id)
             self._bar.update(line, completed=step, words=words)
+        self._bar.refresh()
 
     def _say(self, text: str) -> None:
         self._console.print(text, highlight=False, soft_wrap=True)

@@ -102,7 +102,9 @@ def execute(
     try:
         if not local:
             executor.check(todo)
-        with SuiteProgress(graph, done, store=store, num_slots=slots, console=console) as progress:
+        with SuiteProgress(
+            graph, done, todo, store=store, num_slots=slots, console=console
+        ) as progress:
 
             def on_event(event: schedule.Event) -> None:
                 progress.on_event(event)

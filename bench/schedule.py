@@ -25,7 +25,7 @@ from bench.specs import DatasetCard, JobGraph, JobResult, JobSpec, PlannedJob, R
 from bench.store import Store
 
 POLL_S = 0.2
-DEFAULT_FLOPS_PER_S = 3e10
+DEFAULT_FLOPS_PER_S = 2e10
 """Assumed speed of one job before any was measured: fp32 on one laptop core."""
 JOB_OVERHEAD_S = 0.3
 """Assumed time of a job beside its arithmetic."""

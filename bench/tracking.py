@@ -347,7 +347,7 @@ def _tags(job: PlannedJob, result: JobResult, reused: bool) -> dict[str, str]:
         f"{TAG}role": "job",
         f"{TAG}job_id": job.job_id,
         f"{TAG}arrival": _arrival_key(result),
-        f"{TAG}result": canonical_json(result),
+        **_in_tags(canonical_json(result)),
         "family": job.labels.family,
         "upstream": job.labels.upstream,
         "downstream": job.labels.downstream or "(pre-training)",
@@ -361,6 +361,20 @@ def _tags(job: PlannedJob, result: JobResult, reused: bool) -> dict[str, str]:
     if result.error:
         tags[f"{TAG}error"] = result.error
     return {name: value[:_MAX_TAG_CHARS] for name, value in tags.items()}
+
+
+def _in_tags(text: str) -> dict[str, str]:
+    """Spread a record over as many tags as it needs; MLflow bounds the length of one."""
+    starts = range(0, len(text), _MAX_TAG_CHARS)
+    return {
+        f"{TAG}result.{index}": text[start : start + _MAX_TAG_CHARS]
+        for index, start in enumerate(starts)
+    }
+
+
+def _from_tags(tags: Mapping[str, str]) -> str:
+    parts = sum(name.startswith(f"{TAG}result.") for name in tags)
+    return "".join(tags[f"{TAG}result.{index}"] for index in range(parts))
 
 
 def read_results(workdir: Path, graph: JobGraph) -> dict[str, JobResult]:
@@ -386,7 +400,7 @@ def read_results(workdir: Path, graph: JobGraph) -> dict[str, JobResult]:
             page_token=token,
         )
         for run in page:
-            result = JobResult.model_validate_json(run.data.tags[f"{TAG}result"])
+            result = JobResult.model_validate_json(_from_tags(run.data.tags))
             if result.job_id in wanted:
                 outcomes[result.job_id] = result
         token = page.token

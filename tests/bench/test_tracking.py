@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from bench import tracking
-from bench.specs import JobGraph, JobResult, PlannedJob
+from bench.specs import JobGraph, JobResult, Metric, PlannedJob
 from bench.store import Store
 
 pytestmark = [pytest.mark.ordinary, pytest.mark.xdist_group("mlflow")]
@@ -26,11 +26,14 @@ def suite(
     store = Store(tmp_path / "runs")
     store.create()
     jobs = [make_job(f"job {seed}", seed=seed) for seed in range(4)]
+    many = Metric(name="many", value=0.5, n=9, samples=tuple(i / 7 for i in range(1000)))
     for job in jobs[:2]:
         with store.claim(job.spec) as claim:
             for step in (1, 2, 3):
                 claim.report({"step": step, "loss": 1.0 / step, "lr": 0.1, "num_steps": 3})
-            claim.commit(make_result(job, value=0.25))
+            result = make_result(job, value=0.25)
+            # More samples than one of MLflow's tags can hold.
+            claim.commit(result.model_copy(update={"metrics": {**result.metrics, "many": many}}))
     store.record_failure(JobResult(job_id=jobs[2].job_id, status="failed", error="boom <b>"))
     store.record_failure(JobResult(job_id=jobs[3].job_id, status="skipped", error="input failed"))
     return store, make_graph(tuple(jobs)), store.outcomes(job.job_id for job in jobs)

@@ -159,7 +159,7 @@ def test_an_optional_field_at_its_default_is_not_in_the_identity() -> None:
         ("transfer[0].held_out=1.5", "transfer[0].held_out: input should be less than 1, not 1.5"),
         ("transfer[0].held_out=0.001", "too few to choose a learning rate"),
         ("transfer[0].hold_out=0.1", 'unknown key. Did you mean "held_out"?'),
-        ("transfer[0].kind='finetuen'", "transfer[0].kind: input should be 'finetune' or"),
+        ("transfer[0].kind='finetuen'", "transfer[0].kind: input should be 'finetune', 'fewshot'"),
         ("pair[0].vit='vit-b16'", 'pair[0].vit: "vit-b16" is not pre-trained in this suite'),
         ("pair[0].max_ratio=1.000001", "pair[0]: pre-training compute"),
         ("report.tables=3", "report.tables"),

@@ -1,0 +1,176 @@
+"""Cards: what exists. Systems, weights, data sets, protocols and recipes."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field, model_validator
+
+from bench.specs.record import Args, Record
+
+
+class WeightsSource(Record):
+    """Where public pre-trained weights of a system can be had."""
+
+    name: str
+    """Short name, e.g. `in21k`."""
+    url: str
+    """Official address or `hf-hub:` name; empty when not public."""
+    layout: Literal["vit-npz", "bit-npz", "timm", "none"]
+    """File layout, which selects the reader."""
+    upstream: str
+    """Data set the weights were trained on."""
+    licence: str
+    """Licence of the weights as their owner states it."""
+    sha256: str = ""
+    """Digest of the file, where known."""
+    note: str = ""
+    """What a user must know, e.g. `not public`."""
+
+
+class SystemCard(Record):
+    """What is known of one system; the builder lives in `baselines/<family>.py`."""
+
+    name: str
+    """Identifier in suites and tables, e.g. `vit-b16`."""
+    title: str
+    """Name as printed in papers, e.g. `ViT-B/16`."""
+    family: Literal["vit", "bit", "hybrid", "noisy-student"]
+    """Family, which selects the module that builds it."""
+    args: Args
+    """Arguments of the family's builder; part of job identity."""
+    image_size_px: int = Field(gt=0)
+    """Default (pre-training) input side, in pixels."""
+    patch_px: int = Field(gt=0)
+    """Patch side of a ViT, or total stride of a CNN or hybrid, in pixels."""
+    feature_dim: int = Field(gt=0)
+    """Width D of the representation z_BD."""
+    num_params: int = Field(gt=0)
+    """Parameters without the classification head, at the default input size."""
+    source: str
+    """Paper, section or table the architecture is taken from."""
+    follows: Literal["authors", "timm"] = "authors"
+    """Whose implementation the numbers follow."""
+    licence: str = "Apache-2.0"
+    """Licence of the code the system is built from."""
+    weights: tuple[WeightsSource, ...] = ()
+    """Public weights, and those known not to be public."""
+    version: int = 1
+    """Bumped when the same arguments build another function; part of job identity."""
+    note: str = ""
+    """Anything else a user should know."""
+
+
+class SplitCard(Record):
+    """One split of a data set."""
+
+    num_examples: int = Field(gt=0)
+    """Number of images."""
+    selector: str = ""
+    """How the split is selected from the source, in words."""
+
+
+class DatasetCard(Record):
+    """What is known of one data set."""
+
+    name: str
+    """Identifier in suites and tables, e.g. `digits`."""
+    title: str
+    """Name as printed."""
+    reader: str
+    """Reader in `bench/data/sources.py` that yields the images."""
+    args: Args = {}
+    """Arguments of the reader (a path, generator sizes)."""
+    num_classes: int = Field(gt=0)
+    """Number of classes K; labels lie in [0, K)."""
+    splits: dict[str, SplitCard]
+    """Splits by name: `train` always, `test` where results are reported."""
+    class_names: tuple[str, ...] = ()
+    """Class names in label order, where known."""
+    metric: str = "top1"
+    """Metric that the field reports on it."""
+    digest: str = ""
+    """Digest of what the reader yields: of the generator's arguments, or of the files' contents."""
+    version: int = 1
+    """Bumped when the meaning of the card changes."""
+    source: str = ""
+    """Where it comes from (paper or owner)."""
+    licence: str = ""
+    """Licence or terms, as the owner states them."""
+    how_to_get: str = ""
+    """What a user does to have it."""
+
+
+class Protocol(Record):
+    """How images are prepared, how splits are made and how a result is scored; versioned."""
+
+    name: str
+    """Identifier, e.g. `vit-finetune`."""
+    version: int = 1
+    """Bumped when the meaning changes."""
+    image_size_px: int = Field(gt=0, le=4096)
+    """Side of the square input, in pixels."""
+    train_transform: str
+    """Preset in `bench/data/transforms.py` used for training images."""
+    eval_transform: str
+    """Preset used for evaluation images."""
+    splits: Literal["held-out", "vtab-1k"] = "held-out"
+    """`held-out`: choose on a held-out share of train, then train on all of it. `vtab-1k`: choose
+    on train800 and val200, then train on those 1,000 (arXiv:1910.04867)."""
+    source: str = ""
+    """Paper, section or table."""
+
+
+class Recipe(Record):
+    """How weights are updated. Exactly one of `steps`, `epochs`, `examples` sets the length."""
+
+    steps: int | None = Field(default=None, gt=0)
+    """Length in optimizer steps."""
+    epochs: float | None = Field(default=None, gt=0)
+    """Length in passes over the training split."""
+    examples: int | None = Field(default=None, gt=0)
+    """Length in training images seen."""
+    batch_size: int = Field(gt=0)
+    """Images per optimizer step."""
+    optimizer: Literal["adam", "sgd"]
+    """`adam`: beta (0.9, 0.999), decoupled weight decay on kernels; `sgd`: momentum 0.9."""
+    base_lr: float | None = Field(default=None, gt=0)
+    """Peak learning rate; None where a sweep chooses it."""
+    schedule: Literal["cosine", "linear", "constant"]
+    """Decay after warm-up, to zero at the last step."""
+    warmup_steps: int = Field(default=0, ge=0)
+    """Steps of linear warm-up from zero."""
+    weight_decay: float = Field(default=0.0, ge=0)
+    """Decoupled weight decay, multiplied by the learning rate, on kernels only."""
+    clip_norm: float | None = Field(default=None, gt=0)
+    """Global gradient norm above which gradients are scaled down."""
+    dropout: float = Field(default=0.0, ge=0, lt=1)
+    """Dropout rate after dense layers and position embeddings."""
+    loss: Literal["softmax", "sigmoid"] = "softmax"
+    """Cross-entropy over classes, or one binary cross-entropy per class."""
+    objective: Literal["classification", "masked-patch"] = "classification"
+    """`masked-patch`: predict the mean colour of masked patches (arXiv:2010.11929, appendix
+    B.1.2); labels are not used."""
+    precision: Literal["float32", "bfloat16"] = "float32"
+    """Arithmetic of forward and backward; weights stay float32."""
+    drop_steps: tuple[int, ...] = ()
+    """Steps after each of which the learning rate is a tenth (BiT-HyperRule)."""
+    mixup: float = Field(default=0.0, ge=0)
+    """Alpha of mixup: images and losses of a batch are mixed with those of the reversed batch."""
+    polyak: float | None = Field(default=None, gt=0, lt=1)
+    """Factor of the running average of weights that is evaluated and kept; None: no average."""
+    source: str = ""
+    """Paper, table, or the tuning that led to it."""
+
+    @model_validator(mode="after")
+    def _one_length(self) -> Recipe:
+        if sum(length is not None for length in (self.steps, self.epochs, self.examples)) != 1:
+            raise ValueError("set exactly one of steps, epochs, examples")
+        return self
+
+    def num_steps(self, num_examples: int) -> int:
+        """Return the number of optimizer steps on a training set of `num_examples` images."""
+        if self.steps is not None:
+            return self.steps
+        seen = self.examples if self.examples is not None else self.epochs * num_examples  # type: ignore[operator]
+        return max(1, round(seen / self.batch_size))

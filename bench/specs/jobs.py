@@ -1,0 +1,167 @@
+"""Jobs: what is done, its identity, and what the suite knows about it."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field
+
+from bench.specs.cards import DatasetCard, Protocol, Recipe
+from bench.specs.record import Args, Record, content_id
+from bench.specs.suites import SuiteSpec
+
+KIND_VERSIONS = {
+    "pretrain": 1,
+    "weights": 1,
+    "finetune": 1,
+    "select": 1,
+    "search": 1,
+    "fewshot": 1,
+    "probe": 1,
+    "knn": 1,
+    "evaluate": 1,
+}
+"""Version of each job kind (the file in `bench/jobs/`); bumped when its result changes."""
+
+
+class SystemUse(Record):
+    """The part of a system that changes a number."""
+
+    family: str
+    """Family of the builder."""
+    args: Args
+    """Arguments of the builder."""
+    version: int
+    """Version of the card."""
+    follows: str = "authors"
+    """Whose implementation is followed."""
+
+
+class DataUse(Record):
+    """The part of a data set that changes a number."""
+
+    digest: str
+    """Digest of the data set's content (or of what generates it)."""
+    num_classes: int
+    """Number of classes K."""
+    train_split: str
+    """Split trained on (or fitted, for few-shot)."""
+    eval_split: str
+    """Split evaluated on: `held-out` when choosing, `test` when reporting."""
+    num_examples: int | None = None
+    """Size of the random subset of the training split; None: all of it."""
+    held_out: float | None = None
+    """Share of the training split kept for choosing; None: train on all of it."""
+
+
+class JobSpec(Record):
+    """Everything that changes the number of a job, and nothing else."""
+
+    kind: str
+    """Job kind: the file in `bench/jobs/`."""
+    kind_version: int
+    """Version of the kind; bumped when its result changes."""
+    system: SystemUse
+    """What is trained or evaluated."""
+    data: DataUse
+    """What on."""
+    protocol: Protocol
+    """How images are prepared."""
+    recipe: Recipe | None = None
+    """How weights are updated; None where none are."""
+    params: Args = {}
+    """Arguments of the kind (shots, draws, l2)."""
+    seed: int
+    """Seed of initialization, data order and augmentation."""
+    num_threads: int = 1
+    """CPU threads; the same seed gives other bits at another number."""
+    needs: dict[str, str] = {}
+    """Job ids of inputs by role: `checkpoint`, `select`, `candidate:0`, ..."""
+
+    @property
+    def job_id(self) -> str:
+        """The content address of this job: 16 hex digits.
+
+        Fields at their default are left out, so that a new optional field changes no identity.
+        """
+        return content_id(self.model_dump(mode="json", exclude_defaults=True))
+
+
+class Resources(Record):
+    """What a job asks of the scheduler. Never part of its identity."""
+
+    cpus: float = Field(default=1, ge=0)
+    """CPU cores."""
+    gpus: float = Field(default=0, ge=0)
+    """GPUs, or a fraction of one."""
+    tpus: int = Field(default=0, ge=0)
+    """TPU chips."""
+
+
+class Labels(Record):
+    """Names by which people and tables know a job. Never part of its identity."""
+
+    system: str
+    """Name of the system card."""
+    title: str
+    """Printed name of the system."""
+    family: str
+    """Family of the system."""
+    upstream: str
+    """Name of the upstream data set."""
+    upstream_examples: int
+    """Upstream images in the training subset."""
+    downstream: str = ""
+    """Name of the downstream data set; empty for pre-training."""
+    protocol: str = ""
+    """Name of the protocol."""
+    recipe: str = ""
+    """Name of the recipe."""
+    learning_rate: float | None = None
+    """Learning rate of a sweep candidate."""
+    best_of: str = ""
+    """Alternatives of one name compete on validation; the better one is reported."""
+    stage: Literal[
+        "pretrain", "weights", "candidate", "select", "final", "fewshot", "probe", "knn", "evaluate"
+    ]
+    """Role in the suite: `candidate` and `select` choose, and are not reported."""
+
+
+class PlannedJob(Record):
+    """A job with what the suite knows about it."""
+
+    job_id: str
+    """Content address of `spec`."""
+    spec: JobSpec
+    """What changes the number."""
+    name: str
+    """Readable name, unique in the suite."""
+    labels: Labels
+    """Names for tables."""
+    dataset: str
+    """Name of the data set card the job reads."""
+    resources: Resources
+    """What it asks of the scheduler."""
+    train_examples: int
+    """Training images seen over the whole job (0 where nothing is trained)."""
+    num_steps: int
+    """Optimizer steps (0 where nothing is trained)."""
+    exaflops: float
+    """Closed form of the whole job's work, in 10^18 FLOPs."""
+    pretrain_exaflops: float
+    """Pre-training work behind this job's checkpoint (its own, for pre-training)."""
+    num_params: int
+    """Parameters of the system without its head."""
+    refused: str = ""
+    """Why nobody can do this job (data or weights that are not public); empty: it can be done."""
+
+
+class JobGraph(Record):
+    """A planned suite: jobs in an order in which inputs come before their users."""
+
+    suite: SuiteSpec
+    """The suite."""
+    jobs: tuple[PlannedJob, ...]
+    """Jobs, inputs first, each once."""
+    datasets: dict[str, DatasetCard]
+    """Cards of the data sets used, by name."""

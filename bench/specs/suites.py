@@ -1,0 +1,239 @@
+"""Suites: what is asked. Each class is one kind of table in a suite file."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field, model_validator
+
+from bench.specs.cards import Recipe
+from bench.specs.record import Args, Record
+
+Scale = Literal["smoke", "public", "full"]
+"""`smoke`: minutes on a CPU, micro systems; `public`: one GPU, public weights and data;
+`full`: the paper's own."""
+
+
+class ScaleBlock(Record):
+    """What a suite changes at one of its scales: `[scales.smoke]`."""
+
+    seeds: tuple[int, ...] = ()
+    """Seeds in place of the suite's."""
+    num_threads: int | None = Field(default=None, gt=0, le=256)
+    """CPU threads of each job in place of the suite's."""
+    gpus: float | None = Field(default=None, ge=0)
+    """GPUs of each training job in place of the suite's."""
+    tpus: int | None = Field(default=None, ge=0)
+    """TPU chips of each training job in place of the suite's."""
+    expected: str = ""
+    """What should come out, in words or numbers, with its source."""
+    cost: str = ""
+    """What it takes: time and devices."""
+
+
+class SystemBlock(Record):
+    """A system of the suite's own: another one with some arguments changed."""
+
+    like: str
+    """Name of a system card."""
+    title: str = ""
+    """Name as printed; the suite's name for it where empty."""
+    args: Args = {}
+    """Arguments of the builder that differ."""
+
+
+class WeightsBlock(Record):
+    """Start from public weights in place of pre-training."""
+
+    systems: tuple[str, ...] = Field(min_length=1)
+    """Names of system cards."""
+    weights: str
+    """Name of the weights on the card, e.g. `in21k`."""
+    scale: Scale | None = None
+    """The scale that this block belongs to; None: every scale."""
+
+
+class PretrainBlock(Record):
+    """Pre-train every system on every size of the upstream data set, for every suite seed."""
+
+    scale: Scale | None = None
+    """The scale that this block belongs to; None: every scale."""
+    systems: tuple[str, ...] = Field(min_length=1)
+    """Names of system cards."""
+    upstream: str
+    """Name of a data set card."""
+    num_examples: tuple[int, ...] = ()
+    """Sizes of nested random subsets of the upstream training split; empty: all of it."""
+    recipe: str
+    """Name in `baselines/recipes.toml` or in the suite's own `[recipe.NAME]`."""
+    protocol: str
+    """Name of a pre-training protocol."""
+    epochs: tuple[float, ...] = ()
+    """Passes over each size in `num_examples`, in place of the recipe's length."""
+
+    @model_validator(mode="after")
+    def _epochs_per_size(self) -> PretrainBlock:
+        if self.epochs and len(self.epochs) != max(1, len(self.num_examples)):
+            raise ValueError("epochs must have one entry for each entry of num_examples")
+        return self
+
+
+class TransferBlock(Record):
+    """Carry every pre-trained system of the suite to each downstream data set."""
+
+    kind: Literal["finetune", "fewshot", "probe", "knn", "evaluate"]
+    """Job kind."""
+    scale: Scale | None = None
+    """The scale that this block belongs to; None: every scale."""
+    systems: tuple[str, ...] = ()
+    """Only these systems of the suite; empty: all of them."""
+    datasets: tuple[str, ...] = Field(min_length=1)
+    """Names of downstream data set cards."""
+    protocol: str
+    """Name of a protocol (input size and preprocessing)."""
+    recipe: str | None = None
+    """fine-tuning: name of a recipe."""
+    learning_rates: tuple[float, ...] = ()
+    """fine-tuning: candidates, chosen on the held-out part of the training split."""
+    search: Literal["grid", "asha"] = "grid"
+    """fine-tuning: `grid` trains every candidate to its end, as the paper; `asha` stops bad ones
+    early in one Ray Tune job, and marks its numbers off-protocol."""
+    best_of: str = ""
+    """fine-tuning: blocks of one name are alternatives; the better on validation is reported."""
+    held_out: float = Field(default=0.1, gt=0, lt=1)
+    """fine-tuning: held-out share of the training split used to choose the learning rate."""
+    shots: tuple[int, ...] = ()
+    """few-shot: training images per class, nested."""
+    draws: int = Field(default=3, gt=0)
+    """few-shot: number of random draws of the shots."""
+    l2: float = Field(default=1024.0, gt=0)
+    """few-shot: regularization of the least squares (big_vision's 2^10)."""
+    l2s: tuple[float, ...] = ()
+    """probe: candidates of L2 regularization, chosen on the held-out part of train."""
+    neighbours: tuple[int, ...] = ()
+    """knn: numbers of neighbours."""
+    of: str = ""
+    """evaluate: data set that an earlier fine-tuning block trained the classifier on; empty: the
+    classifier that comes with the weights."""
+
+    @model_validator(mode="after")
+    def _fields_of_the_kind(self) -> TransferBlock:
+        if self.kind == "finetune" and not (self.recipe and self.learning_rates):
+            raise ValueError("fine-tuning needs recipe and learning_rates")
+        if self.kind == "fewshot" and not self.shots:
+            raise ValueError("few-shot needs shots")
+        if self.kind == "probe" and not self.l2s:
+            raise ValueError("a probe needs l2s")
+        if self.kind == "knn" and not self.neighbours:
+            raise ValueError("knn needs neighbours")
+        if any(not 0 < rate < 100 for rate in self.learning_rates):
+            raise ValueError("learning_rates must lie between 0 and 100")
+        if any(shot < 1 for shot in self.shots):
+            raise ValueError("shots must be at least 1")
+        return self
+
+
+class Pair(Record):
+    """Systems that the suite compares at matched pre-training compute."""
+
+    scale: Scale | None = None
+    """The scale that this pair belongs to; None: every scale."""
+    vit: str
+    """Name of the ViT."""
+    bit: str
+    """Name of the BiT ResNet."""
+    hybrid: str | None = None
+    """Name of the hybrid, if any."""
+    max_ratio: float = Field(default=1.15, ge=1)
+    """Largest allowed ratio of pre-training exaFLOPs between two members."""
+
+
+class ReportBlock(Record):
+    """What the report shows."""
+
+    tables: tuple[str, ...] = ("comparison", "pairs", "cost")
+    """Tables, by the name of their file in `reports/`."""
+    figures: tuple[str, ...] = ("upstream_size", "pretrain_compute", "learning_curves")
+    """Figures, by the name of their file in `reports/`."""
+    confidence: float = Field(default=0.95, gt=0.5, lt=1)
+    """Confidence level of intervals."""
+
+
+class DatasetBlock(Record):
+    """A data set of the suite's own."""
+
+    reader: str
+    """Reader in `bench/data/sources.py`, e.g. `image_folder` or `formula`."""
+    path: str = ""
+    """Folder or file; relative paths are taken from the suite file."""
+    num_classes: int | None = Field(default=None, gt=1)
+    """formula: number of classes."""
+    images_per_class: int | None = Field(default=None, gt=0)
+    """formula: images per class."""
+    image_size_px: int | None = Field(default=None, gt=0, le=4096)
+    """Side of the packed square images, in pixels."""
+    test_share: float = Field(default=0.2, gt=0, lt=1)
+    """image_folder: share of each class held back for test where no `test/` folder is there."""
+    skip_damaged: bool = False
+    """image_folder, csv: leave out files that do not decode; their number stands on the card."""
+    seed: int = 0
+    """Seed of the generator or of the split."""
+
+
+class SuiteSpec(Record):
+    """A suite file, validated."""
+
+    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")
+    """Identifier: the MLflow experiment and the report folder carry it."""
+    title: str
+    """One line for tables and pages."""
+    claim: str
+    """The sentence that the comparison tests."""
+    source: str = ""
+    """Paper, section, table or figure the suite follows."""
+    scale: Scale | None = None
+    """Scale to run at: blocks of other scales are left out. None where the suite has one scale."""
+    scales: dict[Scale, ScaleBlock] = {}
+    """What each scale changes."""
+    seeds: tuple[int, ...] = Field(default=(0,), min_length=1)
+    """Seeds of pre-training and fine-tuning."""
+    num_threads: int = Field(default=1, gt=0, le=256)
+    """CPU threads of each job; part of job identity, since it changes the bits."""
+    gpus: float = Field(default=0.0, ge=0)
+    """GPUs (or a fraction of one) of each training job."""
+    tpus: int = Field(default=0, ge=0)
+    """TPU chips of each training job."""
+    max_attempts: int = Field(default=3, gt=0, le=10)
+    """Tries at a job before it counts as failed."""
+    pretrain: tuple[PretrainBlock, ...] = ()
+    """Pre-train blocks."""
+    weights: tuple[WeightsBlock, ...] = ()
+    """Public weights to start from."""
+    transfer: tuple[TransferBlock, ...] = Field(min_length=1)
+    """Transfer blocks."""
+    pair: tuple[Pair, ...] = ()
+    """Pairs compared at matched compute."""
+    report: ReportBlock = ReportBlock()
+    """What the report shows."""
+    recipe: dict[str, Recipe] = {}
+    """Recipes of the suite's own."""
+    dataset: dict[str, DatasetBlock] = {}
+    """Data sets of the suite's own."""
+    system: dict[str, SystemBlock] = {}
+    """Systems of the suite's own."""
+    limit_steps: int | None = Field(default=None, gt=0)
+    """Cap on the steps of every training job; results are marked as limited."""
+
+    @model_validator(mode="after")
+    def _starts_somewhere(self) -> SuiteSpec:
+        if not (self.pretrain or self.weights):
+            raise ValueError("a suite needs at least one [[pretrain]] or [[weights]] table")
+        return self
+
+    @model_validator(mode="after")
+    def _distinct_seeds(self) -> SuiteSpec:
+        if len(set(self.seeds)) != len(self.seeds):
+            raise ValueError("seeds must be distinct")
+        if any(not 0 <= seed < 2**31 for seed in self.seeds):
+            raise ValueError("seeds must lie in [0, 2^31)")
+        return self

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -11,35 +14,97 @@ import typer
 from bench.options import RUNS, Workdir
 
 if TYPE_CHECKING:
+    from bench.data.packing import Progress
     from bench.specs import DatasetCard
 
 app = typer.Typer(help="Prepare, verify, list and show data sets.", no_args_is_help=True)
 
+
+class PackingChoice(StrEnum):
+    """How images are kept."""
+
+    arrays = "arrays"
+    encoded = "encoded"
+
+
 Name = Annotated[str, typer.Argument(help="A data set, by its name in `ls datasets` or the suite.")]
+NameOrPath = Annotated[str, typer.Argument(help="A data set by its name, or a path of files.")]
 Suite = Annotated[
     str | None, typer.Option("--suite", help="A suite whose own [dataset.NAME] is meant.")
+]
+PathOption = Annotated[
+    Path | None,
+    typer.Option("--path", help="Where the files are; VITBENCH_DATA/NAME or ./data/NAME if not."),
+]
+Reader = Annotated[
+    str, typer.Option("--reader", help="The layout of the files, where it is not recognized.")
+]
+SizePx = Annotated[
+    int | None, typer.Option("--size-px", min=1, max=4096, help="Side of the packed squares.")
 ]
 
 
 @app.command()
-def prepare(name: Name, suite: Suite = None, workdir: Workdir = RUNS) -> None:
-    """Decode a data set once into packed arrays, and say what is in it."""
+def prepare(
+    name: Name,
+    suite: Suite = None,
+    path: PathOption = None,
+    reader: Reader = "",
+    size_px: SizePx = None,
+    download: Annotated[
+        bool, typer.Option("--download", help="Fetch the files from their owner first.")
+    ] = False,
+    skip_damaged: Annotated[
+        bool, typer.Option("--skip-damaged", help="Leave out, and count, images that fail.")
+    ] = False,
+    packing: Annotated[
+        PackingChoice | None,
+        typer.Option("--packing", help="Decode once, or keep files; chosen by size if not said."),
+    ] = None,
+    workdir: Workdir = RUNS,
+) -> None:
+    """Find a data set's files, check them, decode them once, and say what is in them."""
     from bench.data import examine
+    from bench.data.getting import home, obtain
 
-    found = examine.prepare_set(
-        _card(name, suite), cache_dir=_cache(workdir), num_workers=os.cpu_count() or 1
-    )
+    if suite is not None:
+        card = _card(name, suite)
+    else:
+        if download:
+            _tell_terms(name)
+        card = obtain.obtain(
+            name, path=path, reader=reader, size_px=size_px,
+            skip_damaged=skip_damaged, fetch=download,
+        )  # fmt: skip
+    with _progress(name) as on_progress:
+        found = examine.prepare_set(
+            card,
+            cache_dir=_cache(workdir),
+            num_workers=os.cpu_count() or 1,
+            packing=packing.value if packing else None,
+            on_progress=on_progress,
+        )
+    if suite is None and not obtain.is_generated(card):
+        home.note(card)
     _print(found.model_dump(mode="json"))
 
 
 @app.command()
-def verify(name: Name, suite: Suite = None, workdir: Workdir = RUNS) -> None:
+def verify(name: NameOrPath, suite: Suite = None, workdir: Workdir = RUNS) -> None:
     """Decode every source file and check every packed byte; exit 1 when something is wrong."""
     from bench.data import examine
+    from bench.data.getting import checking
 
-    problems = examine.verify_set(
-        _card(name, suite), cache_dir=_cache(workdir), num_workers=os.cpu_count() or 1
-    )
+    num_workers = os.cpu_count() or 1
+    if suite is None and _is_path(name):
+        found = checking.check_path(Path(name), num_workers=num_workers)
+        _print(found.model_dump(mode="json", exclude={"problems"}))
+        problems = found.problems
+    else:
+        card = _card(name, suite)
+        problems = examine.verify_set(card, cache_dir=_cache(workdir), num_workers=num_workers)
+        for note in () if problems else examine.notes_on(card, cache_dir=_cache(workdir)):
+            typer.echo(f"note: {note}")
     for problem in problems:
         typer.echo(problem)
     typer.echo(f"{name}: {len(problems)} problems" if problems else f"{name}: sound")
@@ -74,6 +139,10 @@ def show(name: Name, suite: Suite = None, workdir: Workdir = RUNS) -> None:
         _print(packed.model_dump(mode="json"))
 
 
+def _is_path(name: str) -> bool:
+    return os.sep in name or name in (".", "..") or name.startswith("~")
+
+
 def _cache(workdir: Path) -> Path:
     from bench.store import Store
 
@@ -90,6 +159,27 @@ def _card(name: str, suite: str | None) -> DatasetCard:
     if name not in blocks:
         return catalog.dataset(name)
     return catalog.resolve(name, blocks[name], base_dir=suites.locate(suite).parent)
+
+
+def _tell_terms(name: str) -> None:
+    """Say whose data are about to be downloaded, and under which terms."""
+    from bench.data import catalog
+
+    card = catalog.published(name)
+    typer.echo(f"{card.title}: {card.source}. Terms: {card.licence or 'not stated'}", err=True)
+
+
+@contextmanager
+def _progress(name: str) -> Iterator[Progress]:
+    """Draw a bar on a terminal; elsewhere nothing is drawn."""
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
+
+    console = Console(stderr=True)
+    columns = (f"{name}: ", BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=console, disable=not console.is_terminal) as bar:
+        task = bar.add_task(name, total=None)
+        yield lambda done, total: bar.update(task, completed=done, total=total)
 
 
 def _print(facts: dict[str, Any], indent: str = "") -> None:

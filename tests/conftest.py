@@ -16,8 +16,9 @@ REPOSITORY = Path(__file__).resolve().parent.parent
 
 @pytest.fixture(scope="session", autouse=True)
 def own_cache(tmp_path_factory: pytest.TempPathFactory) -> None:
-    """Keep what the tests remember of files out of the user's cache."""
+    """Keep the tests out of the user's cache and data home."""
     os.environ["VITBENCH_CACHE"] = str(tmp_path_factory.mktemp("cache"))
+    os.environ["VITBENCH_DATA"] = str(tmp_path_factory.mktemp("data"))
 
 
 @pytest.fixture(scope="session")

@@ -4,15 +4,21 @@ Rules, in order: the EXIF orientation is applied; 16-bit grey keeps its high byt
 becomes RGB as Pillow converts it (alpha is dropped, as torchvision's ImageFolder does); the image
 is squashed to the square with Pillow's bilinear filter, which averages over the source pixels when
 it shrinks (antialiased).
+
+Plain JPEG files (grey or YCbCr, without metadata that could turn them) are decoded by simplejpeg,
+which calls libjpeg-turbo directly: the same pixels as Pillow's, up to five times as fast. Whatever
+else it is given, or warns of, goes to Pillow, which judges alone.
 """
 
 from __future__ import annotations
 
+import io
 import warnings
 from pathlib import Path
 from typing import IO
 
 import numpy as np
+import simplejpeg
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from bench.errors import DataError
@@ -25,7 +31,17 @@ REMOVE_HINT = "Replace the file, or remove it"
 
 def square_image(path: Path, *, size_px: int) -> np.ndarray:
     """Return the image of a file as uint8 (size, size, 3); raises DataError naming the file."""
-    return square(load_rgb(path, name=str(path)), size_px)
+    return square_of(_read(path, name=str(path)), size_px=size_px, name=str(path))
+
+
+def square_of(content: bytes, *, size_px: int, name: str) -> np.ndarray:
+    """Return the image in the bytes of a file as uint8 (size, size, 3); raises DataError."""
+    image_HWC = plain_jpeg(content)
+    if image_HWC is None:
+        return square(_by_pillow(io.BytesIO(content), name=name), size_px)
+    if image_HWC.shape == (size_px, size_px, 3):
+        return image_HWC  # without a way through Pillow, which costs twice as much as decoding
+    return square(Image.fromarray(image_HWC), size_px)
 
 
 def square(image: Image.Image, size_px: int) -> np.ndarray:
@@ -42,6 +58,39 @@ def square_array(image: np.ndarray, size_px: int) -> np.ndarray:
 
 def load_rgb(file: Path | IO[bytes], *, name: str) -> Image.Image:
     """Decode a file to an upright RGB image; raises DataError that names it by `name`."""
+    content = _read(file, name=name)
+    image_HWC = plain_jpeg(content)
+    if image_HWC is not None:
+        return Image.fromarray(image_HWC)
+    return _by_pillow(io.BytesIO(content), name=name)
+
+
+def _read(file: Path | IO[bytes], *, name: str) -> bytes:
+    try:
+        return file.read_bytes() if isinstance(file, Path) else file.read()
+    except OSError as error:
+        raise DataError(f"{name}: cannot be read ({error.strerror})") from error
+
+
+def plain_jpeg(content: bytes) -> np.ndarray | None:
+    """Return the pixels of a JPEG that nothing is unusual about, else None.
+
+    Segments of kind APP1 hold EXIF and XMP, either of which may say that the image is turned; the
+    two bytes cannot occur in the compressed pixels.
+    """
+    if content[:3] != b"\xff\xd8\xff" or b"\xff\xe1" in content:
+        return None
+    try:
+        height, width, colours, _ = simplejpeg.decode_jpeg_header(content)
+        if colours not in ("YCbCr", "Gray") or height * width > MAX_PIXELS:
+            return None
+        image_HWC: np.ndarray = simplejpeg.decode_jpeg(content, "RGB")
+    except ValueError:  # a warning of the decoder too: strict is its default
+        return None
+    return image_HWC
+
+
+def _by_pillow(file: IO[bytes], *, name: str) -> Image.Image:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # damaged EXIF, huge images: judged here instead
@@ -55,12 +104,8 @@ def load_rgb(file: Path | IO[bytes], *, name: str) -> Image.Image:
     except DataError:
         raise
     except OSError as error:
-        if error.errno is not None:
-            raise DataError(f"{name}: cannot be read ({error.strerror})") from error
         raise DataError(f"{name}: damaged image ({error})", hint=REMOVE_HINT) from error
-    except (
-        Exception
-    ) as error:  # decoders raise anything on hostile bytes: SyntaxError, struct.error
+    except Exception as error:  # hostile bytes raise anything: SyntaxError, struct.error
         raise DataError(
             f"{name}: damaged image ({type(error).__name__}: {error})", hint=REMOVE_HINT
         ) from error

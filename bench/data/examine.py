@@ -17,10 +17,19 @@ from pathlib import Path
 from pydantic import Field
 
 from bench.data import catalog
-from bench.data.damaged import damaged_files
-from bench.data.prepare import Packed, Split, packed, packed_sets, verify
-from bench.data.sources import image_files
-from bench.specs import DatasetCard, Record
+from bench.data.getting.checking import damaged_in
+from bench.data.packing import Progress
+from bench.data.packs import open_packed
+from bench.data.prepare import (
+    Packed,
+    Packing,
+    Split,
+    check_located,
+    packed,
+    packed_sets,
+    verify,
+)
+from bench.specs import DatasetBlock, DatasetCard, Record
 
 NUM_NAMED = 5
 """Places named in a finding; the count is always whole."""
@@ -55,9 +64,11 @@ class Findings(Record):
     content_sha256: str
     """SHA-256 over all packed pixels and labels."""
     folder: str
-    """Where the packed arrays lie."""
+    """Where the packed files lie."""
     num_bytes: int
     """Their size."""
+    packing: str = "arrays"
+    """`arrays`: decoded once; `encoded`: the bytes of the image files."""
     image_size_px: int
     """Side of the packed images."""
     num_classes: int
@@ -70,18 +81,57 @@ class Findings(Record):
     """What should not be trusted, in words; empty when nothing was found."""
 
 
-def prepare_set(card: DatasetCard, *, cache_dir: Path, num_workers: int = 1) -> Findings:
+def prepare_set(
+    card: DatasetCard,
+    *,
+    cache_dir: Path,
+    num_workers: int = 1,
+    packing: Packing | None = None,
+    on_progress: Progress | None = None,
+) -> Findings:
     """Pack a data set (or find it packed) and say what is in it; raises DataError."""
-    return examine(packed(card, cache_dir=cache_dir, num_workers=num_workers))
+    return examine(
+        packed(
+            card,
+            cache_dir=cache_dir,
+            num_workers=num_workers,
+            packing=packing,
+            on_progress=on_progress,
+        )
+    )
 
 
 def verify_set(card: DatasetCard, *, cache_dir: Path, num_workers: int = 1) -> tuple[str, ...]:
-    """Decode every source file and hash every packed byte; returns what is wrong, in words."""
-    problems = damaged_in(card, num_workers=num_workers)
+    """Decode every source file and hash every packed byte; returns what is wrong, in words.
+
+    Raises DataError where the files are gone, or the set was never located.
+    """
+    check_located(card)
+    problems = changed_since(card) + damaged_in(card, num_workers=num_workers)
     folder = cache_dir / card.digest
     if card.digest and folder.is_dir():
         problems += verify(folder)
     return tuple(problems)
+
+
+def notes_on(card: DatasetCard, *, cache_dir: Path) -> tuple[str, ...]:
+    """Return what is odd in a packed set (copies, overlaps, empty classes), in words."""
+    item = open_packed(cache_dir / card.digest)
+    return examine(item).problems if item is not None else ()
+
+
+def changed_since(card: DatasetCard) -> list[str]:
+    """Return, in words, that the files are no longer those whose digest the card carries."""
+    if "path" not in card.args:
+        return []
+    block = DatasetBlock.model_validate({"reader": card.reader, **card.args})
+    now = catalog.resolve(card.name, block, base_dir=Path("/"))
+    if now.digest == card.digest:
+        return []
+    return [
+        f"{card.name}: files under {card.args['path']} have changed since they were prepared: run "
+        f"`vitbench data prepare {card.name}` again"
+    ]
 
 
 def list_sets(cache_dir: Path) -> tuple[Findings, ...]:
@@ -127,15 +177,6 @@ def overlap(first: Sequence[bytes], second: Sequence[bytes]) -> int:
     return sum(digest in known for digest in second)
 
 
-def damaged_in(card: DatasetCard, *, num_workers: int = 1) -> list[str]:
-    """Decode every image file of a card and return the message of each that fails."""
-    if card.reader not in ("image_folder", "csv"):
-        return []
-    folder = image_files(card)
-    paths = [path for items in folder.splits.values() for path, _ in items]
-    return list(damaged_files(folder.root, paths, num_workers=num_workers).values())
-
-
 # --- parts ----------------------------------------------------------------------------------
 
 
@@ -147,6 +188,7 @@ def _summary(item: Packed) -> Findings:
         content_sha256=item.content_digest,
         folder=str(item.folder),
         num_bytes=sum(entry["bytes"] for entry in manifest["files"].values()),
+        packing=item.packing,
         image_size_px=manifest["image_size_px"],
         num_classes=manifest["num_classes"],
         splits={

@@ -5,17 +5,22 @@ an epoch, so every example comes exactly once per epoch whatever the batch size.
 from a generator seeded with (seed, block of steps); the steps of a block are prepared together,
 because after a training step the caches are cold and a small batch would cost ten times its work.
 Nothing here keeps a state that a resumed job would miss.
+
+Data-parallel workers share a batch: worker `rank` of `world` takes every world-th example of it,
+augmented as in the whole batch, so the parts together are the batch of one worker, bit by bit.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from functools import lru_cache
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from bench.data.crops import Draws, Randomness
 from bench.data.prepare import Split
 from bench.data.transforms import Transform
 
@@ -55,7 +60,12 @@ def step_generator(seed: int, step: int) -> torch.Generator:
 
 
 class Batches:
-    """Training batches of a split (or of some of its examples), addressed by step."""
+    """Training batches of a split (or of some of its examples), addressed by step.
+
+    With `prefetch`, a thread prepares the next block of steps while this one is trained on, on a
+    CUDA stream of its own. None: only on CUDA, since a job on a CPU has no idle core
+    (docs/performance.md, section "Data").
+    """
 
     def __init__(
         self,
@@ -66,16 +76,24 @@ class Batches:
         batch_size: int,
         seed: int,
         device: torch.device | str = "cpu",
+        rank: int = 0,
+        world: int = 1,
+        prefetch: bool | None = None,
     ) -> None:
+        if not 0 <= rank < world or batch_size % world:
+            raise ValueError("the batch must divide among the workers, counted from zero")
         self._split = split
         self._indices_N = np.arange(len(split.labels_N)) if indices_N is None else indices_N
         self._transform = transform
         self._batch_size = batch_size
         self._seed = seed
         self._device = torch.device(device)
+        self._rank, self._world = rank, world
         pixels = batch_size * split.images_NHWC.shape[1] * split.images_NHWC.shape[2]
         self._block_steps = max(1, min(MAX_BLOCK_STEPS, BLOCK_PIXELS // pixels))
         self._block: tuple[int, Tensor, Tensor] | None = None
+        wanted = self._device.type == "cuda" if prefetch is None else prefetch
+        self._ahead = _Ahead(self._make, self._device) if wanted else None
 
     @property
     def num_examples(self) -> int:
@@ -86,24 +104,58 @@ class Batches:
         """Return x_BCHW (float32 in [-1, 1]) and y_B (int64) of a step, on the device."""
         block, within = divmod(step, self._block_steps)
         if self._block is None or self._block[0] != block:
-            self._block = (block, *self._make(block))
+            self._block = None  # its memory may serve the next one
+            made = self._ahead.take(block) if self._ahead else self._make(block)
+            self._block = (block, *made)
         _, x_BCHW, labels_B = self._block
-        part = slice(within * self._batch_size, (within + 1) * self._batch_size)
+        size = self._batch_size // self._world
+        part = slice(within * size, (within + 1) * size)
         return x_BCHW[part], labels_B[part]
 
     def _make(self, block: int) -> tuple[Tensor, Tensor]:
         """Prepare the steps of a block together: the first call of an operation costs most."""
+        num = self._batch_size * self._block_steps
         rows = self._indices_N[
-            batch_indices(
-                self.num_examples,
-                batch_size=self._batch_size * self._block_steps,
-                seed=self._seed,
-                step=block,
-            )
+            batch_indices(self.num_examples, batch_size=num, seed=self._seed, step=block)
         ]
-        images_BHWC = to_device(self._split.images_NHWC[rows], self._device)
+        randomness: Randomness = step_generator(self._seed, block)
+        if self._world > 1:
+            here = np.arange(self._rank, num, self._world)  # batches divide among the workers
+            rows, here_B = rows[here], torch.from_numpy(here)
+            randomness = Draws(step_generator(self._seed, block), num=num, rows_B=here_B)
+        images_BHWC = to_device(self._split.images(rows), self._device)
         labels_B = to_device(self._split.labels_N[rows], self._device)
-        return self._transform(images_BHWC, step_generator(self._seed, block)), labels_B
+        return self._transform(images_BHWC, randomness), labels_B
+
+
+class _Ahead:
+    """One block prepared in the background; blocks taken in order are ready when asked for."""
+
+    def __init__(self, make: Callable[[int], tuple[Tensor, Tensor]], device: torch.device) -> None:
+        self._make = make
+        self._stream = torch.cuda.Stream(device) if device.type == "cuda" else None
+        self._pool = ThreadPoolExecutor(1, thread_name_prefix="batches")
+        self._next: tuple[int, Future[tuple[Tensor, Tensor]]] | None = None
+
+    def take(self, block: int) -> tuple[Tensor, Tensor]:
+        """Return a block, and start on the one after it; an error of the thread is raised here."""
+        if self._next is None or self._next[0] != block:
+            self._next = (block, self._pool.submit(self._work, block))
+        made = self._next[1].result()
+        self._next = (block + 1, self._pool.submit(self._work, block + 1))
+        return made
+
+    def _work(self, block: int) -> tuple[Tensor, Tensor]:
+        if self._stream is None:
+            return self._make(block)
+        with torch.cuda.stream(self._stream):
+            made = self._make(block)
+        # Here, in the thread, and not where the block is used: the device is through with the
+        # block before anybody gets it, and the training stream never waits for the one after it.
+        self._stream.synchronize()
+        for tensor in made:
+            tensor.record_stream(torch.cuda.default_stream(self._stream.device))
+        return made
 
 
 def evaluation_batches(
@@ -113,15 +165,26 @@ def evaluation_batches(
     batch_size: int,
     device: torch.device | str = "cpu",
     indices_N: np.ndarray | None = None,
+    rank: int = 0,
+    world: int = 1,
 ) -> Iterator[tuple[Tensor, Tensor]]:
-    """Yield x_BCHW and y_B over the split in order, each example once; the last may be smaller."""
-    num = len(split.labels_N) if indices_N is None else len(indices_N)
-    for start in range(0, num, batch_size):
-        rows: slice | np.ndarray = slice(start, start + batch_size)
-        if indices_N is not None:
-            rows = indices_N[start : start + batch_size]
-        images_BHWC = to_device(split.images_NHWC[rows], torch.device(device))
+    """Yield x_BCHW and y_B over the split in order, each example once; the last may be smaller.
+
+    Worker `rank` of `world` gets every world-th example; their numbers differ by one at most.
+    """
+    if indices_N is None and world == 1:
+        chosen: Sequence[slice | np.ndarray] = _slices(len(split.labels_N), batch_size)
+    else:
+        whole_N = np.arange(len(split.labels_N)) if indices_N is None else indices_N
+        part_N = whole_N[rank::world]
+        chosen = [part_N[rows] for rows in _slices(len(part_N), batch_size)]
+    for rows in chosen:
+        images_BHWC = to_device(split.images(rows), torch.device(device))
         yield transform(images_BHWC, None), to_device(split.labels_N[rows], torch.device(device))
+
+
+def _slices(num: int, size: int) -> list[slice]:
+    return [slice(start, start + size) for start in range(0, num, size)]
 
 
 def to_device(values: np.ndarray, device: torch.device) -> Tensor:

@@ -9,7 +9,11 @@ from __future__ import annotations
 
 import numpy as np
 
+from bench.data.vtab import VTAB_SPLITS, VTAB_TRAIN, VTAB_VAL
 from bench.errors import DataError
+
+VTAB_TRAIN_PERCENT = 90
+"""Where VTAB's own val split starts in a training split without one."""
 
 
 def subset_indices(labels_N: np.ndarray, num_examples: int, *, seed: int) -> np.ndarray:
@@ -46,6 +50,41 @@ def held_out_indices(
     held = np.zeros(len(labels_N), dtype=bool)
     held[np.lexsort((order_N, position_N))[:num_held]] = True
     return np.flatnonzero(~held), np.flatnonzero(held)
+
+
+def vtab_rows(
+    name: str, train_N: np.ndarray, val_M: np.ndarray | None = None
+) -> list[tuple[str, np.ndarray]]:
+    """Return (split, rows) of the parts of one of VTAB_SPLITS, from the labels of train and val.
+
+    train800 are the first 800 of train, val200 the first 200 of val; train800val200 is one after
+    the other. Without a val split, val starts at 90 % of train, earlier where that leaves fewer
+    than 200. Labels in sorted order say that images are stored class by class: then the first 800
+    are the first of a random order, drawn with seed 0. Raises DataError where there are too few.
+    """
+    if name not in VTAB_SPLITS:
+        raise ValueError(f"{name} is none of {VTAB_SPLITS}")
+    if val_M is None:
+        start = min(VTAB_TRAIN_PERCENT * len(train_N) // 100, len(train_N) - VTAB_VAL)
+        order_N = _stored_order(train_N)
+        train, val = order_N[: max(start, 0)], order_N[max(start, 0) :]
+    else:
+        train, val = _stored_order(train_N), _stored_order(val_M)
+    if len(train) < VTAB_TRAIN or len(val) < VTAB_VAL:
+        raise DataError(
+            f"{name}: {len(train):,} images to train on and {len(val):,} to choose on, but VTAB-1k "
+            f"takes {VTAB_TRAIN} and {VTAB_VAL}",
+            hint="Choose a protocol with a held-out share, or a set of 1,000 training images",
+        )
+    parts = [("train", train[:VTAB_TRAIN]), ("train" if val_M is None else "val", val[:VTAB_VAL])]
+    return {"train800": parts[:1], "val200": parts[1:]}.get(name, parts)
+
+
+def _stored_order(labels_N: np.ndarray) -> np.ndarray:
+    """Return the stored order, or a random one where images are stored class by class."""
+    if len(labels_N) > 1 and (np.diff(labels_N) >= 0).all():
+        return np.random.default_rng(0).permutation(len(labels_N))
+    return np.arange(len(labels_N))
 
 
 def _ranks(labels_N: np.ndarray, *, seed: int) -> tuple[np.ndarray, np.ndarray]:

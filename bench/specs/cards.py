@@ -78,17 +78,24 @@ class DatasetCard(Record):
     title: str
     """Name as printed."""
     reader: str
-    """Reader in `bench/data/sources.py` that yields the images."""
+    """Reader in `bench/data/readers/sources.py` that yields the images."""
     args: Args = {}
     """Arguments of the reader (a path, generator sizes)."""
     num_classes: int = Field(gt=0)
     """Number of classes K; labels lie in [0, K)."""
     splits: dict[str, SplitCard]
-    """Splits by name: `train` always, `test` where results are reported."""
+    """Splits by name: `train` to learn from, `test` where results are reported; evaluation sets
+    have only the latter."""
     class_names: tuple[str, ...] = ()
     """Class names in label order, where known."""
     metric: str = "top1"
     """Metric that the field reports on it."""
+    scoring: Literal["top1", "multi-label", "class-subset", "corruption"] = "top1"
+    """How `evaluate` scores a classifier on it: `multi-label` counts any of an image's labels and
+    leaves out images without one (ReaL); `class-subset` leaves out scores of other classes
+    (ImageNet-A, -R); `corruption` averages over corruptions and severities (ImageNet-C)."""
+    group: str = ""
+    """Group that the benchmark averages it in (VTAB: natural, specialized, structured)."""
     digest: str = ""
     """Digest of what the reader yields: of the generator's arguments, or of the files' contents."""
     version: int = 1
@@ -136,12 +143,20 @@ class Recipe(Record):
     """`adam`: beta (0.9, 0.999), decoupled weight decay on kernels; `sgd`: momentum 0.9."""
     base_lr: float | None = Field(default=None, gt=0)
     """Peak learning rate; None where a sweep chooses it."""
+    learning_rates: tuple[float, ...] = ()
+    """Candidates of the sweep that chooses `base_lr`, where a suite names none."""
+    held_out: float | None = Field(default=None, gt=0, lt=1)
+    """Share of train held out to choose on, where a suite names none."""
     schedule: Literal["cosine", "linear", "constant"]
-    """Decay after warm-up, to zero at the last step."""
+    """Decay after warm-up, to `end_lr` one step after the last."""
+    end_lr: float = Field(default=0.0, ge=0)
+    """linear: where the decay ends (1e-5 in google-research/vision_transformer)."""
     warmup_steps: int = Field(default=0, ge=0)
     """Steps of linear warm-up from zero."""
     weight_decay: float = Field(default=0.0, ge=0)
     """Decoupled weight decay, multiplied by the learning rate, on kernels only."""
+    coupled_decay: bool = False
+    """sgd: weight decay is part of the gradient instead, as is usual with SGD."""
     clip_norm: float | None = Field(default=None, gt=0)
     """Global gradient norm above which gradients are scaled down."""
     dropout: float = Field(default=0.0, ge=0, lt=1)
@@ -151,10 +166,15 @@ class Recipe(Record):
     objective: Literal["classification", "masked-patch"] = "classification"
     """`masked-patch`: predict the mean colour of masked patches (arXiv:2010.11929, appendix
     B.1.2); labels are not used."""
+    head_bias: float = 0.0
+    """First value of the classifier's biases in pre-training (-10 with big_vision's sigmoid loss on
+    ImageNet-21k)."""
     precision: Literal["float32", "bfloat16"] = "float32"
     """Arithmetic of forward and backward; weights stay float32."""
     drop_steps: tuple[int, ...] = ()
     """Steps after each of which the learning rate is a tenth (BiT-HyperRule)."""
+    drop_shares: tuple[float, ...] = ()
+    """The same as shares of all steps, for lengths in epochs (BiT's pre-training)."""
     mixup: float = Field(default=0.0, ge=0)
     """Alpha of mixup: images and losses of a batch are mixed with those of the reversed batch."""
     polyak: float | None = Field(default=None, gt=0, lt=1)
@@ -166,6 +186,18 @@ class Recipe(Record):
     def _one_length(self) -> Recipe:
         if sum(length is not None for length in (self.steps, self.epochs, self.examples)) != 1:
             raise ValueError("set exactly one of steps, epochs, examples")
+        return self
+
+    @model_validator(mode="after")
+    def _fields_of_a_kind(self) -> Recipe:
+        if self.objective == "masked-patch" and (self.mixup or self.loss != "softmax"):
+            raise ValueError("masked patch prediction has its own targets: no mixup, softmax only")
+        if self.end_lr and self.schedule != "linear":
+            raise ValueError("end_lr belongs to the linear schedule")
+        if self.coupled_decay and self.optimizer != "sgd":
+            raise ValueError("coupled_decay belongs to sgd")
+        if any(not 0 < share < 1 for share in self.drop_shares):
+            raise ValueError("drop_shares must lie between 0 and 1")
         return self
 
     def num_steps(self, num_examples: int) -> int:

@@ -9,7 +9,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict
 
 Scalar = bool | int | float | str
-Args = dict[str, Scalar | tuple[int, ...]]
+Args = dict[str, Scalar | tuple[int, ...] | tuple[float, ...]]
 
 
 class Record(BaseModel):

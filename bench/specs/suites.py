@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import BeforeValidator, Field, model_validator
 
 from bench.specs.cards import Recipe
 from bench.specs.record import Args, Record
@@ -12,6 +12,15 @@ from bench.specs.record import Args, Record
 Scale = Literal["smoke", "public", "full"]
 """`smoke`: minutes on a CPU, micro systems; `public`: one GPU, public weights and data;
 `full`: the paper's own."""
+
+
+def _listed(value: Any) -> Any:
+    """Return one scale as a list of one."""
+    return (value,) if isinstance(value, str) else value
+
+
+Scales = Annotated[tuple[Scale, ...], BeforeValidator(_listed)]
+"""One scale or a list of them, as a block names those that it belongs to; empty: every scale."""
 
 
 class ScaleBlock(Record):
@@ -35,7 +44,7 @@ class SystemBlock(Record):
     """A system of the suite's own: another one with some arguments changed."""
 
     like: str
-    """Name of a system card."""
+    """Name of a system card, or of an earlier system of the suite's own."""
     title: str = ""
     """Name as printed; the suite's name for it where empty."""
     args: Args = {}
@@ -49,15 +58,15 @@ class WeightsBlock(Record):
     """Names of system cards."""
     weights: str
     """Name of the weights on the card, e.g. `in21k`."""
-    scale: Scale | None = None
-    """The scale that this block belongs to; None: every scale."""
+    scale: Scales = ()
+    """The scales that this block belongs to; empty: every scale."""
 
 
 class PretrainBlock(Record):
     """Pre-train every system on every size of the upstream data set, for every suite seed."""
 
-    scale: Scale | None = None
-    """The scale that this block belongs to; None: every scale."""
+    scale: Scales = ()
+    """The scales that this block belongs to; empty: every scale."""
     systems: tuple[str, ...] = Field(min_length=1)
     """Names of system cards."""
     upstream: str
@@ -83,8 +92,8 @@ class TransferBlock(Record):
 
     kind: Literal["finetune", "fewshot", "probe", "knn", "evaluate"]
     """Job kind."""
-    scale: Scale | None = None
-    """The scale that this block belongs to; None: every scale."""
+    scale: Scales = ()
+    """The scales that this block belongs to; empty: every scale."""
     systems: tuple[str, ...] = ()
     """Only these systems of the suite; empty: all of them."""
     datasets: tuple[str, ...] = Field(min_length=1)
@@ -100,8 +109,8 @@ class TransferBlock(Record):
     early in one Ray Tune job, and marks its numbers off-protocol."""
     best_of: str = ""
     """fine-tuning: blocks of one name are alternatives; the better on validation is reported."""
-    held_out: float = Field(default=0.1, gt=0, lt=1)
-    """fine-tuning: held-out share of the training split used to choose the learning rate."""
+    held_out: float | None = Field(default=None, gt=0, lt=1)
+    """fine-tuning, probe: share of train held out to choose on; None: the recipe's, or a tenth."""
     shots: tuple[int, ...] = ()
     """few-shot: training images per class, nested."""
     draws: int = Field(default=3, gt=0)
@@ -118,8 +127,8 @@ class TransferBlock(Record):
 
     @model_validator(mode="after")
     def _fields_of_the_kind(self) -> TransferBlock:
-        if self.kind == "finetune" and not (self.recipe and self.learning_rates):
-            raise ValueError("fine-tuning needs recipe and learning_rates")
+        if self.kind == "finetune" and not self.recipe:
+            raise ValueError("fine-tuning needs a recipe")
         if self.kind == "fewshot" and not self.shots:
             raise ValueError("few-shot needs shots")
         if self.kind == "probe" and not self.l2s:
@@ -136,8 +145,8 @@ class TransferBlock(Record):
 class Pair(Record):
     """Systems that the suite compares at matched pre-training compute."""
 
-    scale: Scale | None = None
-    """The scale that this pair belongs to; None: every scale."""
+    scale: Scales = ()
+    """The scales that this pair belongs to; empty: every scale."""
     vit: str
     """Name of the ViT."""
     bit: str
@@ -163,7 +172,7 @@ class DatasetBlock(Record):
     """A data set of the suite's own."""
 
     reader: str
-    """Reader in `bench/data/sources.py`, e.g. `image_folder` or `formula`."""
+    """Reader in `bench/data/readers/sources.py`, e.g. `image_folder` or `formula`."""
     path: str = ""
     """Folder or file; relative paths are taken from the suite file."""
     num_classes: int | None = Field(default=None, gt=1)
@@ -175,7 +184,16 @@ class DatasetBlock(Record):
     test_share: float = Field(default=0.2, gt=0, lt=1)
     """image_folder: share of each class held back for test where no `test/` folder is there."""
     skip_damaged: bool = False
-    """image_folder, csv: leave out files that do not decode; their number stands on the card."""
+    """image files, parquet, huggingface: leave out images that do not decode; their number stands
+    on the card."""
+    image_column: str = ""
+    """parquet, huggingface: column of images, where its name is unusual."""
+    label_column: str = ""
+    """parquet, huggingface: column of labels, where its name is unusual."""
+    revision: str = ""
+    """huggingface: commit on the hub, where path is a name there."""
+    config: str = ""
+    """huggingface: configuration on the hub."""
     seed: int = 0
     """Seed of the generator or of the split."""
 
@@ -223,6 +241,24 @@ class SuiteSpec(Record):
     """Systems of the suite's own."""
     limit_steps: int | None = Field(default=None, gt=0)
     """Cap on the steps of every training job; results are marked as limited."""
+
+    def runs(self, block: PretrainBlock | WeightsBlock | TransferBlock | Pair) -> bool:
+        """Return whether a block belongs to the suite's scale."""
+        return not block.scale or self.scale in block.scale
+
+    def narrowed(self) -> SuiteSpec:
+        """Return the suite with nothing but what runs at its scale."""
+        return self.model_copy(
+            update={
+                "scales": {
+                    name: block for name, block in self.scales.items() if name == self.scale
+                },
+                "pretrain": tuple(block for block in self.pretrain if self.runs(block)),
+                "weights": tuple(block for block in self.weights if self.runs(block)),
+                "transfer": tuple(block for block in self.transfer if self.runs(block)),
+                "pair": tuple(pair for pair in self.pair if self.runs(pair)),
+            }
+        )
 
     @model_validator(mode="after")
     def _starts_somewhere(self) -> SuiteSpec:

@@ -13,7 +13,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from bench.data import arrays, catalog, cifar, prepare
+from bench.data import catalog, prepare
+from bench.data.readers import arrays, cifar
 from bench.errors import DataError
 from bench.specs import DatasetBlock, DatasetCard
 

@@ -15,7 +15,7 @@ from bench.specs import DatasetBlock, DatasetCard, Protocol
 
 @pytest.mark.parametrize("card", catalog.datasets().values(), ids=lambda card: card.name)
 def test_every_card_is_complete(card: DatasetCard) -> None:
-    assert card.splits["train"].num_examples > 0
+    assert {"train", "test"} & set(card.splits)  # evaluation sets have no train split
     assert card.licence
     assert card.source
     assert card.how_to_get
@@ -81,3 +81,9 @@ def test_a_formula_block_needs_its_sizes(missing: str) -> None:
 def test_a_folder_block_needs_a_path() -> None:
     with pytest.raises(DataError, match=r"dataset\.mine: .*needs path"):
         catalog.resolve("mine", DatasetBlock(reader="image_folder"), base_dir=Path())
+
+
+def test_leaving_out_damage_is_refused_where_it_has_no_effect(tmp_path: Path) -> None:
+    block = DatasetBlock(reader="cifar", path=str(tmp_path), skip_damaged=True)
+    with pytest.raises(DataError, match="skip_damaged has no effect on the cifar reader"):
+        catalog.resolve("mine", block, base_dir=tmp_path)

@@ -5,7 +5,9 @@ from __future__ import annotations
 import csv
 import io
 import struct
+import tarfile
 import zlib
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -87,6 +89,83 @@ def test_the_resize_rule_is_pillows_antialiased_bilinear(tmp_path: Path) -> None
     same = decode.square_image(tmp_path / "a.png", size_px=10)
     expected_image = Image.fromarray(pixels).resize((10, 10), Image.Resampling.BILINEAR)
     assert np.array_equal(same, np.asarray(expected_image))
+
+
+# --- plain JPEG files -----------------------------------------------------------------------
+
+
+def by_pillow(content: bytes) -> np.ndarray:
+    with Image.open(io.BytesIO(content)) as image:
+        return np.asarray(image.convert("RGB"))
+
+
+@pytest.mark.parametrize("size", [(1, 1), (7, 3), (16, 16), (33, 50), (250, 187)])
+@pytest.mark.parametrize("subsampling", [0, 1, 2])
+@pytest.mark.parametrize("progressive", [False, True])
+def test_plain_jpegs_have_pillows_pixels(
+    size: tuple[int, int], subsampling: int, progressive: bool
+) -> None:
+    pixels = np.random.default_rng(0).integers(90, 160, (*size, 3), dtype=np.uint8)
+    for mode in ("RGB", "L"):
+        buffer = io.BytesIO()
+        Image.fromarray(pixels).convert(mode).save(
+            buffer, "JPEG", quality=85, subsampling=subsampling, progressive=progressive
+        )
+        content = buffer.getvalue()
+        fast = decode.plain_jpeg(content)
+        assert fast is not None
+        assert np.array_equal(fast, by_pillow(content))
+        buffer.seek(0)
+        assert np.array_equal(np.asarray(decode.load_rgb(buffer, name="x")), fast)
+
+
+def test_real_photographs_have_pillows_pixels(shared_data: Path) -> None:
+    """Installed together, simplejpeg and Pillow must agree to the bit: digests rest on it."""
+    paths = sorted((shared_data / "coco-tiny" / "train2017").glob("*.jpg"))[:12]
+    contents = [path.read_bytes() for path in paths]
+    with tarfile.open(shared_data / "cifar10-jpeg" / "cifar10-jpeg-test.tar.gz") as archive:
+        files = (archive.extractfile(member) for member in archive if member.isfile())
+        contents += [file.read() for file in islice(files, 200) if file is not None]
+    plain = {index: decode.plain_jpeg(content) for index, content in enumerate(contents)}
+    assert len(plain) == 212
+    assert sum(image is None for image in plain.values()) <= 6  # photographs with EXIF
+    for index, image in plain.items():
+        assert image is None or np.array_equal(image, by_pillow(contents[index]))
+
+
+def saved(mode: str, **options: object) -> bytes:
+    buffer = io.BytesIO()
+    Image.new(mode, (40, 20)).save(buffer, **{"format": "JPEG", **options})  # type: ignore[arg-type]
+    return buffer.getvalue()
+
+
+ROTATED = Image.Exif()
+ROTATED[0x0112] = 6
+XMP = b'<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf tiff:Orientation="6"/></x:xmpmeta>'
+
+
+@pytest.mark.parametrize(
+    ("content", "size"),
+    [
+        (saved("RGB", exif=ROTATED), (20, 40)),
+        (saved("RGB", xmp=XMP), (20, 40)),
+        (saved("CMYK"), (40, 20)),
+        (saved("RGB", keep_rgb=True), (40, 20)),
+        (saved("RGB", format="PNG"), (40, 20)),
+    ],
+    ids=["EXIF", "XMP", "CMYK", "RGB inside", "PNG"],
+)
+def test_unusual_files_go_to_pillow(content: bytes, size: tuple[int, int]) -> None:
+    assert decode.plain_jpeg(content) is None
+    assert decode.load_rgb(io.BytesIO(content), name="x").size == size
+
+
+def test_a_jpeg_that_the_decoder_warns_of_is_judged_by_pillow() -> None:
+    whole = saved("RGB")
+    for cut in range(2, len(whole) - 1, 7):
+        assert decode.plain_jpeg(whole[:cut]) is None
+    with pytest.raises(DataError, match=r"x: damaged image"):
+        decode.load_rgb(io.BytesIO(whole[: len(whole) // 2]), name="x")
 
 
 # --- hostile files --------------------------------------------------------------------------

@@ -41,6 +41,8 @@ def test_planted_duplicates_conflicts_and_overlaps_are_counted(tmp_path: Path) -
     assert train.per_class == (4, 4, 4)
     assert (train.num_duplicates, train.num_conflicts, train.num_flat) == (2, 1, 1)
     assert found.overlaps == {"train/test": 1}
+    assert examine.notes_on(card, cache_dir=tmp_path / "cache") == found.problems
+    assert examine.notes_on(card, cache_dir=tmp_path / "none") == ()
     assert found.problems == (
         "train: 2 images are copies of earlier ones",
         "train: 1 copies carry another label",
@@ -67,9 +69,10 @@ def test_verify_names_every_damaged_file_and_block(tmp_path: Path, make_images: 
         file.seek(300)
         file.write(b"\x01\x02\x03")
     problems = examine.verify_set(card, cache_dir=tmp_path / "cache", num_workers=2)
-    assert len(problems) == 3
-    assert "001.png: not an image" in problems[0] or "003.png: not an image" in problems[0]
-    assert "train.images.npy: block 0 has changed" in problems[2]
+    assert len(problems) == 4
+    assert "have changed since they were prepared" in problems[0]
+    assert "001.png: not an image" in problems[1] or "003.png: not an image" in problems[1]
+    assert "train.images.npy: block 0 has changed" in problems[3]
 
 
 def test_packed_sets_are_listed_and_shown(tmp_path: Path) -> None:

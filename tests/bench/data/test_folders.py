@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from bench.data import catalog, files, folders
+from bench.data import catalog
+from bench.data.readers import files, folders
 from bench.errors import DataError
 from bench.specs import DatasetBlock, DatasetCard
 

@@ -7,7 +7,7 @@ import hashlib
 import numpy as np
 import pytest
 
-from bench.data import formula
+from bench.data.readers import formula
 
 
 def images(label: int, num: int, *, seed: int = 0, side: int = 16) -> np.ndarray:

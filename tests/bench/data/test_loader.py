@@ -81,6 +81,89 @@ def test_evaluation_of_chosen_examples() -> None:
     assert [y.tolist() for _, y in got] == [[9, 2], [4]]
 
 
+# --- workers --------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["resize", "shift-flip", "vit-train", "bit-train"])
+@pytest.mark.parametrize("world", [2, 3, 4])
+def test_parts_of_all_workers_are_the_whole_batch_bit_by_bit(name: str, world: int) -> None:
+    def batches(rank: int, world: int) -> Batches:
+        transform = preset(name, size_px=8)
+        return Batches(split_of(29), None, transform, batch_size=12, seed=5, rank=rank, world=world)
+
+    whole, parts = batches(0, 1), [batches(rank, world) for rank in range(world)]
+    for step in (0, 1, 7, 8, 30):  # inside a block of steps, in the next one, and over an epoch
+        x_BCHW, y_B = whole.at(step)
+        together = [part.at(step) for part in parts]
+        assert {len(y) for _, y in together} == {12 // world}
+        assert torch.equal(torch.stack([x for x, _ in together], dim=1).flatten(0, 1), x_BCHW)
+        assert torch.equal(torch.stack([y for _, y in together], dim=1).flatten(), y_B)
+
+
+@pytest.mark.parametrize(("rank", "world", "batch"), [(2, 2, 4), (-1, 2, 4), (0, 3, 4)])
+def test_a_batch_that_does_not_divide_among_the_workers(rank: int, world: int, batch: int) -> None:
+    with pytest.raises(ValueError, match="must divide among the workers"):
+        Batches(
+            split_of(9), None, preset("resize", size_px=8), batch_size=batch, seed=0, rank=rank,
+            world=world,
+        )  # fmt: skip
+
+
+@pytest.mark.parametrize("num", [1, 8, 13])
+@pytest.mark.parametrize("world", [1, 2, 3])
+def test_workers_evaluate_each_example_once(num: int, world: int) -> None:
+    transform = preset("resize", size_px=8)
+    parts = [
+        [
+            label
+            for _, y_B in evaluation_batches(
+                split_of(num), transform, batch_size=4, rank=rank, world=world
+            )
+            for label in y_B.tolist()
+        ]
+        for rank in range(world)
+    ]
+    assert sorted(label for part in parts for label in part) == list(range(num))
+    assert max(map(len, parts)) - min(map(len, parts)) <= 1
+
+
+# --- prefetch -------------------------------------------------------------------------------
+
+
+def test_prefetching_changes_no_bit_whatever_the_order_of_steps() -> None:
+    def batches(prefetch: bool) -> Batches:
+        transform = preset("shift-flip", size_px=8)
+        return Batches(split_of(40), None, transform, batch_size=16, seed=2, prefetch=prefetch)
+
+    plain, ahead = batches(False), batches(True)
+    for step in (*range(20), 3, 50, 51, 0):
+        for found, expected in zip(ahead.at(step), plain.at(step), strict=True):
+            assert torch.equal(found, expected)
+
+
+def test_an_error_of_the_prefetching_thread_is_raised_where_the_batch_is_taken() -> None:
+    def broken(images_BHWC: torch.Tensor, randomness: object) -> torch.Tensor:
+        raise ArithmeticError("no batch")
+
+    batches = Batches(split_of(4), None, broken, batch_size=2, seed=0, prefetch=True)
+    for _ in range(2):
+        with pytest.raises(ArithmeticError, match="no batch"):
+            batches.at(0)
+
+
+@pytest.mark.gpu
+def test_prefetched_batches_of_a_gpu_are_those_of_the_cpu() -> None:
+    if not torch.cuda.is_available():
+        pytest.skip("no CUDA device")
+    transform = preset("shift-flip", size_px=8)
+    on_cpu = Batches(split_of(40), None, transform, batch_size=16, seed=2)
+    on_gpu = Batches(split_of(40), None, transform, batch_size=16, seed=2, device="cuda")
+    for step in range(40):
+        x_BCHW, y_B = on_gpu.at(step)
+        assert torch.allclose(x_BCHW.cpu(), on_cpu.at(step)[0], atol=1e-6)
+        assert torch.equal(y_B.cpu(), on_cpu.at(step)[1])
+
+
 @pytest.mark.parametrize(("num", "batch", "step"), [(0, 4, 0), (4, 0, 0), (4, 4, -1)])
 def test_batches_of_nothing(num: int, batch: int, step: int) -> None:
     with pytest.raises(ValueError, match="at least one example"):

@@ -12,12 +12,13 @@ import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 
-from bench.data import catalog, prepare
+from bench.data import catalog, packing, packs, prepare
 from bench.data.prepare import Packed
 from bench.errors import DataError
 from bench.specs import DatasetBlock, DatasetCard, SplitCard
@@ -78,7 +79,7 @@ def test_splits_are_mapped_and_writing_to_them_changes_no_file(tmp_path: Path) -
 def test_formula_images_do_not_depend_on_the_workers(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("bench.data.sources.PARALLEL_FROM_IMAGES", 1)
+    monkeypatch.setattr("bench.data.readers.sources.PARALLEL_FROM_IMAGES", 1)
     alone = prepare.packed(SMALL, cache_dir=tmp_path / "one")
     many = prepare.packed(SMALL, cache_dir=tmp_path / "two", num_workers=2)
     assert alone.content_digest == many.content_digest
@@ -123,14 +124,14 @@ def test_a_damaged_set_is_noticed_and_built_again(tmp_path: Path, damage: str) -
 def test_damage_in_the_middle_of_a_large_set_is_found_by_verify(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(prepare, "BLOCK_BYTES", 1024)
-    monkeypatch.setattr(prepare, "FULL_CHECK_BYTES", 2048)
+    monkeypatch.setattr(packs, "BLOCK_BYTES", 1024)
+    monkeypatch.setattr(packs, "FULL_CHECK_BYTES", 2048)
     packed = prepare.packed(SMALL, cache_dir=tmp_path)
     images = packed.folder / "train.images.npy"
     content = bytearray(images.read_bytes())
     content[5000] ^= 1
     images.write_bytes(content)
-    assert prepare._open(packed.folder) is not None  # the cheap check sees the ends alone
+    assert packs.open_packed(packed.folder) is not None  # the cheap check sees the ends alone
     assert prepare.verify(packed.folder) == [f"{images}: block 4 has changed"]
 
 
@@ -148,7 +149,8 @@ def test_readers_of_a_damaged_set_keep_their_pages(tmp_path: Path) -> None:
 PACK = """
 import sys, time
 from pathlib import Path
-from bench.data import catalog, formula, prepare
+from bench.data import catalog, prepare
+from bench.data.readers import formula
 card = catalog.formula_card("small", num_classes=3, images_per_class=20, image_size_px=8)
 slow = formula.images
 def images(**kwargs):
@@ -195,10 +197,10 @@ def test_threads_build_once_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     built: list[str] = []
     original = prepare._build
 
-    def build(card: DatasetCard, folder: Path, *, num_workers: int) -> None:
+    def build(card: DatasetCard, *words: Any, **options: Any) -> None:
         built.append(card.name)
         time.sleep(0.05)
-        original(card, folder, num_workers=num_workers)
+        original(card, *words, **options)
 
     monkeypatch.setattr(prepare, "_build", build)
     threads = [
@@ -210,6 +212,116 @@ def test_threads_build_once_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     for thread in threads:
         thread.join()
     assert built == ["small"]
+
+
+class Stopped(Exception):
+    """Takes the place of a signal between two chunks."""
+
+
+@pytest.mark.parametrize("kept", ["arrays", "encoded"])
+def test_an_interrupted_packing_goes_on_where_it_stopped(
+    tmp_path: Path, make_images: Make, monkeypatch: pytest.MonkeyPatch, kept: packs.Packing
+) -> None:
+    """Each image is decoded once over both builds, and the result is that of one build."""
+    monkeypatch.setattr(packing, "CHUNK_BYTES", 5 * 8 * 8 * 3 if kept == "arrays" else 2000)
+    card = folder_card(make_images(tmp_path / "set", {"a": 20, "b": 20}), test_share=0.1)
+    whole = prepare.packed(card, cache_dir=tmp_path / "whole", packing=kept)
+    told: list[int] = []
+
+    def stop(done: int, total: int) -> None:
+        told.append(done)
+        assert total == 40
+        if len(told) == 3:
+            raise Stopped
+
+    with pytest.raises(Stopped):
+        prepare.packed(card, cache_dir=tmp_path / "cache", packing=kept, on_progress=stop)
+    assert told == sorted(told)
+    assert 0 < told[-1] < 40
+    again: list[int] = []
+    resumed = prepare.packed(
+        card,
+        cache_dir=tmp_path / "cache",
+        packing=kept,
+        on_progress=lambda done, total: again.append(done),
+    )
+    assert min(again) > told[-1]
+    assert again[-1] == 40
+    assert resumed.content_digest == whole.content_digest
+    assert not list((tmp_path / "cache").glob("*.partial"))
+
+
+def test_notes_that_do_not_fit_begin_anew(tmp_path: Path) -> None:
+    partial = tmp_path / f"{SMALL.digest}.partial"
+    partial.mkdir()
+    (partial / "progress.json").write_text('{"format": 0}')
+    (partial / "train.images.npy").write_bytes(b"left behind")
+    assert prepare.verify(prepare.packed(SMALL, cache_dir=tmp_path).folder) == []
+
+
+def test_a_build_with_notes_but_without_its_file_begins_anew(tmp_path: Path) -> None:
+    partial = tmp_path / f"{SMALL.digest}.partial"
+    partial.mkdir()
+    notes = {"format": packs.FORMAT, "packing": "arrays", "done": {"train": 40}}
+    (partial / "progress.json").write_text(json.dumps(notes))
+    packed = prepare.packed(SMALL, cache_dir=tmp_path)
+    alone = prepare.packed(SMALL, cache_dir=tmp_path / "other")
+    assert packed.content_digest == alone.content_digest
+
+
+# --- encoded packing --------------------------------------------------------------------------
+
+
+def test_both_packings_give_the_same_pixels(tmp_path: Path, make_images: Make) -> None:
+    card = folder_card(
+        make_images(tmp_path / "set", {"a": 6, "b": 6}, suffix=".jpg"), image_size_px=16
+    )
+    arrays = prepare.packed(card, cache_dir=tmp_path / "arrays")
+    encoded = prepare.packed(card, cache_dir=tmp_path / "encoded", packing="encoded")
+    assert (arrays.packing, encoded.packing) == ("arrays", "encoded")
+    assert arrays.digest == encoded.digest
+    for name in ("train", "test"):
+        one, other = arrays.split(name), encoded.split(name)
+        assert np.array_equal(one.labels_N, other.labels_N)
+        assert one.images_NHWC.shape == other.images_NHWC.shape
+        rows = np.array([1, 0, 1])
+        assert np.array_equal(one.images(rows), other.images(rows))
+        assert np.array_equal(one.images(slice(None)), other.images(slice(None)))
+        assert np.array_equal(np.stack(list(other.images_NHWC)), one.images_NHWC)
+        assert np.array_equal(other.images_NHWC[-1], one.images_NHWC[-1])
+    assert prepare.verify(encoded.folder) == []
+    content = (tmp_path / "set" / "a" / "000.jpg").read_bytes()
+    images = [encoded.split(name).images_NHWC for name in ("train", "test")]
+    assert any(content == one.content(row) for one in images for row in range(len(one)))
+
+
+def test_sets_too_large_to_decode_are_kept_encoded(
+    tmp_path: Path, make_images: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(prepare, "MAX_ARRAY_BYTES", 1000)
+    card = folder_card(make_images(tmp_path / "set", {"a": 4, "b": 4}))
+    packed = prepare.packed(card, cache_dir=tmp_path / "cache")
+    assert packed.packing == "encoded"
+    assert prepare.packed(card, cache_dir=tmp_path / "cache") == packed
+    # What has no files stays arrays.
+    assert prepare.packed(SMALL, cache_dir=tmp_path / "cache").packing == "arrays"
+    other = prepare.packed(card, cache_dir=tmp_path / "cache", packing="arrays")
+    assert other.packing == "arrays"
+
+
+def test_a_set_without_files_cannot_be_kept_encoded(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"small: the formula reader has no encoded images"):
+        prepare.packed(SMALL, cache_dir=tmp_path, packing="encoded")
+
+
+def test_a_damaged_image_is_found_when_it_is_packed_encoded(
+    tmp_path: Path, make_images: Make
+) -> None:
+    make_images(tmp_path / "set", {"a": 4, "b": 4})
+    file = tmp_path / "set" / "b" / "002.png"
+    file.write_bytes(file.read_bytes()[:60])
+    with pytest.raises(DataError, match=r"b/002\.png: damaged image"):
+        prepare.packed(folder_card(tmp_path / "set"), cache_dir=tmp_path / "c", packing="encoded")
 
 
 # --- bad input ------------------------------------------------------------------------------
@@ -262,7 +374,8 @@ def test_a_cache_folder_that_cannot_be(tmp_path: Path) -> None:
 
 def test_a_card_without_located_data_says_how_to_get_it(tmp_path: Path) -> None:
     card = SMALL.model_copy(update={"digest": "", "how_to_get": "Ask its owner"})
-    with pytest.raises(DataError, match=r"small: the data are not located\. Ask its owner"):
+    told = r"small: the data are not located\. Ask its owner, then `vitbench data prepare small "
+    with pytest.raises(DataError, match=told):
         prepare.packed(card, cache_dir=tmp_path)
 
 

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from bench.data import catalog, prepare
-from bench.data.shards import Order, ShardBatches, ShardSet, open_shards, write_shard
+from bench.data.readers.shards import Order, ShardBatches, ShardSet, open_shards, write_shard
 from bench.errors import DataError
 from bench.specs import DatasetBlock
 
@@ -116,7 +116,7 @@ STREAM = """
 import resource, sys
 from pathlib import Path
 import numpy as np
-from bench.data.shards import ShardBatches, open_shards
+from bench.data.readers.shards import ShardBatches, open_shards
 folder, index = Path(sys.argv[1]), Path(sys.argv[2])
 worker, start = int(sys.argv[3]), int(sys.argv[4])
 batches = ShardBatches(open_shards(folder, index_dir=index), batch_size=500, seed=1, size_px=4,

@@ -7,7 +7,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from bench.data import transforms
+from bench.data import crops, transforms
 from bench.errors import UnknownName
 
 
@@ -20,7 +20,10 @@ def generator(seed: int = 0) -> torch.Generator:
     return torch.Generator().manual_seed(seed)
 
 
-@pytest.mark.parametrize("name", transforms.PRESETS)
+ONE_RANGE = [name for name in transforms.PRESETS if not name.startswith("timm-imagenet")]
+
+
+@pytest.mark.parametrize("name", ONE_RANGE)
 @pytest.mark.parametrize(("side", "size_px"), [(8, 16), (16, 16), (40, 16)])
 def test_every_preset_gives_squares_in_range(name: str, side: int, size_px: int) -> None:
     x_BCHW = transforms.preset(name, size_px=size_px)(images(5, side), generator())
@@ -83,7 +86,7 @@ def test_few_shot_cuts_the_centre_of_eight_sevenths() -> None:
 def test_chunks_change_nothing(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     batch, preset = images(9, 20), transforms.preset(name, size_px=16)
     whole = preset(batch, generator())
-    monkeypatch.setattr(transforms, "CHUNK_PIXELS", 2 * 20 * 20)
+    monkeypatch.setattr(crops, "CHUNK_PIXELS", 2 * 20 * 20)
     assert torch.equal(preset(batch, generator()), whole)
 
 
@@ -134,7 +137,7 @@ def test_bit_crops_whole_pixels_of_the_larger_square() -> None:
 
 def test_crop_areas_follow_tensorflows_rule() -> None:
     """Measured on TensorFlow's op: mean area .376, median .33 on a square, far from .525."""
-    boxes = transforms.inception_boxes(40_000, 224, 224, generator())
+    boxes = crops.inception_boxes(224, 224, crops.Draws(generator(), num=40_000))
     top, left, height, width = boxes.unbind(1)
     area = height * width / 224**2
     assert area.mean().item() == pytest.approx(0.376, abs=0.01)
@@ -153,8 +156,8 @@ def test_crop_areas_follow_tensorflows_rule() -> None:
 
 @pytest.mark.parametrize(("height", "width"), [(1, 1), (2, 7), (8, 8), (300, 40)])
 def test_crop_boxes_stay_inside_any_image(height: int, width: int) -> None:
-    top, left, box_height, box_width = transforms.inception_boxes(
-        2000, height, width, generator()
+    top, left, box_height, box_width = crops.inception_boxes(
+        height, width, crops.Draws(generator(), num=2000)
     ).unbind(1)
     assert (box_height >= 1).all()
     assert (box_width >= 1).all()
@@ -166,17 +169,82 @@ def test_crop_boxes_stay_inside_any_image(height: int, width: int) -> None:
 
 @pytest.mark.parametrize(("side", "size_px"), [(16, 16), (24, 10), (12, 30)])
 def test_crop_resize_is_a_cut_and_a_two_tap_resize(side: int, size_px: int) -> None:
-    x_BCHW = images(20, side).permute(0, 3, 1, 2).float()
-    boxes = transforms.inception_boxes(20, side, side, generator(3))
+    images_BHWC = images(20, side)
+    x_BCHW = images_BHWC.permute(0, 3, 1, 2).float() / 127.5 - 1
+    boxes = crops.inception_boxes(side, side, crops.Draws(generator(3), num=20))
     flip_B = torch.arange(20) % 2 == 1
-    got = transforms.crop_resize(x_BCHW, boxes, size_px, flip_B=flip_B)
+    position_B2O = crops.crop_positions(boxes, size_px, flip_B=flip_B)
+    got = crops.sample_in_chunks(images_BHWC, position_B2O)
     for index, (top, left, height, width) in enumerate(boxes.int().tolist()):
         cut = x_BCHW[index : index + 1, :, top : top + height, left : left + width]
         expected = F.interpolate(
             cut, (size_px, size_px), mode="bilinear", align_corners=False, antialias=False
         )
         expected = expected.flip(3) if flip_B[index] else expected
-        assert torch.allclose(got[index], expected[0], atol=2e-3)  # of 255
+        assert torch.allclose(got[index], expected[0], atol=1e-5)
+
+
+def test_sampling_agrees_with_torchs_grid_sample() -> None:
+    images_BHWC = images(6, 24)[:, :, :17]  # not square
+    position_B2O = torch.rand(6, 2, 10, generator=generator()) * torch.tensor([[23], [16]])
+    rows_BO, columns_BO = position_B2O.unbind(1)
+    x_axis, y_axis = (2 * columns_BO + 1) / 17 - 1, (2 * rows_BO + 1) / 24 - 1
+    grid = torch.stack(torch.broadcast_tensors(x_axis[:, None, :], y_axis[:, :, None]), dim=-1)
+    x_BCHW = images_BHWC.permute(0, 3, 1, 2).float() / 127.5 - 1
+    expected = F.grid_sample(x_BCHW, grid, padding_mode="border", align_corners=False)
+    got = crops.sample_in_chunks(images_BHWC, position_B2O)
+    assert torch.allclose(got, expected, atol=1e-4)
+
+
+@pytest.mark.parametrize("name", ["vit-train", "bit-train", "shift", "shift-flip"])
+def test_a_part_of_a_batch_is_augmented_as_in_the_whole(name: str) -> None:
+    batch, preset = images(9, 20), transforms.preset(name, size_px=16)
+    rows_B = torch.tensor([7, 0, 4])
+    part = preset(batch[rows_B], crops.Draws(generator(), num=9, rows_B=rows_B))
+    assert torch.equal(part, preset(batch, generator())[rows_B])
+
+
+# --- evaluation -----------------------------------------------------------------------------
+
+
+def test_the_legacy_resize_reads_at_whole_multiples_of_the_scale() -> None:
+    """TensorFlow 1: output i is the input at i x 5 / 2, between its two neighbours."""
+    row = torch.tensor([0, 40, 80, 160, 240], dtype=torch.uint8).view(1, 1, 5, 1).expand(1, 5, 5, 3)
+    x_BCHW = transforms.preset("resize-legacy", size_px=2)(row, None)
+    assert (x_BCHW[0, 0, 0] * 127.5 + 127.5).tolist() == pytest.approx([0, 120], abs=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("name", "share", "interpolation", "size_px"),
+    [
+        ("timm-bicubic-900", 0.9, "bicubic", 36),
+        ("timm-bicubic-1000", 1.0, "bicubic", 24),
+        ("timm-bilinear-875", 0.875, "bilinear", 28),
+        ("timm-bilinear-1000", 1.0, "bilinear", 61),
+        ("timm-imagenet-949", 0.949, "bicubic", 30),
+        ("timm-imagenet-936", 0.936, "bicubic", 25),
+        ("timm-imagenet-960", 0.96, "bicubic", 40),
+    ],
+)
+def test_timms_presets_are_timms_own_on_pillow_images(
+    name: str, share: float, interpolation: str, size_px: int
+) -> None:
+    from PIL import Image
+    from timm.data import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD, create_transform
+
+    plain = "imagenet" not in name
+    mean = (0.5, 0.5, 0.5) if plain else IMAGENET_DEFAULT_MEAN
+    std = (0.5, 0.5, 0.5) if plain else IMAGENET_DEFAULT_STD
+    theirs = create_transform(
+        size_px, interpolation=interpolation, crop_pct=share, mean=mean, std=std
+    )
+    batch = images(3, 48)
+    expected = torch.stack([theirs(Image.fromarray(image.numpy())) for image in batch])
+    got = transforms.preset(name, size_px=size_px)(batch, None)
+    grey_levels = (got - expected).abs() * torch.tensor(std).view(3, 1, 1) * 255
+    assert got.shape == expected.shape
+    assert grey_levels.max() < 1.1  # Pillow's weights have 22 bits: a half may round otherwise
+    assert (grey_levels > 0.5).float().mean() < 0.01
 
 
 @pytest.mark.gpu

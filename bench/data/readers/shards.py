@@ -24,9 +24,9 @@ from pathlib import Path, PurePosixPath
 
 import numpy as np
 
-from bench.data import files
 from bench.data.decode import load_rgb, square
-from bench.data.folders import SUFFIXES
+from bench.data.readers import files
+from bench.data.readers.folders import SUFFIXES
 from bench.errors import DataError
 
 INDEX_VERSION = 1
@@ -71,9 +71,22 @@ class ShardSet:
         """Return the labels of all examples in stored order, labels_N (int64)."""
         return np.concatenate([shard.entries()["label"] for shard in self.shards]).astype(np.int64)
 
+    def places(self) -> Iterator[tuple[int, int]]:
+        """Yield (shard, row) of every example in stored order."""
+        for shard, item in enumerate(self.shards):
+            for row in range(item.num_examples):
+                yield shard, row
+
     def image(self, shard: int, row: int, *, size_px: int) -> tuple[np.ndarray, int]:
         """Return one example as uint8 (size, size, 3) and its label; raises DataError."""
-        return _read(self.shards[shard], self.shards[shard].entries()[row], size_px)
+        entry = self.shards[shard].entries()[row]
+        name = f"{self.shards[shard].path}, byte {int(entry['offset'])}"
+        content = io.BytesIO(self.content(shard, row))
+        return square(load_rgb(content, name=name), size_px), int(entry["label"])
+
+    def content(self, shard: int, row: int) -> bytes:
+        """Return the bytes of one example's image file; raises DataError."""
+        return _read(self.shards[shard], self.shards[shard].entries()[row])
 
 
 def split_folders(path: Path) -> dict[str, Path]:
@@ -290,13 +303,15 @@ def _example(
     return (*image, label)
 
 
-def _read(shard: Shard, entry: np.void, size_px: int) -> tuple[np.ndarray, int]:
+def _read(shard: Shard, entry: np.void) -> bytes:
     with open(shard.path, "rb") as file:
         content = os.pread(file.fileno(), int(entry["bytes"]), int(entry["offset"]))
-    name = f"{shard.path}, byte {int(entry['offset'])}"
     if len(content) != entry["bytes"]:
-        raise DataError(f"{name}: the shard has shrunk", hint="Get the shard again")
-    return square(load_rgb(io.BytesIO(content), name=name), size_px), int(entry["label"])
+        raise DataError(
+            f"{shard.path}, byte {int(entry['offset'])}: the shard has shrunk",
+            hint="Get the shard again",
+        )
+    return content
 
 
 def write_shard(path: Path, examples: Sequence[tuple[bytes, str, int]]) -> str:

@@ -20,8 +20,8 @@ from pathlib import Path
 
 import numpy as np
 
-from bench.data import cifar
-from bench.data.files import MAX_FILE_BYTES, read_bytes
+from bench.data.readers import cifar
+from bench.data.readers.files import MAX_FILE_BYTES, read_bytes
 from bench.data.splits import held_out_indices
 from bench.errors import DataError
 
@@ -72,7 +72,7 @@ def read(reader: str, path: Path, *, test_share: float, seed: int) -> ArraySet:
     """
     if not path.exists():
         raise DataError(f"{path}: no such file or folder", hint="Check path in the suite file")
-    found = READERS[reader](path)
+    found = readers()[reader](path)
     for split, content in found.splits.items():
         if not len(content.labels_N):
             raise DataError(f"{path}, {split}: no images", hint="Check that the files are complete")
@@ -279,3 +279,11 @@ READERS: dict[str, Callable[[Path], ArraySet]] = {
     "cifar": _read_cifar_folder,
     "arrays": _read_npz,
 }
+"""Readers of this module; `readers()` has all."""
+
+
+def readers() -> dict[str, Callable[[Path], ArraySet]]:
+    """Return every reader of array files by name."""
+    from bench.data.readers import binaries, vtab_arrays  # they build on this module
+
+    return {**READERS, **binaries.READERS, **vtab_arrays.READERS}

@@ -14,9 +14,9 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
-from bench.data import files
 from bench.data.decode import load_rgb
-from bench.data.folders import VERSION, Folder
+from bench.data.readers import files
+from bench.data.readers.folders import VERSION, Folder
 from bench.errors import DataError
 
 
@@ -52,8 +52,8 @@ def without_damaged(folder: Folder) -> tuple[Folder, int]:
         split: [item for item in items if item[0] not in damaged]
         for split, items in folder.splits.items()
     }
-    missing = set(range(len(folder.class_names))) - {label for _, label in splits["train"]}
-    if missing:
+    missing = set(range(len(folder.class_names))) - {label for _, label in splits.get("train", ())}
+    if missing and "train" in splits:
         raise DataError(
             f'{folder.root}: no sound training image of class "{folder.class_names[min(missing)]}"',
             hint="Replace its files, or remove the class",

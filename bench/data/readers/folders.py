@@ -14,11 +14,11 @@ import csv
 import hashlib
 import os
 import random
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
-from bench.data import files
+from bench.data.readers import files
 from bench.errors import DataError
 
 VERSION = 1
@@ -46,6 +46,8 @@ class Folder:
     """(relative path with forward slashes, label) of every image, by split."""
     selectors: dict[str, str]
     """How each split was selected, in words."""
+    details: dict[str, tuple[int, ...]] = field(default_factory=dict)
+    """What scoring needs to know of an image beside its label, by path; see `scoring.judge`."""
 
 
 def scan(root: Path, *, test_share: float, seed: int) -> Folder:
@@ -71,6 +73,16 @@ def scan(root: Path, *, test_share: float, seed: int) -> Folder:
     return _given_splits(root, {split: path for split, path in found.items() if path is not None})
 
 
+def with_own_splits(scan_folder: Callable[[Path], Folder]) -> Callable[..., Folder]:
+    """Give a layout that has its own splits the signature of `scan`; nothing is drawn."""
+
+    def scan_path(root: Path, *, test_share: float, seed: int) -> Folder:
+        del test_share, seed
+        return scan_folder(root)
+
+    return scan_path
+
+
 def content_digest(folder: Folder) -> str:
     """Return the SHA-256 over split, path, label and bytes of every file."""
     paths = sorted({path for items in folder.splits.values() for path, _ in items})
@@ -78,7 +90,8 @@ def content_digest(folder: Folder) -> str:
     total = hashlib.sha256()
     for split in sorted(folder.splits):
         for path, label in folder.splits[split]:
-            total.update(f"{split}\0{path}\0{label}\0{hashes[path]}\n".encode())
+            details = "".join(f"\0{value}" for value in folder.details.get(path, ()))
+            total.update(f"{split}\0{path}\0{label}{details}\0{hashes[path]}\n".encode())
     return total.hexdigest()
 
 
@@ -108,7 +121,7 @@ def scan_csv(file: Path, *, test_share: float, seed: int) -> Folder:
         return _drawn(file.parent, file, splits["train"], test_share=test_share, seed=seed)
     if "test" not in splits:
         splits["test"] = splits.pop("val")
-    _require_two_classes(file, names)
+    _require_twoclasses_of(file, names)
     return _numbered(file.parent, names, splits, dict.fromkeys(splits, "column split"), str(file))
 
 
@@ -143,9 +156,9 @@ def _csv_rows(file: Path) -> list[tuple[int, str, str, str]]:
 
 
 def _given_splits(root: Path, parts: dict[str, Path]) -> Folder:
-    by_split = {split: _classes(root, part) for split, part in parts.items()}
+    by_split = {split: classes_of(root, part) for split, part in parts.items()}
     names = tuple(sorted(by_split["train"]))
-    _require_two_classes(parts["train"], names)
+    _require_twoclasses_of(parts["train"], names)
     return _numbered(
         root, names, by_split, {split: f"{part.name}/" for split, part in parts.items()}, str(root)
     )
@@ -175,14 +188,14 @@ def _numbered(
 
 
 def _split_by_draw(root: Path, part: Path, *, test_share: float, seed: int) -> Folder:
-    return _drawn(root, part, _classes(root, part), test_share=test_share, seed=seed)
+    return _drawn(root, part, classes_of(root, part), test_share=test_share, seed=seed)
 
 
 def _drawn(
     root: Path, part: Path, classes: dict[str, list[str]], *, test_share: float, seed: int
 ) -> Folder:
     names = tuple(sorted(classes))
-    _require_two_classes(part, names)
+    _require_twoclasses_of(part, names)
     train: list[tuple[str, int]] = []
     test: list[tuple[str, int]] = []
     for label, name in enumerate(names):
@@ -204,20 +217,20 @@ def _drawn(
     )
 
 
-def _require_two_classes(part: Path, names: tuple[str, ...]) -> None:
+def _require_twoclasses_of(part: Path, names: tuple[str, ...]) -> None:
     if len(names) == 1:
         raise DataError(
             f'{part}: only one class, "{names[0]}"', hint="A classifier needs two class folders"
         )
 
 
-def _classes(root: Path, part: Path) -> dict[str, list[str]]:
+def classes_of(root: Path, part: Path) -> dict[str, list[str]]:
     """Return the sorted relative image paths of each class folder of `part`."""
     classes: dict[str, list[str]] = {}
     try:
         entries = sorted(entry.name for entry in os.scandir(part) if entry.is_dir())
         for name in entries:
-            paths = sorted(_images(part / name, root))
+            paths = sorted(images_in(part / name, root))
             if paths:
                 classes[name] = paths
             elif not name.startswith("."):
@@ -232,7 +245,7 @@ def _classes(root: Path, part: Path) -> dict[str, list[str]]:
     return classes
 
 
-def _images(folder: Path, root: Path) -> Iterator[str]:
+def images_in(folder: Path, root: Path) -> Iterator[str]:
     """Yield image paths relative to `root`, with forward slashes, from all levels of `folder`."""
 
     def fail(error: OSError) -> None:

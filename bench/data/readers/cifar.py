@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from bench.data.files import read_bytes
+from bench.data.readers.files import read_bytes
 from bench.errors import DataError
 
 MAX_LABEL = 1 << 16

@@ -1,7 +1,7 @@
 """Protocols by name: how images are prepared for training and for scoring, and at which size.
 
 A protocol that comes to mean something else gets a new version or a new name. Each says where it is
-taken from.
+taken from. They stand beside recipes, because what is published is compared with both.
 """
 
 from __future__ import annotations
@@ -35,6 +35,14 @@ PROTOCOLS = {
             source="miniature of arXiv:2010.11929, section 4.1: frozen features of plain images",
         ),
         Protocol(
+            name="vtab-micro",
+            image_size_px=16,
+            train_transform="resize",
+            eval_transform="resize",
+            splits="vtab-1k",
+            source="miniature of vtab-384: no augmentation, which would change what some tasks ask",
+        ),
+        Protocol(
             name="vit-pretrain",
             image_size_px=224,
             train_transform="vit-train",
@@ -48,6 +56,28 @@ PROTOCOLS = {
             eval_transform="resize",
             source="arXiv:2010.11929, Table 4; crop and plain resize as in the authors' code "
             "(google-research/vision_transformer, input_pipeline.py)",
+        ),
+        Protocol(
+            name="vit-finetune-512",
+            image_size_px=512,
+            train_transform="vit-train",
+            eval_transform="resize",
+            source="arXiv:2010.11929, section 4.1: ViT-L/16 on ImageNet in Table 2",
+        ),
+        Protocol(
+            name="vit-finetune-518",
+            image_size_px=518,
+            train_transform="vit-train",
+            eval_transform="resize",
+            source="arXiv:2010.11929, section 4.1: ViT-H/14 on ImageNet in Table 2",
+        ),
+        Protocol(
+            name="vit-finetune-antialias",
+            image_size_px=384,
+            train_transform="vit-train",
+            eval_transform="resize-antialias",
+            source="as vit-finetune, but test images shrink with antialiasing, as Pillow and "
+            "torchvision do; the authors' code does not",
         ),
         Protocol(
             name="vit-fewshot",
@@ -70,13 +100,22 @@ PROTOCOLS = {
             train_transform="bit-train",
             eval_transform="resize",
             source="BiT-HyperRule for images of 96 x 96 pixels and more: resize to 512, crop 480 "
-            "(arXiv:1912.11370, section 3.3)",
+            "(arXiv:1912.11370, section 3.3: R152x4; the authors' code: every system)",
+        ),
+        Protocol(
+            name="bit-384",
+            image_size_px=384,
+            train_transform="bit-train",
+            eval_transform="resize",
+            source="BiT-HyperRule for images of 96 x 96 pixels and more: resize to 448, crop 384 "
+            "(arXiv:1912.11370, section 3.3: all systems but R152x4)",
         ),
         Protocol(
             name="vtab-384",
             image_size_px=384,
             train_transform="resize",
             eval_transform="resize",
+            splits="vtab-1k",
             source="arXiv:2010.11929, appendix B.1.1; google-research/task_adaptation",
         ),
     )

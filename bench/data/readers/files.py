@@ -2,7 +2,7 @@
 
 Planning a suite again must cost no more than one `stat` a file, so hashes are remembered: a file's
 SHA-256 is kept under the user's cache folder with its size, mtime and ctime, and is computed again
-when one of them changes. Only the standard library is used.
+when one of them changes. Light: planning a suite uses it.
 """
 
 from __future__ import annotations
@@ -14,11 +14,15 @@ import json
 import os
 import time
 import zlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from bench.errors import DataError
+
+if TYPE_CHECKING:
+    from filelock import FileLock
 
 MAX_FILE_BYTES = 1 << 30
 """Files that are read whole may not be larger, packed or unpacked."""
@@ -79,6 +83,48 @@ def memo_folder() -> Path:
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "vitbench"
 
 
+def remembered(key: dict[str, Any], compute: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+    """Return what `compute` finds of the content that `key` identifies, computed once for all.
+
+    What is found must be JSON; a cache that cannot be read or written is not an error.
+    """
+    text = json.dumps(key, sort_keys=True)
+    file = memo_folder() / f"facts-{hashlib.sha256(text.encode()).hexdigest()[:24]}.json"
+    with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
+        facts = json.loads(file.read_text(encoding="utf-8"))
+        if facts["key"] == json.loads(text):
+            found: dict[str, Any] = facts["found"]
+            return found
+    found = compute()
+    write_json(file, {"key": key, "found": found})
+    return found
+
+
+def write_json(file: Path, content: dict[str, Any]) -> None:
+    """Write a file of the user's cache, whole; where that fails it is not there."""
+    with contextlib.suppress(OSError):
+        file.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        partial = file.with_suffix(f".{os.getpid()}.partial")
+        partial.write_text(json.dumps(content), encoding="utf-8")
+        os.replace(partial, file)
+
+
+def lock(folder: Path) -> FileLock:
+    """Return the lock of whoever writes into a folder; it lies in the user's cache."""
+    from filelock import FileLock
+
+    name = hashlib.sha256(os.fsencode(folder.absolute())).hexdigest()[:16]
+    place = memo_folder() / "locks"
+    try:
+        place.mkdir(parents=True, exist_ok=True, mode=0o700)
+    except OSError as error:
+        raise DataError(
+            f"{place}: cannot be created ({error.strerror})",
+            hint="Set VITBENCH_CACHE to a folder of yours",
+        ) from error
+    return FileLock(place / f"{name}.lock")
+
+
 def _memo_file(root: Path) -> Path:
     name = hashlib.sha256(os.fsencode(root)).hexdigest()[:16]
     return memo_folder() / f"files-{name}.json"
@@ -112,8 +158,4 @@ def _write_memo(file: Path, stamps: dict[str, str], found: dict[str, str]) -> No
     }
     if not memo:
         return
-    with contextlib.suppress(OSError):
-        file.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        partial = file.with_suffix(f".{os.getpid()}.partial")
-        partial.write_text(json.dumps(memo), encoding="utf-8")
-        os.replace(partial, file)
+    write_json(file, memo)

@@ -1,0 +1,1 @@
+"""Getting data sets: find, download, unpack and check files, and note where they lie."""

@@ -1,0 +1,163 @@
+"""Archives, unpacked safely: nothing outside the folder, no links out of it, no bombs.
+
+A member with an absolute path or `..`, a link that leads outside, a device, an encrypted member, or
+more than the disk or the limits hold: each ends the extraction before it does harm, and what was
+unpacked so far is removed. An archive is unpacked beside its place and moved there, so that it is
+whole or absent.
+"""
+
+from __future__ import annotations
+
+import gzip
+import shutil
+import stat
+import tarfile
+import zipfile
+import zlib
+from collections.abc import Iterator
+from pathlib import Path, PurePosixPath
+
+from bench.data.readers import files
+from bench.errors import DataError
+
+SUFFIXES = (".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz", ".zip")
+"""Names of archives, by their ends."""
+
+MAX_MEMBERS = 20_000_000
+MAX_RATIO = 200
+"""Unpacked size over packed size: images and arrays stay far below, bombs far above."""
+
+SMALL_BYTES = 1 << 26
+"""Archives that unpack to less are let through whatever their ratio: 64 MiB."""
+
+_HINT = "Get the archive again from its owner; if it is meant to be so, unpack it yourself"
+
+
+def archives_in(folder: Path) -> list[Path]:
+    """Return the archives that lie in a folder, in name order."""
+    if not folder.is_dir():
+        return []
+    return sorted(
+        entry for entry in folder.iterdir() if entry.is_file() and entry.name.endswith(SUFFIXES)
+    )
+
+
+def extract(archive: Path, into: Path) -> None:
+    """Unpack an archive into the folder `into` (created); raises DataError, leaving nothing."""
+    with files.lock(into):
+        _extract(archive, into, into.with_name(f"{into.name}.unpacking"))
+
+
+def _extract(archive: Path, into: Path, partial: Path) -> None:
+    shutil.rmtree(partial, ignore_errors=True)  # of one that was killed
+    try:
+        partial.mkdir(parents=True)
+        if archive.name.endswith(".zip"):
+            _extract_zip(archive, partial)
+        else:
+            _extract_tar(archive, partial)
+        _move(partial, into)
+    except (tarfile.TarError, zipfile.BadZipFile, zlib.error, gzip.BadGzipFile, EOFError) as error:
+        raise DataError(f"{archive}: damaged archive ({error})", hint=_HINT) from error
+    except OSError as error:
+        raise DataError(f"{archive}: cannot be unpacked ({error.strerror or error})") from error
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+
+
+def _move(partial: Path, into: Path) -> None:
+    into.mkdir(parents=True, exist_ok=True)
+    for entry in sorted(partial.iterdir()):
+        target = into / entry.name
+        if target.is_dir() and not target.is_symlink():
+            shutil.rmtree(target)
+        entry.replace(target)
+
+
+# --- checks ---------------------------------------------------------------------------------
+
+
+class _Budget:
+    """What an archive may still unpack to."""
+
+    def __init__(self, archive: Path, folder: Path) -> None:
+        self._archive = archive
+        self._free = int(0.95 * shutil.disk_usage(folder).free)
+        self._most = max(SMALL_BYTES, MAX_RATIO * archive.stat().st_size)
+        self._bytes = self._members = 0
+
+    def take(self, num_bytes: int) -> None:
+        """Count a member; raises DataError when it is too much."""
+        self._bytes += num_bytes
+        self._members += 1
+        if self._bytes > self._most or self._members > MAX_MEMBERS:
+            raise DataError(
+                f"{self._archive}: unpacks to more than {self._most / 2**20:,.0f} MiB, "
+                f"{MAX_RATIO} times its size",
+                hint=_HINT,
+            )
+        if self._bytes > self._free:
+            raise DataError(
+                f"{self._archive}: unpacks to more than the {self._free / 2**30:.1f} GiB that are "
+                "free",
+                hint="Free some space, or set VITBENCH_DATA to another disk",
+            )
+
+
+def _check_name(archive: Path, name: str) -> None:
+    path = PurePosixPath(name.replace("\\", "/"))
+    if path.is_absolute() or ".." in path.parts or ":" in path.parts[0:1] or "\0" in name:
+        raise DataError(f"{archive}: {name!r} would be written outside the folder", hint=_HINT)
+
+
+def _extract_tar(archive: Path, folder: Path) -> None:
+    budget = _Budget(archive, folder)
+
+    def members(opened: tarfile.TarFile) -> Iterator[tarfile.TarInfo]:
+        for member in opened:
+            _check_name(archive, member.name)
+            if not (member.isfile() or member.isdir() or member.islnk() or member.issym()):
+                raise DataError(f"{archive}: {member.name} is a device", hint=_HINT)
+            budget.take(member.size)
+            yield member
+
+    try:
+        with tarfile.open(archive, "r:*") as opened:
+            # The filter refuses links that lead outside, and drops owners and special modes.
+            opened.extractall(folder, members=members(opened), filter="data")
+    except tarfile.FilterError as error:
+        raise DataError(f"{archive}: unsafe member ({error})", hint=_HINT) from error
+
+
+def _extract_zip(archive: Path, folder: Path) -> None:
+    budget = _Budget(archive, folder)
+    with zipfile.ZipFile(archive) as opened:
+        for member in opened.infolist():
+            _check_name(archive, member.filename)
+            if stat.S_ISLNK(member.external_attr >> 16):
+                raise DataError(f"{archive}: {member.filename} is a link", hint=_HINT)
+            if member.flag_bits & 1:
+                raise DataError(f"{archive}: {member.filename} is encrypted", hint=_HINT)
+            budget.take(member.file_size)
+        for member in opened.infolist():
+            _write_member(archive, opened, member, folder)
+
+
+def _write_member(
+    archive: Path, opened: zipfile.ZipFile, member: zipfile.ZipInfo, folder: Path
+) -> None:
+    """Write one member, no longer than its header says: the budget counted that."""
+    target = folder / PurePosixPath(member.filename.replace("\\", "/"))
+    if member.is_dir():
+        target.mkdir(parents=True, exist_ok=True)
+        return
+    target.parent.mkdir(parents=True, exist_ok=True)
+    left = member.file_size
+    with opened.open(member) as source, open(target, "wb") as out:
+        while block := source.read(1 << 20):
+            left -= len(block)
+            if left < 0:
+                raise DataError(
+                    f"{archive}: {member.filename} is larger than its header says", hint=_HINT
+                )
+            out.write(block)

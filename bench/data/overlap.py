@@ -1,0 +1,126 @@
+"""Images that two splits share: the same pixels, or nearly the same.
+
+An upstream set that holds images of a downstream test set makes transfer look better than it is;
+the paper removed them (arXiv:2010.11929, section 4.1; arXiv:1912.11370, appendix). Exact copies
+are found by the SHA-256 of the packed pixels. Near copies, of another compression, size or
+brightness, by a 64-bit difference hash: the image in grey, shrunk to 8 x 9 by averaging over areas,
+and whether each pixel is darker than its right neighbour. Images are read a block at a time;
+what is kept of each is its hash.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from typing import Protocol
+
+import numpy as np
+
+BLOCK_IMAGES = 1024
+"""Images hashed at a time, and rows of a block of distances."""
+
+HASH_BITS = 64
+FLAT_BITS = 8
+"""A hash with fewer bits set, or unset, is of a nearly flat image: such images all look alike."""
+
+_GREY_C = np.array((0.299, 0.587, 0.114), dtype=np.float32)
+
+
+class Images(Protocol):
+    """What is needed of a split."""
+
+    @property
+    def labels_N(self) -> np.ndarray:
+        """Labels, int64."""
+        ...
+
+    def images(self, rows: slice) -> np.ndarray:
+        """Return some images, uint8 (B, H, W, 3)."""
+        ...
+
+
+def overlap(a: Images, b: Images, *, max_distance: int = 0) -> np.ndarray:
+    """Return the pairs (row of a, row of b) of images that are alike, int64 (P, 2), sorted.
+
+    With `max_distance` 0, images of the same pixels; both sets must be packed at one size. Above,
+    images whose difference hashes differ in at most that many of 64 bits: 2 to 4 finds copies
+    saved again, 10 finds look-alikes too. Nearly flat images are compared exactly alone.
+    """
+    if max_distance == 0:
+        return _equal_pairs(_keys(exact_hashes(a)), _keys(exact_hashes(b)))
+    return _near_pairs(difference_hashes(a), difference_hashes(b), max_distance)
+
+
+def exact_hashes(split: Images) -> np.ndarray:
+    """Return the first 16 bytes of the SHA-256 of each image's pixels, uint8 (N, 16)."""
+    digests = [
+        hashlib.sha256(image.tobytes()).digest()[:16]
+        for block_BHWC in _blocks(split)
+        for image in block_BHWC
+    ]
+    return np.frombuffer(b"".join(digests), dtype=np.uint8).reshape(-1, 16)
+
+
+def difference_hashes(split: Images) -> np.ndarray:
+    """Return each image's difference hash, uint64 (N,)."""
+    hashes = [_difference_hash(block_BHWC) for block_BHWC in _blocks(split)]
+    return np.concatenate(hashes) if hashes else np.empty(0, dtype=np.uint64)
+
+
+def _blocks(split: Images) -> Iterator[np.ndarray]:
+    for start in range(0, len(split.labels_N), BLOCK_IMAGES):
+        yield split.images(slice(start, start + BLOCK_IMAGES))
+
+
+def _difference_hash(images_BHWC: np.ndarray) -> np.ndarray:
+    grey_BHW = images_BHWC.astype(np.float32) @ _GREY_C
+    small_B89 = _shares(8, grey_BHW.shape[1]) @ grey_BHW @ _shares(9, grey_BHW.shape[2]).T
+    # Rounded, so that the last bit of a sum does not decide between equal neighbours.
+    small_B89 = np.round(small_B89 * 16)
+    bits_BK = (small_B89[:, :, :-1] < small_B89[:, :, 1:]).reshape(len(images_BHWC), HASH_BITS)
+    return np.packbits(bits_BK, axis=1).view(">u8")[:, 0].astype(np.uint64)
+
+
+def _shares(num_out: int, num_in: int) -> np.ndarray:
+    """Return how much of each input pixel lies in each output pixel (num_out, num_in)."""
+    edges = np.linspace(0, num_in, num_out + 1)
+    pixels = np.arange(num_in)
+    covered = np.minimum(edges[1:, None], pixels + 1) - np.maximum(edges[:-1, None], pixels)
+    return (np.maximum(covered, 0) * (num_out / num_in)).astype(np.float32)
+
+
+def _keys(hashes_N16: np.ndarray) -> np.ndarray:
+    return np.ascontiguousarray(hashes_N16).view("V16")[:, 0]
+
+
+def _equal_pairs(a_N: np.ndarray, b_M: np.ndarray) -> np.ndarray:
+    """Return all pairs of equal keys, by one sort of each side's distinct keys."""
+    joined, number = np.unique(np.concatenate((a_N, b_M)), return_inverse=True)
+    number_a, number_b = number[: len(a_N)], number[len(a_N) :]
+    order_b = np.argsort(number_b, kind="stable")
+    counts = np.bincount(number_b, minlength=len(joined))
+    starts = np.concatenate(([0], np.cumsum(counts)[:-1])) if len(joined) else counts
+    num_a = counts[number_a]
+    rows_a = np.repeat(np.arange(len(a_N)), num_a)
+    within = np.arange(len(rows_a)) - np.repeat(np.cumsum(num_a) - num_a, num_a)
+    rows_b = order_b[np.repeat(starts[number_a], num_a) + within]
+    return np.stack((rows_a, rows_b), axis=1).astype(np.int64)
+
+
+def _near_pairs(a_N: np.ndarray, b_M: np.ndarray, max_distance: int) -> np.ndarray:
+    rows_a, rows_b = _not_flat(a_N), _not_flat(b_M)
+    pairs = [np.empty((0, 2), dtype=np.int64)]
+    for start in range(0, len(rows_a), BLOCK_IMAGES):
+        block = rows_a[start : start + BLOCK_IMAGES]
+        for other in range(0, len(rows_b), BLOCK_IMAGES):
+            part = rows_b[other : other + BLOCK_IMAGES]
+            distance = np.bitwise_count(a_N[block][:, None] ^ b_M[part][None, :])
+            near = np.argwhere(distance <= max_distance)
+            pairs.append(np.stack((block[near[:, 0]], part[near[:, 1]]), axis=1))
+    found = np.concatenate(pairs)
+    return found[np.lexsort((found[:, 1], found[:, 0]))]
+
+
+def _not_flat(hashes_N: np.ndarray) -> np.ndarray:
+    ones_N = np.bitwise_count(hashes_N)
+    return np.flatnonzero((ones_N >= FLAT_BITS) & (ones_N <= HASH_BITS - FLAT_BITS))

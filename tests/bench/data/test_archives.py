@@ -1,0 +1,145 @@
+"""Archives: unpacked whole or not at all, and nothing outside the folder, whatever they hold."""
+
+from __future__ import annotations
+
+import io
+import os
+import struct
+import tarfile
+import zipfile
+from collections import namedtuple
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from bench.data.getting import archives
+from bench.errors import DataError
+
+
+def tar(path: Path, *members: tuple[tarfile.TarInfo, bytes], mode: str = "w:gz") -> Path:
+    with tarfile.open(path, mode) as archive:  # type: ignore[call-overload]
+        for member, content in members:
+            member.size = len(content)
+            archive.addfile(member, io.BytesIO(content))
+    return path
+
+
+def member(name: str, kind: bytes = tarfile.REGTYPE, link: str = "") -> tarfile.TarInfo:
+    info = tarfile.TarInfo(name)
+    info.type, info.linkname = kind, link
+    return info
+
+
+def test_tar_and_zip_unpack(tmp_path: Path) -> None:
+    tar(tmp_path / "a.tar.gz", (member("in/x.txt"), b"1"), (member("y.txt"), b"2"))
+    archives.extract(tmp_path / "a.tar.gz", tmp_path / "tar")
+    with zipfile.ZipFile(tmp_path / "a.zip", "w") as archive:
+        archive.writestr("in/x.txt", "1")
+        archive.writestr("y.txt", "2")
+    archives.extract(tmp_path / "a.zip", tmp_path / "zip")
+    for folder in ("tar", "zip"):
+        assert (tmp_path / folder / "in" / "x.txt").read_text() == "1"
+        assert (tmp_path / folder / "y.txt").read_text() == "2"
+    assert archives.archives_in(tmp_path) == [tmp_path / "a.tar.gz", tmp_path / "a.zip"]
+
+
+def test_unpacking_again_replaces_what_was_there(tmp_path: Path) -> None:
+    tar(tmp_path / "a.tar", (member("in/x"), b"1"), mode="w")
+    (tmp_path / "out" / "in").mkdir(parents=True)
+    (tmp_path / "out" / "in" / "old").write_text("half")
+    (tmp_path / "out.unpacking").mkdir()
+    archives.extract(tmp_path / "a.tar", tmp_path / "out")
+    assert [path.name for path in (tmp_path / "out" / "in").iterdir()] == ["x"]
+
+
+def zip_with(path: Path, name: str, *, link: bool = False) -> Path:
+    with zipfile.ZipFile(path, "w") as archive:
+        info = zipfile.ZipInfo(name)
+        info.create_system = 3
+        info.external_attr = (0o120777 if link else 0o100644) << 16
+        archive.writestr(info, "/etc/passwd")
+    return path
+
+
+def encrypted(path: Path) -> Path:
+    zip_with(path, "x")
+    content = bytearray(path.read_bytes())
+    for mark, offset in ((b"PK\3\4", 6), (b"PK\1\2", 8)):
+        at = content.index(mark) + offset
+        content[at : at + 2] = struct.pack("<H", 1)
+    path.write_bytes(content)
+    return path
+
+
+def bomb(path: Path) -> Path:
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("zeros", bytes(archives.SMALL_BYTES + 1))
+    return path
+
+
+def liar(path: Path) -> Path:
+    """Write a zip whose headers claim one byte of a member of many."""
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("x", bytes(5000))
+    content = path.read_bytes().replace(struct.pack("<I", 5000), struct.pack("<I", 1))
+    path.write_bytes(content)
+    return path
+
+
+def cut(path: Path) -> Path:
+    tar(path, (member("x"), os.urandom(5000)))
+    path.write_bytes(path.read_bytes()[:2000])
+    return path
+
+
+BAD: dict[str, tuple[Callable[[Path], Path], str]] = {
+    "zip up.zip": (lambda p: zip_with(p, "../evil"), r"'\.\./evil' would be written outside"),
+    "zip absolute.zip": (lambda p: zip_with(p, "/evil"), "would be written outside"),
+    "zip windows.zip": (lambda p: zip_with(p, "..\\evil"), "would be written outside"),
+    "zip link.zip": (lambda p: zip_with(p, "evil", link=True), "evil is a link"),
+    "encrypted.zip": (encrypted, "x is encrypted"),
+    "bomb.zip": (bomb, r"unpacks to more than 64 MiB, 200 times its size"),
+    "liar.zip": (liar, r"larger than its header says|damaged archive"),
+    "no zip.zip": (lambda p: p.write_bytes(b"text") and p, "damaged archive"),
+    "up.tar.gz": (lambda p: tar(p, (member("../evil"), b"x")), "would be written outside"),
+    "absolute.tar": (lambda p: tar(p, (member("/evil"), b"x"), mode="w"), "written outside"),
+    "link.tar.gz": (
+        lambda p: tar(p, (member("evil", tarfile.SYMTYPE, "../../etc"), b"")), "unsafe member",
+    ),
+    "hard link.tar.gz": (
+        lambda p: tar(p, (member("evil", tarfile.LNKTYPE, "/etc/passwd"), b"")), "unsafe member",
+    ),
+    "device.tar.gz": (lambda p: tar(p, (member("evil", tarfile.CHRTYPE), b"")), "is a device"),
+    "cut.tar.gz": (cut, "damaged archive"),
+    "no tar.tar.gz": (lambda p: p.write_bytes(b"text") and p, "damaged archive"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_unsafe_and_damaged_archives_leave_nothing(tmp_path: Path, name: str) -> None:
+    make, told = BAD[name]
+    archive = make(tmp_path / name)
+    with pytest.raises(DataError, match=told):
+        archives.extract(archive, tmp_path / "deep" / "out")
+    assert list((tmp_path / "deep").iterdir()) == []
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted([name, "deep"])
+
+
+def test_too_little_disk_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    archive = tar(tmp_path / "a.tar.gz", (member("x"), bytes(5000)))
+    usage = namedtuple("usage", "total used free")
+    monkeypatch.setattr(archives.shutil, "disk_usage", lambda path: usage(10**6, 0, 1000))
+    with pytest.raises(DataError, match=r"unpacks to more than the 0\.0 GiB that are free\. Free"):
+        archives.extract(archive, tmp_path / "out")
+
+
+def test_two_at_once_unpack_one_after_the_other(tmp_path: Path) -> None:
+    members = [(member(f"in/{index}"), b"1") for index in range(200)]
+    archive = tar(tmp_path / "a.tar", *members, mode="w")
+    with ThreadPoolExecutor(4) as pool:
+        done = [pool.submit(archives.extract, archive, tmp_path / "out") for _ in range(4)]
+        for one in done:
+            one.result()
+    assert len(list((tmp_path / "out" / "in").iterdir())) == 200

@@ -11,19 +11,22 @@ from __future__ import annotations
 import io
 import itertools
 import os
+import tarfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
+import simplejpeg
 import torch
 from PIL import Image
 
 from bench import models
-from bench.data import catalog, decode, formula, prepare, transforms
+from bench.data import catalog, decode, prepare, transforms
 from bench.data.loader import MAX_BLOCK_STEPS, Batches
 from bench.data.prepare import Split
+from bench.data.readers import formula
 
 ROUNDS, BATCH = 5, 64
 
@@ -36,16 +39,21 @@ def _one_thread() -> Iterator[None]:
     torch.set_num_threads(before)
 
 
-def fastest(sides: dict[str, Callable[[], object]], *, rounds: int = ROUNDS) -> dict[str, float]:
+def fastest(
+    sides: dict[str, Callable[[], object]],
+    *,
+    rounds: int = ROUNDS,
+    clock: Callable[[], float] = time.process_time,
+) -> dict[str, float]:
     """Return each side's least CPU seconds, rounds interleaved, first call not counted."""
     best = dict.fromkeys(sides, float("inf"))
     for side in sides.values():
         side()
     for _ in range(rounds):
         for name, side in sides.items():
-            start = time.process_time()
+            start = clock()
             side()
-            best[name] = min(best[name], time.process_time() - start)
+            best[name] = min(best[name], clock() - start)
     return best
 
 
@@ -143,30 +151,132 @@ def test_the_loaders_share_of_a_training_step(name: str) -> None:
 
 
 @pytest.mark.ordinary
-def test_jpeg_decoders(shared_data: Path) -> None:
-    """Pillow (ours) and torchvision's decoder on the same real photographs."""
+def test_prefetching_on_one_core() -> None:
+    """Training steps with batches prepared before them, and in a thread beside them."""
+    split = random_split(4096, 12)
+    model = models.build(
+        "vit-micro", num_classes=64, image_size_px=12, generator=torch.Generator().manual_seed(0)
+    )
+    got: dict[str, torch.Tensor] = {}
+
+    def steps(prefetch: bool) -> None:
+        transform = transforms.preset("shift-flip", size_px=12)
+        batches = Batches(split, None, transform, batch_size=BATCH, seed=0, prefetch=prefetch)
+        for step in range(16):
+            x_BCHW, y_B = batches.at(step)
+            torch.nn.functional.cross_entropy(model(x_BCHW), y_B).backward()
+        model.zero_grad()
+        got[str(prefetch)] = x_BCHW
+
+    best = fastest(
+        {"before": lambda: steps(False), "beside": lambda: steps(True)}, clock=time.perf_counter
+    )
+    assert torch.equal(got["True"], got["False"])
+    tell(
+        f"16 steps of vit-micro: batches made before {best['before'] * 1e3:.0f} ms, "
+        f"beside {best['beside'] * 1e3:.0f} ms, ratio {best['before'] / best['beside']:.2f}"
+    )
+
+
+def photographs(folder: Path, *, num: int = 24) -> list[bytes]:
+    """Return real photographs as JPEG of 500 x 375 pixels, the usual size in ImageNet."""
+    contents = []
+    for path in sorted(folder.glob("*.jpg"))[:num]:
+        buffer = io.BytesIO()
+        with Image.open(path) as image:
+            image.convert("RGB").resize((500, 375)).save(buffer, "JPEG", quality=90)
+        contents.append(buffer.getvalue())
+    return contents
+
+
+def small_images(archive: Path, *, num: int = 512) -> list[bytes]:
+    """Return CIFAR-10 images as JPEG of 32 x 32 pixels."""
+    with tarfile.open(archive) as tar:
+        files = (tar.extractfile(member) for member in tar if member.isfile())
+        return [file.read() for file in itertools.islice(files, num) if file is not None]
+
+
+def by_pillow(content: bytes) -> np.ndarray:
+    with Image.open(io.BytesIO(content)) as image:
+        return np.asarray(image.convert("RGB"))
+
+
+def by_torchvision(content: bytes) -> np.ndarray:
     from torchvision.io import ImageReadMode, decode_jpeg
 
-    paths = sorted((shared_data / "coco-tiny" / "train2017").glob("*.jpg"))[:24]
-    contents = [path.read_bytes() for path in paths]
-    tensors = [torch.frombuffer(bytearray(content), dtype=torch.uint8) for content in contents]
+    data = torch.frombuffer(bytearray(content), dtype=torch.uint8)
+    return decode_jpeg(data, ImageReadMode.RGB).permute(1, 2, 0).numpy()
+
+
+@pytest.mark.ordinary
+@pytest.mark.parametrize("what", ["500 x 375", "32 x 32"])
+def test_jpeg_decoders(shared_data: Path, what: str) -> None:
+    """Decoding alone, to an array, by each decoder that can be installed; then with the resize."""
+    if what == "32 x 32":
+        contents = small_images(shared_data / "cifar10-jpeg" / "cifar10-jpeg-test.tar.gz")
+        sizes = [32]
+    else:
+        contents = photographs(shared_data / "coco-tiny" / "train2017")
+        sizes = [64, 224]
+    decoders: dict[str, Callable[[bytes], np.ndarray]] = {
+        "Pillow": by_pillow,
+        "torchvision": by_torchvision,
+        "simplejpeg": lambda content: simplejpeg.decode_jpeg(content, "RGB"),
+    }
+    sides: dict[str, Callable[[], list[np.ndarray]]] = {
+        name: lambda decoder=decoder: [decoder(content) for content in contents]
+        for name, decoder in decoders.items()
+    }
+    for size_px in sizes:
+        for name in ("Pillow", "torchvision"):
+            sides[f"{name} to {size_px} px"] = lambda name=name, size_px=size_px: [
+                decode.square_array(decoders[name](content), size_px) for content in contents
+            ]
+        sides[f"ours to {size_px} px"] = lambda size_px=size_px: [
+            decode.square_of(content, size_px=size_px, name="x") for content in contents
+        ]
+    best = fastest(sides, rounds=3)
+    expected = sides["Pillow"]()
+    for name in decoders:
+        for image, reference in zip(sides[name](), expected, strict=True):
+            assert np.array_equal(image, reference), name
+    rates = ", ".join(f"{name} {len(contents) / best[name]:,.0f}" for name in sides)
+    tell(f"JPEG of {what}, images/s: {rates}")
+
+
+@pytest.mark.ordinary
+def test_faster_ways_to_a_small_square_that_move_pixels(shared_data: Path) -> None:
+    """Decoding at a fraction of the size, and torch's resize of uint8, beside ours."""
+    contents = photographs(shared_data / "coco-tiny" / "train2017")
+
+    def draft(content: bytes) -> np.ndarray:
+        with Image.open(io.BytesIO(content)) as image:
+            image.draft("RGB", (64, 64))
+            return decode.square(image.convert("RGB"), 64)
+
+    def torch_resize(content: bytes) -> np.ndarray:
+        image_HWC = torch.from_numpy(simplejpeg.decode_jpeg(content, "RGB"))
+        x_1CHW = torch.nn.functional.interpolate(
+            image_HWC.permute(2, 0, 1)[None], (64, 64), mode="bilinear", antialias=True
+        )
+        return x_1CHW[0].permute(1, 2, 0).numpy()
+
+    ways = {
+        "ours": lambda content: decode.square_of(content, size_px=64, name="x"),
+        "Pillow's draft": draft,
+        "torch's resize": torch_resize,
+    }
     sides = {
-        "pillow": lambda: [
-            np.asarray(decode.load_rgb(io.BytesIO(content), name="photo")) for content in contents
-        ],
-        "torchvision": lambda: [decode_jpeg(tensor, ImageReadMode.RGB) for tensor in tensors],
-        "pillow, packed to 64 px": lambda: [
-            decode.square_image(path, size_px=64) for path in paths
-        ],
+        name: lambda way=way: [way(content) for content in contents] for name, way in ways.items()
     }
     best = fastest(sides, rounds=3)
-    differences = [
-        np.abs(ours.astype(int) - theirs.permute(1, 2, 0).numpy().astype(int)).mean()
-        for ours, theirs in zip(sides["pillow"](), sides["torchvision"](), strict=True)
-    ]
-    assert max(differences) < 1.0
-    rates = ", ".join(f"{name} {len(paths) / best[name]:,.0f} images/s" for name in sides)
-    tell(f"JPEG of about 640 x 480: {rates}")
+    images = {name: np.stack(side()).astype(int) for name, side in sides.items()}
+    for name in ("Pillow's draft", "torch's resize"):
+        moved = np.abs(images[name] - images["ours"])
+        tell(
+            f"{name} to 64 px: {best['ours'] / best[name]:.2f} times as fast; "
+            f"levels off: mean {moved.mean():.2f}, most {moved.max()}"
+        )
 
 
 @pytest.mark.ordinary

@@ -1,0 +1,60 @@
+"""What `vitbench run` refuses before it writes anything: a place where nothing could run."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Sequence
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from bench.doctor import folder, machine
+from bench.doctor.check import Check, ok, problem
+from bench.errors import UserError
+from bench.specs import PlannedJob
+
+ANSWER_S = 3.0
+"""How long a cluster may take to accept a connection; Ray itself waits for minutes."""
+
+
+def check_place(
+    todo: Sequence[PlannedJob], *, workdir: Path, local: bool, address: str | None
+) -> None:
+    """Raise UserError where the work folder, the devices or the cluster are not there."""
+    if not todo:
+        return
+    checks = [folder.writable(workdir.resolve())]
+    gpus = max(job.resources.gpus for job in todo)
+    if local or address is None:
+        found = machine.measure(look_for_gpus=gpus > 0)
+        tpus = max(job.resources.tpus for job in todo)
+        checks += machine.devices(found, gpus=gpus, tpus=tpus)
+        if not local:
+            threads = max(job.spec.num_threads for job in todo)
+            checks.append(machine.cores(found, num_threads=threads))
+    else:
+        checks.append(cluster(address))
+    for check in checks:
+        if check.status == "problem":
+            raise UserError(f"{check.topic}: {check.found}", hint=check.cure)
+
+
+def cluster(address: str) -> Check:
+    """Try to connect to a Ray cluster; `auto` and other names are left to Ray."""
+    try:
+        parts = urlsplit(address if "://" in address else f"//{address}")
+        host, port = parts.hostname, parts.port
+    except ValueError:
+        host, port = None, None
+    if not host or not port:
+        if address in ("auto", "local"):
+            return ok("--address", f"{address}: found by Ray")
+        return problem("--address", f'"{address}" is no address', "Write HOST:PORT, or auto")
+    try:
+        socket.create_connection((host, port), timeout=ANSWER_S).close()
+    except OSError as error:
+        return problem(
+            "--address",
+            f"no Ray cluster answers at {address} ({error.strerror or error})",
+            "Start one with `ray start --head`, or leave --address out",
+        )
+    return ok("--address", f"{address} answers")

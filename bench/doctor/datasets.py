@@ -1,0 +1,260 @@
+"""The data sets of a suite: there or not, whole or not, in the right order, shared or not.
+
+Most failed reproductions are data failures: a damaged copy, labels in another order, test images
+that were trained on. Exact copies are found by the SHA-256 of image files, and of packed pixels
+where two sets are packed at one size; the paper removed such copies (arXiv:2010.11929, section
+4.1).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from itertools import product
+from pathlib import Path
+
+from bench.data import catalog, imagenet
+from bench.data.readers import files, layouts
+from bench.data.readers.folders import Folder
+from bench.doctor.check import Check, guarded, ok, problem, told, warning
+from bench.errors import BenchError
+from bench.specs import DatasetCard, SuiteSpec
+
+MAX_DECODED = 5_000
+"""Images decoded at most; of larger sets a part, spread evenly over the files."""
+
+GENERATED = ("formula", "sprites")
+"""Readers that draw their images: nothing of theirs can lie in a set of photographs."""
+
+
+def upstream_of(spec: SuiteSpec) -> list[str]:
+    """Return the names of the data sets that the suite pre-trains on, each once."""
+    return list(dict.fromkeys(block.upstream for block in spec.pretrain if spec.runs(block)))
+
+
+def downstream_of(spec: SuiteSpec) -> list[str]:
+    """Return the names of the data sets that it transfers to, each once."""
+    blocks = (block for block in spec.transfer if spec.runs(block))
+    return list(dict.fromkeys(name for block in blocks for name in block.datasets))
+
+
+def cards(spec: SuiteSpec, *, base_dir: Path) -> tuple[dict[str, DatasetCard], list[Check]]:
+    """Return the cards of the suite's data sets, and a problem for each that cannot be read."""
+    found: dict[str, DatasetCard] = {}
+    checks: list[Check] = []
+    for name in dict.fromkeys([*upstream_of(spec), *downstream_of(spec), *spec.dataset]):
+        try:
+            block = spec.dataset.get(name)
+            found[name] = (
+                catalog.resolve(name, block, base_dir=base_dir)
+                if block is not None
+                else catalog.dataset(name)
+            )
+        except BenchError as error:
+            checks.append(told(f"data {name}", error))
+    return found, checks
+
+
+def one_set(card: DatasetCard, *, cache_dir: Path) -> list[Check]:
+    """Check one data set: there, unchanged, in order, decodable, packed whole, test apart."""
+    topic = f"data {card.name}"
+    if not card.digest:
+        return [missing(card)]
+    counts = ", ".join(f"{part.num_examples:,} {name}" for name, part in card.splits.items())
+    checks = [ok(topic, f"{counts}, {card.num_classes:,} classes; {card.how_to_get}")]
+    for part in (_changed, label_order, _decodes, _copies):
+        checks += guarded(topic, lambda part=part: part(card))  # type: ignore[misc]
+    return checks + guarded(topic, lambda: packed_state(card, cache_dir=cache_dir))
+
+
+def missing(card: DatasetCard) -> Check:
+    """Return what is to be done about a set that is known but was never located."""
+    topic = f"data {card.name}"
+    reason = catalog.unavailable(card)
+    if reason:
+        return problem(topic, reason, card.how_to_get)
+    return problem(
+        topic,
+        f"{card.title} is not here",
+        f"{card.how_to_get}; then `vitbench data prepare {card.name}` "
+        f"(terms: {card.licence or 'not stated'})",
+    )
+
+
+def _changed(card: DatasetCard) -> list[Check]:
+    from bench.data.examine import changed_since
+
+    return [
+        problem(
+            f"data {card.name}",
+            f"files under {card.args['path']} have changed since they were prepared",
+            f"Put them back, or run `vitbench data prepare {card.name}` again",
+        )
+        for _ in changed_since(card)
+    ]
+
+
+def label_order(card: DatasetCard) -> list[Check]:
+    """Compare class names with the order that every published classifier has."""
+    cure = "Sort the class folders by WNID, or use the set's own reader (vitbench data show)"
+    numbered = imagenet.numbering_problem(card.class_names)
+    if numbered:
+        return [
+            problem(
+                f"data {card.name}",
+                f"label order: {numbered}",
+                "Use the reader imagenet-v2, or name the folders with leading zeros",
+            )
+        ]
+    if card.name.startswith("imagenet") and card.num_classes == imagenet.NUM_CLASSES:
+        # A card whose reader names no classes has labels by number, which the reader checked.
+        wrong = imagenet.order_problem(card.class_names) if card.class_names else ""
+        if wrong:
+            return [problem(f"data {card.name}", f"label order: {wrong}", cure)]
+    return []
+
+
+def _folder(card: DatasetCard) -> Folder | None:
+    """Return the image files of a card, None where it is read from anything else."""
+    if card.reader not in layouts.READERS:
+        return None
+    from bench.data.readers.file_sources import image_files
+
+    return image_files(card)
+
+
+def _decodes(card: DatasetCard) -> list[Check]:
+    """Decode image files, all of them or a part, and tell those that do not."""
+    from bench.data.readers.damaged import damaged_files
+
+    folder = _folder(card)
+    if folder is None or card.args.get("skip_damaged"):
+        return []
+    paths = sorted(path for items in folder.splits.values() for path, _ in items)
+    chosen = paths[:: max(1, -(-len(paths) // MAX_DECODED))]
+    damaged = list(damaged_files(folder.root, chosen).values())
+    topic = f"data {card.name}"
+    if damaged:
+        return [
+            problem(
+                topic,
+                f"{len(damaged):,} of {len(chosen):,} images do not decode: {damaged[0]}",
+                "Replace these files, or leave them out with skip_damaged = true",
+            )
+        ]
+    return [ok(topic, f"{len(chosen):,} of {len(paths):,} images decoded")]
+
+
+def _copies(card: DatasetCard) -> list[Check]:
+    """Find test files that are also training files, byte by byte."""
+    folder = _folder(card)
+    if folder is None or "test" not in folder.splits:
+        return []
+    training = {name for name in folder.splits if name != "test"}
+    known = {digest for name in training for digest in _digests(folder, name)}
+    copies = [path for path, digest in _by_path(folder, "test").items() if digest in known]
+    if not copies:
+        return []
+    return [
+        problem(
+            f"data {card.name}",
+            f"{len(copies):,} test images are also training images ({copies[0]})",
+            "Remove one of the two copies: the model has seen what it is tested on",
+        )
+    ]
+
+
+def _by_path(folder: Folder, split: str) -> dict[str, str]:
+    return files.hashes(folder.root, [path for path, _ in folder.splits.get(split, ())])
+
+
+def _digests(folder: Folder, split: str) -> set[str]:
+    return set(_by_path(folder, split).values())
+
+
+def packed_state(card: DatasetCard, *, cache_dir: Path) -> list[Check]:
+    """Tell whether the packed form is there and sound; compare its test split with train."""
+    from bench.data.overlap import overlap
+    from bench.data.packs import open_packed
+
+    topic, folder = f"data {card.name}", cache_dir / card.digest
+    if not folder.is_dir():
+        return []
+    opened = open_packed(folder)
+    if opened is None:
+        return [
+            warning(
+                topic,
+                f"the packed copy {folder} is damaged or of another version",
+                "Nothing to do: the next run packs it again",
+            )
+        ]
+    if not {"train", "test"} <= set(opened.manifest["splits"]):
+        return [ok(topic, "packed")]
+    pairs = overlap(opened.split("train"), opened.split("test"))
+    num = len(set(pairs[:, 1].tolist()))
+    if num:
+        return [
+            warning(
+                topic,
+                f"{num:,} test images have the pixels of a training image",
+                "Say so beside the result, or remove them from the source",
+            )
+        ]
+    return [ok(topic, "packed; no test image has the pixels of a training image")]
+
+
+# --- between data sets ----------------------------------------------------------------------
+
+
+def shared_images(
+    upstream: Sequence[str],
+    downstream: Sequence[str],
+    known: Mapping[str, DatasetCard],
+    *,
+    cache_dir: Path,
+) -> list[Check]:
+    """Look for images that are trained on upstream and tested on downstream."""
+    checks: list[Check] = []
+    for first, second in product(upstream, downstream):
+        above, below = known.get(first), known.get(second)
+        if above is None or below is None or first == second:
+            continue
+        if above.digest and below.digest and above.reader not in GENERATED:
+            checks += guarded(
+                "overlap",
+                lambda above=above, below=below: [_shared(above, below, cache_dir)],  # type: ignore[misc]
+            )
+    return checks
+
+
+def _shared(above: DatasetCard, below: DatasetCard, cache_dir: Path) -> Check:
+    num, how = _num_shared(above, below, cache_dir)
+    if num is None:
+        return warning(
+            "overlap",
+            f"{above.name} and the test images of {below.name} were not compared: {how}",
+            "Pack both with `vitbench data prepare`, then ask again",
+        )
+    words = f"{num:,} test images of {below.name} are in {above.name} ({how})"
+    if num:
+        return problem(
+            "overlap", words, f"Remove them from {above.name}, as the paper did, or say so"
+        )
+    return ok("overlap", words)
+
+
+def _num_shared(above: DatasetCard, below: DatasetCard, cache_dir: Path) -> tuple[int | None, str]:
+    """Return how many test images of `below` are in `above`, and how they were compared."""
+    from bench.data.overlap import overlap
+    from bench.data.packs import open_packed
+
+    packed = [open_packed(cache_dir / card.digest) for card in (above, below)]
+    sides = {item.manifest["image_size_px"] for item in packed if item is not None}
+    if packed[0] is not None and packed[1] is not None and len(sides) == 1:
+        pairs = overlap(packed[0].split("train"), packed[1].split("test"))
+        return len(set(pairs[:, 1].tolist())), "by the pixels"
+    folders = _folder(above), _folder(below)
+    if folders[0] is None or folders[1] is None:
+        return None, "not files both, nor packed at one size"
+    known = _digests(folders[0], "train")
+    return len([d for d in _by_path(folders[1], "test").values() if d in known]), "by the files"

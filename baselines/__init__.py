@@ -20,8 +20,9 @@ from importlib.resources import files
 from pydantic import ValidationError
 
 from baselines import bit, hybrid, noisy_student, vit
+from baselines.bit_rule import hyperrule as hyperrule
 from baselines.counting import Padding
-from baselines.family import Family, parse
+from baselines.family import Family, card, parse
 from bench.errors import SuiteError, UnknownName
 from bench.specs import Args, PublishedResult, Recipe, SystemCard, SystemUse
 
@@ -64,6 +65,36 @@ def sizes(system: SystemCard | SystemUse) -> Family:
     if system.family not in FAMILIES:
         raise UnknownName("family", system.family, FAMILIES)
     return parse(system.family, FAMILIES[system.family], system.args)
+
+
+def variant(name: str, *, like: SystemCard, title: str, args: Args) -> SystemCard:
+    """Return a card of its own for a system with some builder arguments changed.
+
+    Sizes are computed anew; public weights are of the original and are left out. Raises UserError
+    on an argument that the family lacks or refuses.
+
+    >>> variant("mine", like=system("vit-b16"), title="", args={"posemb": "none"}).num_params
+    85647360
+    """
+    use = SystemUse(
+        family=like.family,
+        args={**like.args, **args},
+        version=like.version,
+        follows=like.follows,
+    )
+    changed = ", ".join(f"{key} = {value}" for key, value in args.items())
+    found = card(
+        name,
+        title or name,
+        like.family,
+        sizes(use),
+        image_size_px=like.image_size_px,
+        source=like.source,
+        note=f"{like.title} with {changed}" if changed else f"As {like.title}",
+    )
+    return found.model_copy(
+        update={"version": like.version, "follows": like.follows, "licence": like.licence}
+    )
 
 
 def forward_flops(
@@ -118,10 +149,10 @@ def _names() -> tuple[dict[str, str], dict[str, str]]:
     """Return card names by exact name, and by name without case and punctuation."""
     exact: dict[str, str] = {}
     folded: dict[str, str] = {}
-    for card in systems().values():
-        for name in (card.name, *_aliases(card.title)):
-            exact.setdefault(name, card.name)
-            folded.setdefault(_fold(name), card.name)
+    for known in systems().values():
+        for name in (known.name, *_aliases(known.title)):
+            exact.setdefault(name, known.name)
+            folded.setdefault(_fold(name), known.name)
     return exact, folded
 
 

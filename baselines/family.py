@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     import torch
     from torch import nn
 
+_LATER = "later"
+
 FamilyName = Literal["vit", "bit", "hybrid", "noisy-student"]
 
 
@@ -75,6 +77,25 @@ def positive(**sizes: float | tuple[int, ...]) -> None:
             raise UserError(f"{key} = {value!r} must be above zero")
 
 
+def later(default: Any) -> Any:
+    """Return a field that a family got after its cards were first used.
+
+    At its default it is left out of `SystemCard.args`, so that jobs keep their identity.
+    """
+    return dataclasses.field(default=default, metadata={_LATER: True})
+
+
+def arguments(sizes: Family) -> Args:
+    """Return the builder's arguments as they stand in a card and in a job."""
+    fields = dataclasses.fields(sizes)  # type: ignore[arg-type]
+    values = dataclasses.asdict(sizes)  # type: ignore[call-overload]
+    return {
+        field.name: values[field.name]
+        for field in fields
+        if not (_LATER in field.metadata and values[field.name] == field.default)
+    }
+
+
 def card(
     name: str,
     title: str,
@@ -91,7 +112,7 @@ def card(
         name=name,
         title=title,
         family=family,
-        args=dataclasses.asdict(sizes),  # type: ignore[call-overload]
+        args=arguments(sizes),
         image_size_px=image_size_px,
         patch_px=sizes.stride_px,
         feature_dim=sizes.feature_dim,

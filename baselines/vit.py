@@ -8,11 +8,13 @@ epsilon 1e-6, final LayerNorm before average pooling, initial values.
 
 from __future__ import annotations
 
+import math
+import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 from baselines.counting import Padding
-from baselines.family import card, positive
+from baselines.family import card, later, positive
 from baselines.public_weights import JFT, augreg, fine_tuned, original
 from bench.errors import UserError
 from bench.specs import WeightsSource
@@ -43,6 +45,11 @@ class Transformer:
     pretraining_dim: int = 0
     """Hidden width of the pre-training head; 0: as wide as the encoder, as the authors. Narrow
     encoders learn slowly behind a zero-initialized head of their own width."""
+    posemb: Literal["learned-1d", "none", "learned-2d", "relative"] = later("learned-1d")
+    """How the encoder is told where a patch is (appendix D.4; `positions.py` says all of it)."""
+    posemb_at: Literal["stem", "every-layer", "every-layer-shared"] = later("stem")
+    """Where absolute embeddings are added: after the stem, or before every layer, each with its own
+    or all with the same."""
 
     def __post_init__(self) -> None:
         positive(width=self.width, depth=self.depth, num_heads=self.num_heads, mlp_dim=self.mlp_dim)
@@ -53,6 +60,17 @@ class Transformer:
                 f"width {self.width} is not a multiple of num_heads {self.num_heads}",
                 hint="Every head has width / num_heads features",
             )
+        if self.posemb == "learned-2d" and self.width % 2:
+            raise UserError(
+                f"width {self.width} is odd, and 2-D position embeddings have half of it for rows "
+                "and half for columns"
+            )
+        if self.posemb in ("none", "relative") and self.posemb_at != "stem":
+            raise UserError(
+                f'posemb_at = "{self.posemb_at}" says where absolute position embeddings are '
+                f'added, and posemb = "{self.posemb}" has none',
+                hint='Leave posemb_at out, or use posemb = "learned-1d" or "learned-2d"',
+            )
 
     @property
     def feature_dim(self) -> int:
@@ -61,27 +79,46 @@ class Transformer:
 
     def transformer_params(self, num_patches: int) -> int:
         """Return the parameters of class token, positions, blocks and final norm."""
-        num_class_tokens = int(self.pooling == "token")
+        class_token = self.width * int(self.pooling == "token")
         attention = 4 * (self.width * self.width + self.width)
         mlp = 2 * self.width * self.mlp_dim + self.mlp_dim + self.width
-        tokens = (num_patches + 2 * num_class_tokens) * self.width
+        tokens = class_token + self._position_params(num_patches)
         return tokens + self.depth * (attention + mlp + 4 * self.width) + 2 * self.width
 
+    def _position_params(self, num_patches: int) -> int:
+        num_tokens = num_patches + int(self.pooling == "token")
+        if self.posemb == "relative":
+            return self.depth * (2 * num_tokens - 1) * self.width
+        rows = {"none": 0, "learned-1d": num_tokens, "learned-2d": math.isqrt(num_patches)}
+        return self.num_position_sets * rows[self.posemb] * self.width
+
+    @property
+    def num_position_sets(self) -> int:
+        """Sets of absolute position embeddings: one, or one for each layer."""
+        return self.depth if self.posemb_at == "every-layer" else 1
+
     def transformer_flops(self, num_patches: int) -> int:
-        """Return the FLOPs of the blocks: dense layers and the two products of attention."""
+        """Return the FLOPs of the blocks: dense layers and the two products of attention.
+
+        Relative attention has a third: queries with the embeddings of all 2T - 1 offsets.
+        """
         num_tokens = num_patches + int(self.pooling == "token")
         dense = 4 * self.width * self.width + 2 * self.width * self.mlp_dim
         attention = 2 * num_tokens * self.width
+        if self.posemb == "relative":
+            attention += (2 * num_tokens - 1) * self.width
         return self.depth * 2 * num_tokens * (dense + attention)
 
     def transformer_activations(self, num_patches: int) -> int:
         """Return the values kept for the backward pass of the blocks, for one image.
 
         Per token and block: inputs and outputs of both norms, query, key, value, the input of the
-        projection, both sides of the GELU, and one attention weight for each head and token.
+        projection, both sides of the GELU, and one attention weight for each head and token;
+        relative attention keeps the query once more.
         """
         num_tokens = num_patches + int(self.pooling == "token")
         block = 8 * self.width + 2 * self.mlp_dim + self.num_heads * num_tokens
+        block += self.width * int(self.posemb == "relative")
         return num_tokens * (self.depth * block + self.width)
 
     def transformer(
@@ -90,11 +127,17 @@ class Transformer:
         """Return timm's VisionTransformer with the authors' choices, or with timm's own."""
         from functools import partial
 
-        from timm.models.vision_transformer import VisionTransformer
         from torch import nn
 
+        from baselines.positions import Encoder, RelativeAttention
+
         exact = self.gelu == "erf" or follows == "timm"
-        model: nn.Module = VisionTransformer(
+        if self.posemb == "relative":
+            embed["attn_layer"] = RelativeAttention
+        model: nn.Module = Encoder(
+            posemb=self.posemb,
+            every_layer=self.posemb_at != "stem",
+            num_sets=self.num_position_sets,
             img_size=image_size_px,
             patch_size=patch_px,
             num_classes=0,
@@ -120,7 +163,7 @@ class Transformer:
 
         Patch embedding: truncated LeCun normal. Dense layers: Xavier uniform, with query, key and
         value each on its own. Biases of the MLP: normal(1e-6), others zero. Positions:
-        normal(0.02). Class token: zero. Norms: one and zero.
+        normal(0.02), of every kind. Class token: zero. Norms: one and zero.
         """
         from torch import nn
 
@@ -138,7 +181,9 @@ class Transformer:
         projection: Any = encoder.patch_embed.proj  # type: ignore[union-attr]
         lecun_normal(projection.weight, generator)
         nn.init.zeros_(projection.bias)
-        nn.init.normal_(encoder.pos_embed, std=0.02, generator=generator)  # type: ignore[arg-type]
+        for name, parameter in encoder.named_parameters():
+            if re.search(r"(^|\.)(pos_embed|pos_rows|pos_columns|offsets)$", name):
+                nn.init.normal_(parameter, std=0.02, generator=generator)
         if encoder.cls_token is not None:
             nn.init.zeros_(encoder.cls_token)  # type: ignore[arg-type]
 
@@ -160,15 +205,16 @@ class Vit(Transformer):
         return self.patch_px
 
     def check_image(self, image_size_px: int) -> None:
-        """Raise UserError unless patches tile the image."""
+        """Raise UserError unless at least one patch fits.
+
+        What is left over at the right and at the bottom is not seen, as in the authors' code (a
+        convolution without padding): ViT-H/14 sees 378 of 384 px, as 27 x 27 patches.
+        """
         positive(image_size_px=image_size_px)
-        if image_size_px % self.patch_px:
-            below = image_size_px // self.patch_px * self.patch_px
-            near = [str(size) for size in (below, below + self.patch_px) if size]
+        if image_size_px < self.patch_px:
             raise UserError(
-                f"image size {image_size_px} px is not a multiple of the patch side "
-                f"{self.patch_px} px",
-                hint=f"Use {' or '.join(near)}",
+                f"image size {image_size_px} px is smaller than a patch of {self.patch_px} px",
+                hint=f"Use {self.patch_px} or more",
             )
 
     def num_params(self, image_size_px: int) -> int:

@@ -2,7 +2,8 @@
 
 The rules are those of the authors' released code (vision_transformer, big_vision), stated as
 closed forms: steps are counted from 0; weight decay is decoupled, multiplied by the learning rate
-and applied to kernels only; momentum is m = g + 0.9 m, w -= lr m.
+and applied to kernels only; momentum is m = g + 0.9 m, w -= lr m. With `coupled_decay` SGD adds
+decay times the weight to the (clipped) gradient of kernels instead.
 """
 
 from __future__ import annotations
@@ -24,8 +25,9 @@ def learning_rate(recipe: Recipe, step: int, *, num_steps: int) -> float:
     """Return the rate of update number `step`, counted from 0.
 
     With W warm-up steps and p = clip((t - W) / (T - W), 0, 1): cosine is b (1 + cos(pi p)) / 2,
-    linear is b (1 - p), constant is b; each times min(1, t / W), and a tenth for every step in
-    `drop_steps` that lies before t (the step itself still has the old rate, as in big_transfer).
+    linear is e + (b - e) (1 - p) with e = `end_lr`, constant is b; each times min(1, t / W), and a
+    tenth for every step in `drop_steps` (or share of T in `drop_shares`) that lies before t; the
+    step itself still has the old rate, as in big_transfer.
     """
     base_lr, warmup = recipe.base_lr, recipe.warmup_steps
     if base_lr is None:
@@ -34,10 +36,11 @@ def learning_rate(recipe: Recipe, step: int, *, num_steps: int) -> float:
     if recipe.schedule == "cosine":
         rate = base_lr * (1 + math.cos(math.pi * progress)) / 2
     elif recipe.schedule == "linear":
-        rate = base_lr * (1 - progress)
+        rate = recipe.end_lr + (base_lr - recipe.end_lr) * (1 - progress)
     else:
         rate = base_lr
-    for drop in recipe.drop_steps:
+    drops = (*recipe.drop_steps, *(round(share * num_steps) for share in recipe.drop_shares))
+    for drop in drops:
         if drop < step:
             rate /= 10
     return rate * min(1.0, step / warmup) if warmup else rate
@@ -136,8 +139,9 @@ class Optimizer:
             key: [values[name] for name in names] for key, values in self._state.items()
         }
         if self._recipe.optimizer == "sgd":
-            if weight_decay:
-                # torch's own decay of SGD is coupled with the gradient.
+            # torch's own decay of SGD is coupled with the gradient.
+            coupled = weight_decay if self._recipe.coupled_decay else 0.0
+            if weight_decay and not coupled:
                 torch._foreach_mul_(parameters, 1 - rate * weight_decay)
             sgd(
                 parameters,
@@ -147,7 +151,7 @@ class Optimizer:
                 foreach=False,
                 lr=rate,
                 momentum=0.9,
-                weight_decay=0.0,
+                weight_decay=coupled,
                 dampening=0.0,
                 nesterov=False,
                 maximize=False,

@@ -1,7 +1,7 @@
 """The one training loop, for pre-training and fine-tuning alike, and scoring with frozen weights.
 
 Recipes follow Dosovitskiy et al., "An Image is Worth 16x16 Words" (arXiv:2010.11929), tables 3
-and 4; how a single update is made stands in `optim.py`.
+and 4; what is minimized stands in `objectives.py`, how a single update is made in `optim.py`.
 
 What happens at a step is a function of (seed, step) alone, so a run that is killed and resumed
 from a checkpoint has the same bits as one that never stopped. Nothing on the step path waits for
@@ -21,12 +21,13 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from bench import objectives
 from bench.checkpoint import Checkpoints
 from bench.data import loader
 from bench.data.prepare import Split
 from bench.data.transforms import Transform
 from bench.errors import CheckpointError, Diverged
-from bench.optim import Optimizer, learning_rate, loss_of
+from bench.optim import Optimizer, learning_rate
 from bench.specs import Recipe
 
 PROGRESS_LINES = 20
@@ -37,9 +38,6 @@ MAX_UNREAD_STEPS = 100
 
 EVALUATION_BATCH = 256
 """Images scored at once; fixed, because another size may give another last bit."""
-
-_MIXUP_STREAM = 1
-"""Tells the draws of mixup from others of the same seed and step."""
 
 Report = Callable[[dict[str, Any]], None]
 
@@ -162,7 +160,7 @@ class _Run:
         self.step = 0
         self.num_read = 0
         self.device = next(model.parameters()).device
-        self.seed = seed
+        self.objective = objectives.of(model, recipe, seed=seed)
         self.optimizer = Optimizer(model, recipe)
         self.averages = {
             name: parameter.detach().clone()
@@ -181,15 +179,7 @@ class _Run:
 
     def update(self, x_BCHW: Tensor, labels_B: Tensor) -> None:
         """Take one optimizer step; nothing here waits for the device."""
-        if self.recipe.mixup > 0:
-            share = mixup_share(self.recipe.mixup, seed=self.seed, step=self.step)
-            x_BCHW = share * x_BCHW + (1 - share) * x_BCHW.flip(0)
-        with self._autocast:
-            logits_BK = self.model(x_BCHW)
-        loss = loss_of(logits_BK, labels_B, loss=self.recipe.loss)
-        if self.recipe.mixup > 0:
-            other = loss_of(logits_BK, labels_B.flip(0), loss=self.recipe.loss)
-            loss = share * loss + (1 - share) * other
+        loss = self.objective.loss(self._forward, x_BCHW, labels_B, step=self.step)
         # Not right after the step: memory freed at once goes back to the kernel, page by page.
         self.optimizer.zero_grad()
         loss.backward()
@@ -204,6 +194,11 @@ class _Run:
         self.losses_T[self.step] = loss.detach()
         self.step += 1
         self.num_images += x_BCHW.shape[0]
+
+    def _forward(self, *inputs: Tensor) -> Tensor:
+        with self._autocast:
+            outputs: Tensor = self.model(*inputs)
+        return outputs
 
     def read_losses(self) -> None:
         """Wait for the device and raise Diverged at the first loss that is not finite."""
@@ -335,14 +330,6 @@ def _isolated_generators(device: torch.device, *, needed: bool) -> Iterator[None
     devices = [device] if device.type == "cuda" else []
     with torch.random.fork_rng(devices=devices):
         yield
-
-
-def mixup_share(alpha: float, *, seed: int, step: int) -> float:
-    """Return the share of the batch itself in its mixture: beta(alpha, alpha) of (seed, step).
-
-    The rest comes from the batch in reversed order, as in the authors' code (big_transfer, JAX).
-    """
-    return float(np.random.default_rng((seed, step, _MIXUP_STREAM)).beta(alpha, alpha))
 
 
 def _step_seed(seed: int, step: int) -> int:

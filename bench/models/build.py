@@ -6,7 +6,6 @@ pre-training, a single zero-initialized linear layer in transfer.
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Callable
 from typing import Any, cast
 
@@ -14,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 import baselines
-from baselines.family import Family, positive
+from baselines.family import Family, arguments, positive
 from baselines.vit import Transformer, lecun_normal
 from bench.errors import UserError
 from bench.specs import Scalar, SystemCard, SystemUse
@@ -138,8 +137,7 @@ def _override(card: SystemCard | SystemUse, overrides: dict[str, Any]) -> System
         follows=cast(str, follows),
     )
     # The checked sizes, defaults included, so that a model always says all of what it is.
-    full = dataclasses.asdict(baselines.sizes(use))  # type: ignore[call-overload]
-    return use.model_copy(update={"args": full})
+    return use.model_copy(update={"args": arguments(baselines.sizes(use))})
 
 
 def _representation_dim(sizes: Family, pretraining_head: bool) -> int:

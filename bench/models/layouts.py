@@ -39,6 +39,13 @@ class Rule(NamedTuple):
 def rules(model: Classifier, layout: Layout) -> list[Rule]:
     """Return a rule for every array that `layout` has for this model."""
     family = model.system.family
+    kind, place = (model.system.args.get(key) for key in ("posemb", "posemb_at"))
+    if kind or place:  # both are left out at their defaults
+        raise CheckpointError(
+            f'layout "{layout}" has no place for these position embeddings '
+            f"({', '.join(str(word) for word in (kind, place) if word)})",
+            hint='Use layout "safetensors"',
+        )
     if layout == "timm":
         return _timm(model)
     if family == "bit":

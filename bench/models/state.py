@@ -3,6 +3,10 @@
 Source: arXiv:2010.11929, section 3.2, and `checkpoint.load_pretrained` of the authors' code: the
 patch side stays, the grid of position embeddings is resized bilinearly with corners aligned (which
 is what `scipy.ndimage.zoom(order=1)` does), the class token's embedding is kept as it is.
+
+The other position embeddings of appendix D.4 were never moved to another resolution in print. Here
+the same rule holds along their one axis: rows and columns of 2-D embeddings, and the offsets of
+relative ones, are resized linearly with their ends aligned.
 """
 
 from __future__ import annotations
@@ -35,25 +39,31 @@ def load_encoder(model: Classifier, state: Mapping[str, Tensor]) -> None:
     """
     incoming = {name: tensor for name, tensor in state.items() if name.startswith("encoder.")}
     own = encoder_state(model)
-    if POSITIONS in own and POSITIONS in incoming:
-        incoming[POSITIONS] = fit_positions(model, incoming[POSITIONS])
+    for name in own.keys() & incoming.keys():
+        if name == POSITIONS:
+            incoming[name] = fit_positions(model, incoming[name])
+        elif name.endswith((".pos_rows", ".pos_columns", ".offsets")):
+            incoming[name] = _fit_axis(incoming[name], own[name])
     check_shapes(own, incoming)
     with torch.no_grad():
         for name, tensor in own.items():
             tensor.copy_(incoming[name])
 
 
-def fit_positions(model: Classifier, positions_1ND: Tensor) -> Tensor:
-    """Return position embeddings for the grid of `model`, interpolated where it is another."""
-    own_1ND: Tensor = model.encoder.pos_embed  # type: ignore[assignment]
-    if positions_1ND.ndim != 3 or positions_1ND.shape[1:] == own_1ND.shape[1:]:
-        return positions_1ND
+def fit_positions(model: Classifier, positions_LND: Tensor) -> Tensor:
+    """Return position embeddings for the grid of `model`, interpolated where it is another.
+
+    L is 1, or the number of layers where each has its own.
+    """
+    own_LND: Tensor = model.encoder.pos_embed  # type: ignore[assignment]
+    if positions_LND.ndim != 3 or positions_LND.shape[1:] == own_LND.shape[1:]:
+        return positions_LND
     num_class_tokens = int(model.system.args["pooling"] == "token")
-    if not _is_grid(positions_1ND.shape[1] - num_class_tokens):
-        return positions_1ND  # does not fit, and the check of shapes says so
-    side = math.isqrt(own_1ND.shape[1] - num_class_tokens)
+    if not _is_grid(positions_LND.shape[1] - num_class_tokens):
+        return positions_LND  # does not fit, and the check of shapes says so
+    side = math.isqrt(own_LND.shape[1] - num_class_tokens)
     return interpolate_positions(
-        positions_1ND,
+        positions_LND,
         side,
         num_class_tokens=num_class_tokens,
         as_timm=model.system.follows == "timm",
@@ -61,23 +71,34 @@ def fit_positions(model: Classifier, positions_1ND: Tensor) -> Tensor:
 
 
 def interpolate_positions(
-    positions_1ND: Tensor, side: int, *, num_class_tokens: int = 1, as_timm: bool = False
+    positions_LND: Tensor, side: int, *, num_class_tokens: int = 1, as_timm: bool = False
 ) -> Tensor:
     """Return position embeddings resized to a grid of `side` x `side` patches.
 
     Bilinear with aligned corners, as the authors; `as_timm` gives timm's antialiased bicubic. The
     first `num_class_tokens` rows are kept as they are.
     """
-    kept, grid_1ND = positions_1ND[:, :num_class_tokens], positions_1ND[:, num_class_tokens:]
-    old = math.isqrt(grid_1ND.shape[1])
-    grid_1DHW = grid_1ND.reshape(1, old, old, -1).permute(0, 3, 1, 2).float()
+    kept, grid_LND = positions_LND[:, :num_class_tokens], positions_LND[:, num_class_tokens:]
+    old = math.isqrt(grid_LND.shape[1])
+    grid_LDHW = grid_LND.reshape(len(grid_LND), old, old, -1).permute(0, 3, 1, 2).float()
     size = (side, side)
     if as_timm:
-        grid_1DHW = functional.interpolate(grid_1DHW, size, mode="bicubic", antialias=True)
+        grid_LDHW = functional.interpolate(grid_LDHW, size, mode="bicubic", antialias=True)
     else:
-        grid_1DHW = functional.interpolate(grid_1DHW, size, mode="bilinear", align_corners=True)
-    grid_1ND = grid_1DHW.permute(0, 2, 3, 1).reshape(1, side * side, -1)
-    return torch.cat([kept, grid_1ND.to(positions_1ND.dtype)], dim=1)
+        grid_LDHW = functional.interpolate(grid_LDHW, size, mode="bilinear", align_corners=True)
+    grid_LND = grid_LDHW.permute(0, 2, 3, 1).reshape(len(grid_LND), side * side, -1)
+    return torch.cat([kept, grid_LND.to(positions_LND.dtype)], dim=1)
+
+
+def _fit_axis(embeddings: Tensor, own: Tensor) -> Tensor:
+    """Return embeddings (..., places, width) resized to the places that `own` has."""
+    if embeddings.ndim != own.ndim or embeddings.shape[-2:] == own.shape[-2:]:
+        return embeddings  # fits, or the check of shapes says that it does not
+    by_width = embeddings.reshape(-1, *embeddings.shape[-2:]).transpose(1, 2).float()
+    resized = functional.interpolate(
+        by_width, own.shape[-2], mode="linear", align_corners=True
+    ).transpose(1, 2)
+    return resized.reshape(*embeddings.shape[:-2], *resized.shape[1:]).to(embeddings.dtype)
 
 
 def check_shapes(own: Mapping[str, Tensor], incoming: Mapping[str, Tensor]) -> None:

@@ -128,9 +128,9 @@ def test_impossible_sizes_are_told_in_one_line(name, overrides, message):
     assert "\n" not in str(caught.value)
 
 
-def test_image_size_must_be_tiled_by_patches():
-    with pytest.raises(UserError, match="Use 378 or 392"):
-        baselines.forward_flops(baselines.system("vit-h14"), 384)
+def test_an_image_must_hold_a_patch():
+    with pytest.raises(UserError, match="smaller than a patch of 14 px"):
+        baselines.forward_flops(baselines.system("vit-h14"), 13)
 
 
 def test_skipped_padding_counts_taps_inside_the_image():

@@ -89,6 +89,8 @@ def kept_bytes(model: torch.nn.Module, x_BCHW: torch.Tensor) -> int:
     [
         ("vit-b16", 16, {"patch_px": 4, "width": 32, "num_heads": 4, "depth": 2}),
         ("vit-b16", 64, {"depth": 2}),
+        ("vit-b16", 64, {"depth": 2, "posemb": "relative"}),
+        ("vit-b16", 64, {"depth": 2, "posemb": "learned-2d", "posemb_at": "every-layer"}),
         ("bit-r50x1", 16, {"layers": (1, 2), "strides": (1, 2), "stem": "3x3"}),
         ("bit-r50x1", 64, {"layers": (1, 2, 1)}),
         ("hybrid-r50-vit-b16", 16, {"layers": (1, 1), "stem": "3x3", "depth": 1}),

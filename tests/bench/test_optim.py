@@ -130,6 +130,49 @@ def test_bit_hyperrule_is_get_lr_of_big_transfer(supports: tuple[int, ...]) -> N
     assert found[boundary + 1] == pytest.approx(0.0003)
 
 
+def test_linear_decay_to_a_floor_is_that_of_the_authors_code() -> None:
+    """Literal `create_learning_rate_schedule` of vision_transformer, with linear_end."""
+
+    def step_fn(step: int, base: float, total: int, warmup: int, end: float) -> float:
+        progress = min(max((step - warmup) / float(total - warmup), 0.0), 1.0)
+        lr = end + (base - end) * (1.0 - progress)
+        return lr * min(1.0, step / warmup)
+
+    found = rates(50, base_lr=0.03, schedule="linear", end_lr=1e-5, warmup_steps=7)
+    expected = [step_fn(step, 0.03, 50, 7, 1e-5) for step in range(50)]
+    assert found == pytest.approx(expected, rel=1e-12)
+    with pytest.raises(ValueError, match="belongs to the linear schedule"):
+        recipe(schedule="cosine", end_lr=1e-5)
+
+
+def test_drops_as_shares_are_drops_at_steps() -> None:
+    fields = {"base_lr": 1.0, "schedule": "constant", "warmup_steps": 5}
+    for num_steps in (40, 400, 777):
+        by_share = rates(num_steps, drop_shares=(0.25, 0.575, 0.75, 0.925), **fields)
+        steps = tuple(round(share * num_steps) for share in (0.25, 0.575, 0.75, 0.925))
+        assert by_share == rates(num_steps, drop_steps=steps, **fields)
+    thirds = rates(90, drop_shares=(0.3333333333333333,), base_lr=1.0, schedule="constant")
+    assert thirds[30] == 1.0
+    assert thirds[31] == pytest.approx(0.1)
+    with pytest.raises(ValueError, match="between 0 and 1"):
+        recipe(drop_shares=(30.0,))
+
+
+def test_task_adaptation_keeps_the_old_rate_at_the_boundary() -> None:
+    """Piecewise at 300, 600 and 900 of 1,000 steps after 80 of warm-up (VTAB's script)."""
+
+    def literal(step: int) -> float:
+        rate = 0.01
+        for boundary in (300, 600, 900):
+            rate = rate * 0.1 if step > boundary else rate
+        return rate * min(1.0, step / 80)
+
+    found = rates(
+        1000, base_lr=0.01, schedule="constant", warmup_steps=80, drop_steps=(300, 600, 900)
+    )
+    assert found == pytest.approx([literal(step) for step in range(1000)], rel=1e-12)
+
+
 def test_a_rate_that_nobody_chose_is_an_error() -> None:
     with pytest.raises(ValueError, match="must be chosen"):
         rates(3, base_lr=None)
@@ -164,7 +207,126 @@ def test_decay_touches_kernels_only(optimizer: str) -> None:
         torch.testing.assert_close(parameter.detach(), before[name] * factor, msg=name)
 
 
-# --- optimizer steps against NumPy ----------------------------------------------------------
+# --- optimizer steps, whatever the loss: given gradients, in float64 --------------------------
+
+NUM_UPDATES = 3
+
+
+def given(seed: int = 0) -> tuple[Classifier, list[dict[str, np.ndarray]]]:
+    """A model in float64, and gradients of its parameters for three updates."""
+    rng = np.random.default_rng(seed)
+    model = Classifier().double()
+    shapes = {name: tuple(p.shape) for name, p in model.named_parameters()}
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            parameter.copy_(torch.from_numpy(rng.normal(size=shapes[name])))
+    updates = [
+        {name: rng.normal(size=shape) for name, shape in shapes.items()} for _ in range(NUM_UPDATES)
+    ]
+    return model, updates
+
+
+def updated(model: nn.Module, updates: list[dict[str, np.ndarray]], spec: Recipe) -> None:
+    """Take the updates in place, at the recipe's rates."""
+    optimizer = optim.Optimizer(model, spec)
+    for step, grads in enumerate(updates):
+        for name, parameter in model.named_parameters():
+            parameter.grad = torch.from_numpy(grads[name].copy())
+        optimizer.step(optim.learning_rate(spec, step, num_steps=NUM_UPDATES))
+
+
+def by_hand(
+    values: dict[str, np.ndarray], updates: list[dict[str, np.ndarray]], spec: Recipe
+) -> dict[str, np.ndarray]:
+    """The released code's formulas, one parameter and one update at a time."""
+    kernel = {"patch.weight", "head.weight"}
+    first = {name: np.zeros_like(value) for name, value in values.items()}
+    second = {name: np.zeros_like(value) for name, value in values.items()}
+    values = {name: value.copy() for name, value in values.items()}
+    for t, grads in enumerate(updates, 1):
+        lr = optim.learning_rate(spec, t - 1, num_steps=len(updates))
+        norm = math.sqrt(sum((g**2).sum() for g in grads.values()))
+        clip = 1.0 if spec.clip_norm is None else min(1.0, spec.clip_norm / norm)
+        for name, value in values.items():
+            decay = spec.weight_decay if name in kernel else 0.0
+            g = grads[name] * clip
+            if spec.optimizer == "adam":
+                first[name] = 0.9 * first[name] + 0.1 * g
+                second[name] = 0.999 * second[name] + 0.001 * g**2
+                mean, square = first[name] / (1 - 0.9**t), second[name] / (1 - 0.999**t)
+                change = mean / (np.sqrt(square) + 1e-8) + decay * value
+            elif spec.coupled_decay:
+                first[name] = g + decay * value + 0.9 * first[name]
+                change = first[name]
+            else:
+                first[name] = g + 0.9 * first[name]
+                change = first[name] + decay * value
+            values[name] = value - lr * change
+    return values
+
+
+SPECS = {
+    "adam": {"optimizer": "adam", "weight_decay": 0.1, "base_lr": 8e-4, "schedule": "linear"},
+    "adam-clipped": {"optimizer": "adam", "weight_decay": 0.3, "clip_norm": 1.0},
+    "sgd-clipped": {"clip_norm": 1.0, "schedule": "cosine"},
+    "sgd-unclipped": {"clip_norm": 1e9},
+    "sgd-decoupled": {"weight_decay": 0.1},
+    "sgd-coupled": {"weight_decay": 0.1, "coupled_decay": True},
+}
+
+
+@pytest.mark.parametrize("fields", SPECS.values(), ids=SPECS)
+def test_three_updates_are_those_of_the_formulas(fields: dict[str, object]) -> None:
+    spec = recipe(**fields)
+    model, updates = given()
+    before = {name: p.detach().numpy().copy() for name, p in model.named_parameters()}
+    updated(model, updates, spec)
+    expected = by_hand(before, updates, spec)
+    for name, parameter in model.named_parameters():
+        change = parameter.detach().numpy() - before[name]
+        np.testing.assert_allclose(change, expected[name] - before[name], rtol=1e-6, err_msg=name)
+
+
+@pytest.mark.parametrize("fields", SPECS.values(), ids=SPECS)
+def test_three_updates_are_those_of_torchs_own_optimizers(fields: dict[str, object]) -> None:
+    spec = recipe(**{**fields, "schedule": "constant"})
+    model, updates = given()
+    twin, _ = given()
+    updated(model, updates, spec)
+    kernels = [twin.patch.weight, twin.head.weight]
+    others = [p for p in twin.parameters() if all(p is not kernel for kernel in kernels)]
+    rate = float(spec.base_lr or 0)
+    groups = [
+        {"params": kernels, "weight_decay": spec.weight_decay},
+        {"params": others, "weight_decay": 0.0},
+    ]
+    reference: torch.optim.Optimizer
+    if spec.optimizer == "adam":
+        reference = torch.optim.AdamW(groups, lr=rate, betas=(0.9, 0.999), eps=1e-8)
+    else:
+        if not spec.coupled_decay:
+            groups[0]["weight_decay"] = 0.0
+        reference = torch.optim.SGD(groups, lr=rate, momentum=0.9)
+    for grads in updates:
+        for name, parameter in twin.named_parameters():
+            parameter.grad = torch.from_numpy(grads[name].copy())
+        if spec.clip_norm is not None:
+            torch.nn.utils.clip_grad_norm_(twin.parameters(), spec.clip_norm)
+        if spec.optimizer == "sgd" and not spec.coupled_decay:
+            with torch.no_grad():
+                for kernel in kernels:
+                    kernel *= 1 - rate * spec.weight_decay
+        reference.step()
+    for (name, ours), theirs in zip(model.named_parameters(), twin.parameters(), strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=2e-6, atol=1e-9, msg=name)
+
+
+def test_coupled_decay_belongs_to_sgd() -> None:
+    with pytest.raises(ValueError, match="belongs to sgd"):
+        recipe(optimizer="adam", coupled_decay=True)
+
+
+# --- optimizer steps in the training loop against NumPy ---------------------------------------
 
 
 def linear_problem() -> tuple[nn.Linear, Constant, np.ndarray, np.ndarray]:

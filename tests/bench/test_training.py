@@ -17,7 +17,7 @@ import pytest
 import torch
 from torch import nn
 
-from bench import training
+from bench import objectives, training
 from bench.checkpoint import Checkpoints
 from bench.data.prepare import Split
 from bench.errors import CheckpointError, Diverged
@@ -395,7 +395,7 @@ def test_dropout_depends_on_the_seed_and_the_step() -> None:
 def test_mixup_is_the_loss_of_mixed_images_on_mixed_targets() -> None:
     spec = recipe(mixup=0.2)
     done = training.train(network(), Noise(), recipe=spec, num_steps=1, seed=3)
-    share = training.mixup_share(0.2, seed=3, step=0)
+    share = objectives.mixup_share(0.2, seed=3, step=0)
     assert 0 < share < 1
     x_BCHW, labels_B = Noise().at(0)
     model = network().train()
@@ -409,7 +409,7 @@ def test_mixup_is_the_loss_of_mixed_images_on_mixed_targets() -> None:
 
 
 def test_mixup_shares_follow_the_beta_distribution() -> None:
-    shares = np.array([training.mixup_share(0.1, seed=0, step=step) for step in range(2000)])
+    shares = np.array([objectives.mixup_share(0.1, seed=0, step=step) for step in range(2000)])
     # beta(a, a): mean 1/2, variance 1 / (4 (2a + 1)); five standard errors.
     assert abs(shares.mean() - 0.5) < 5 * np.sqrt(1 / 4.8 / 2000)
     assert shares.var() == pytest.approx(1 / 4.8, abs=0.02)

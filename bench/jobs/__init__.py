@@ -62,9 +62,16 @@ def run(context: JobContext) -> JobResult:
             f"this is version {kind.VERSION}",
             hint="Plan the suite again",
         )
-    with _settings(context), _memory_errors(context):
+    with conditions(context):
         result: JobResult = kind.run(context)
     return result
+
+
+@contextmanager
+def conditions(context: JobContext) -> Iterator[None]:
+    """Work on the job's threads, with exact arithmetic; tell exhausted memory as OutOfMemory."""
+    with _settings(context), _memory_errors(context):
+        yield
 
 
 @contextmanager

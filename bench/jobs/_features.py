@@ -12,15 +12,19 @@ from __future__ import annotations
 import json
 import logging
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import torch
 from filelock import FileLock
+from torch import Tensor
 
 from bench import models, training
 from bench.checkpoint import file_sha256, replace_file
-from bench.data import prepare, transforms
+from bench.data import loader, prepare, scoring, transforms
 from bench.errors import CheckpointError, JobError
 from bench.jobs import JobContext, _work
 from bench.specs import content_id
@@ -59,6 +63,59 @@ def features(context: JobContext, data: prepare.Packed, split: str) -> Extracted
     return Extracted(z_ND, len(z_ND), computing_s)
 
 
+@dataclass
+class Predicted:
+    """Answers of a classifier on a split, and the forward passes that they took."""
+
+    classes_N: np.ndarray
+    """Class of the highest score of every image, int64."""
+    num_computed: int
+    """Images pushed through the model."""
+    computing_s: float
+    """Seconds that took."""
+
+
+def predict(
+    context: JobContext,
+    model: models.Classifier,
+    data: prepare.Packed,
+    split: str,
+    classes: np.ndarray | None,
+) -> Predicted:
+    """Return the model's answers on a split, among `classes` where not all may be answered.
+
+    Scores are dropped batch after batch: of ImageNet-C they would take 15 GB. Raises JobError
+    where one is not finite.
+    """
+    protocol = context.spec.protocol
+    batches = loader.evaluation_batches(
+        data.split(split),
+        transforms.preset(protocol.eval_transform, size_px=protocol.image_size_px),
+        batch_size=training.EVALUATION_BATCH,
+        device=_work.device(context),
+    )
+    started_s = time.perf_counter()
+    model.eval()
+    parts = []
+    with torch.inference_mode():
+        for x_BCHW, _ in batches:
+            logits_BK = model(x_BCHW).float().cpu().numpy()
+            _check_finite(logits_BK, context, what="scores")
+            parts.append(scoring.predict(logits_BK, classes))
+    classes_N = np.concatenate(parts)
+    return Predicted(classes_N, len(classes_N), time.perf_counter() - started_s)
+
+
+def work(*extracted: Extracted) -> dict[str, Any]:
+    """Return what `Meter.result` is told of features: images pushed through, and their rate."""
+    num_computed = sum(one.num_computed for one in extracted)
+    computing_s = sum(one.computing_s for one in extracted)
+    return {
+        "num_evaluated": num_computed,
+        "evaluated_per_s": num_computed / computing_s if num_computed else None,
+    }
+
+
 def _identity(context: JobContext, split: str) -> dict[str, object]:
     spec = context.spec
     result, _ = context.inputs["checkpoint"]
@@ -79,38 +136,69 @@ def _identity(context: JobContext, split: str) -> dict[str, object]:
 def _compute(context: JobContext, data: prepare.Packed, split: str) -> np.ndarray:
     protocol = context.spec.protocol
     z_ND = training.extract_features(
-        _frozen_model(context),
+        frozen_model(context),
         data.split(split),
         transforms.preset(protocol.eval_transform, size_px=protocol.image_size_px),
     )
-    bad = int((~np.isfinite(z_ND).all(axis=1)).sum())
-    if bad:
-        raise JobError(
-            f"{bad} of {len(z_ND)} images of {context.card.name} have features that are not finite",
-            hint="The checkpoint is of a run that diverged, or the weights are damaged",
-        )
+    _check_finite(z_ND, context, what="features")
     return z_ND
 
 
-def _frozen_model(context: JobContext) -> models.Classifier:
-    """Return the pre-trained model up to its last linear layer.
+def _check_finite(rows_NF: np.ndarray, context: JobContext, *, what: str) -> None:
+    num, bad = len(rows_NF), int((~np.isfinite(rows_NF).all(axis=1)).sum())
+    if bad:
+        raise JobError(
+            f"{bad} of {num} images of {context.card.name} have {what} that are not finite",
+            hint="The checkpoint is of a run that diverged, or the weights are damaged",
+        )
 
-    That keeps the tanh layer of the pre-training head where there is one, as big_vision does
-    (`pre_logits`); fine-tuning drops it.
+
+def frozen_model(context: JobContext, *, classifier: bool = False) -> models.Classifier:
+    """Return the model of the job's checkpoint, as it was trained.
+
+    `features` gives the representation up to the last linear layer. That keeps the tanh layer of
+    the pre-training head where the checkpoint has one, as big_vision does (`pre_logits`);
+    fine-tuning drops it. With `classifier` the checkpoint must have one, of the planned classes:
+    CheckpointError otherwise. Without it, `head` is of no use.
     """
-    model = _work.build(context, pretraining_head=True)
-    weights = _work.pretrained_weights(context)
+    spec, weights = context.spec, _work.pretrained_weights(context)
+    if classifier:
+        _check_classifier(context, weights)
+    representation, extra = weights.get("pre_logits.weight"), {}
+    if representation is not None:
+        extra["representation_dim"] = len(representation)
+    model = models.build(
+        spec.system,
+        num_classes=spec.data.num_classes,
+        image_size_px=spec.protocol.image_size_px,
+        **extra,  # type: ignore[arg-type]
+    )
     models.load_encoder(model, weights)
-    if model.pre_logits is not None:
-        try:
-            model.pre_logits.load_state_dict(
-                {key: weights[f"pre_logits.{key}"] for key in ("weight", "bias")}
-            )
-        except (KeyError, RuntimeError) as error:
-            raise CheckpointError(
-                f"the weights lack the layer before the head ({error})"
-            ) from error
-    return model
+    wanted = ("pre_logits.", "head.") if classifier else ("pre_logits.",)
+    rest = {name: value for name, value in weights.items() if name.startswith(wanted)}
+    try:
+        missing = model.load_state_dict(rest, strict=False).missing_keys
+    except RuntimeError as error:
+        raise CheckpointError(f"the weights do not fit the model ({error})") from error
+    lost = [name for name in missing if name.startswith(wanted)]
+    if lost:
+        raise CheckpointError(f"the weights lack {lost[0]}")
+    return model.to(_work.device(context))
+
+
+def _check_classifier(context: JobContext, weights: Mapping[str, Tensor]) -> None:
+    planned = context.spec.data.num_classes
+    if "head.weight" not in weights:
+        raise CheckpointError(
+            "the weights have no classifier to evaluate",
+            hint="Evaluate weights that were fine-tuned, or fine-tune these first",
+        )
+    found = len(weights["head.weight"])
+    if found != planned:
+        raise CheckpointError(
+            f"the classifier has {found:,} classes and {context.card.name} {planned:,}",
+            hint="Evaluate it on a data set of its own classes",
+        )
 
 
 def _read(folder: Path, *, num_rows: int) -> np.ndarray | None:

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import resource
+import socket
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -56,6 +59,18 @@ def dataset(context: JobContext) -> prepare.Packed:
     return packed
 
 
+def labels(context: JobContext, data: prepare.Packed, split: str) -> np.ndarray:
+    """Return labels_N of a split; raises JobError where one is not a planned class."""
+    labels_N = data.split(split).labels_N
+    classes = context.spec.data.num_classes
+    if len(labels_N) and int(labels_N.max()) >= classes:
+        raise JobError(
+            f"{context.card.name}, {split}: label {labels_N.max()} is no class of a classifier of "
+            f"{classes:,} classes"
+        )
+    return labels_N
+
+
 def build(
     context: JobContext, *, pretraining_head: bool, dropout: float = 0.0
 ) -> models.Classifier:
@@ -86,9 +101,17 @@ def pretrained_digest(result: JobResult) -> str:
         raise CheckpointError(f"job {result.job_id} left no weights behind") from None
 
 
-def write_weights(context: JobContext, model: nn.Module) -> dict[str, str]:
-    """Write the model's weights into the job folder; return file name and digest."""
-    return {WEIGHTS: write_tensors(context.folder / WEIGHTS, model.state_dict())}
+def write_weights(context: JobContext, model: nn.Module, *, head: bool = True) -> dict[str, str]:
+    """Write the model's weights into the job folder; return file name and digest.
+
+    Without `head` the last linear layer is left out.
+    """
+    state = {
+        name: tensor
+        for name, tensor in model.state_dict().items()
+        if head or not name.startswith("head.")
+    }
+    return {WEIGHTS: write_tensors(context.folder / WEIGHTS, state)}
 
 
 def write_hits(context: JobContext, hits: Mapping[str, np.ndarray]) -> dict[str, str]:
@@ -104,6 +127,18 @@ def write_hits(context: JobContext, hits: Mapping[str, np.ndarray]) -> dict[str,
 def top1(name: str, hits_N: np.ndarray) -> Metric:
     """Return the share of hits as a metric."""
     return Metric(name=name, value=float(hits_N.mean()), n=len(hits_N))
+
+
+@dataclass(frozen=True)
+class Spent:
+    """What another process spent for a job."""
+
+    num_images: int
+    """Images pushed through the system."""
+    core_s: float
+    """CPU seconds over all cores."""
+    peak_memory_gib: float
+    """Peak resident (CPU) or allocated (device) memory, in GiB."""
 
 
 class Meter:
@@ -125,8 +160,12 @@ class Meter:
         training: Training | None = None,
         num_evaluated: int = 0,
         evaluated_per_s: float | None = None,
+        others: Sequence[Spent] = (),
     ) -> JobResult:
-        """Return the job's result with its cost so far and the environment."""
+        """Return the job's result with its cost so far and the environment.
+
+        `others` is what other processes spent for the job, while this one waited.
+        """
         from bench import environment
 
         context = self._context
@@ -142,10 +181,18 @@ class Meter:
             device=environment.device_name(context.device),
             device_kind=kind,
             wall_s=wall_s,
-            core_s=core_s if context.device == "cpu" else wall_s,
-            examples=trained + num_evaluated,
+            finished_unix_s=time.time(),
+            worker=f"{socket.gethostname()}:{os.getpid()}",
+            core_s=(
+                core_s + sum(other.core_s for other in others)
+                if context.device == "cpu"
+                else wall_s
+            ),
+            examples=trained + num_evaluated + sum(other.num_images for other in others),
             images_per_s=rate,
-            peak_memory_gib=_peak_memory_gib(context.device),
+            peak_memory_gib=max(
+                [peak_memory_gib(context.device), *(other.peak_memory_gib for other in others)]
+            ),
         )
         return JobResult(
             job_id=context.spec.job_id,
@@ -167,7 +214,8 @@ def _reset_peak_memory(device_kind: str) -> None:
         Path("/proc/self/clear_refs").write_text("5", encoding="ascii")
 
 
-def _peak_memory_gib(device_kind: str) -> float:
+def peak_memory_gib(device_kind: str) -> float:
+    """Return the most memory that this process, or its device, held since the job began."""
     if device_kind == "cuda":
         return torch.cuda.max_memory_allocated() / 2**30
     with contextlib.suppress(OSError, ValueError):

@@ -43,17 +43,13 @@ def run(context: JobContext) -> JobResult:
         hits[fit.shots].append(task.predict(fit) == labels_M)
         if fit.num_short_classes:
             values[f"short_classes/{fit.shots}"] = fit.num_short_classes
-    num_computed = train.num_computed + test.num_computed
     return meter.result(
         metrics={f"fewshot_top1/{count}": _metric(count, found) for count, found in hits.items()},
         values=values,
         files=_work.write_hits(
             context, {f"shots_{count}": np.stack(found) for count, found in hits.items()}
         ),
-        num_evaluated=num_computed,
-        evaluated_per_s=(
-            num_computed / (train.computing_s + test.computing_s) if num_computed else None
-        ),
+        **_features.work(train, test),
     )
 
 

@@ -1,70 +1,58 @@
 """Fine-tune a pre-trained system on a downstream data set, at the protocol's resolution.
 
 Source: arXiv:2010.11929, sections 3.2 and 4.1, table 4, appendix B.1.1. The whole pre-training
-head is dropped for one zero-initialized linear layer; position embeddings are interpolated.
+head is dropped for one zero-initialized linear layer; position embeddings are interpolated. Where
+the recipe averages weights (Polyak), the average is what is scored and kept.
 
-A candidate trains on the training split without its held-out part and is scored there
-(`val_top1`). The final run takes the learning rate that `select` found, trains on all of the
-training split and is scored on test, once (`test_top1`).
+A candidate trains without some images and is scored on those (`val_top1`): a held-out part of the
+training split or, under the splits of VTAB (arXiv:1910.04867), 800 images and another 200. The
+final run takes the learning rate that `select` or `search` found, trains on all of them and is
+scored on test, once (`test_top1`).
 """
 
 from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
 from bench import models, training
 from bench.checkpoint import Checkpoints
 from bench.data import loader, prepare, transforms
-from bench.errors import JobError
+from bench.data.prepare import Split
+from bench.errors import Diverged, JobError
 from bench.jobs import JobContext, _work
-from bench.specs import JobResult, Recipe
+from bench.specs import JobResult, Metric, Recipe
 
 VERSION = 1
 
 
 def run(context: JobContext) -> JobResult:
-    """Return `val_top1` of a candidate, or `test_top1` of a final run, and the learning rate."""
+    """Return `val_top1` of a candidate, or `test_top1` of a final run, and the learning rate.
+
+    The `val_top1` of a candidate that diverged is absent, and says why: the others can be chosen.
+    """
     meter = _work.Meter(context)
-    spec = context.spec
     recipe = chosen_recipe(context)
-    data = _work.dataset(context)
-    split = data.split(spec.data.train_split)
-    if spec.data.held_out is None:
-        train_N, scored_N = np.arange(len(split.labels_N)), None
-        scored_split, metric = data.split(spec.data.eval_split), "test_top1"
-    else:
-        train_N, scored_N = prepare.held_out_indices(
-            split.labels_N, spec.data.held_out, seed=spec.seed
+    task = Task.of(context)
+    tuning = Tuning(context, recipe, task)
+    try:
+        done = tuning.train(
+            checkpoints=Checkpoints(context.folder / "checkpoints", context.spec.job_id),
+            report=context.report,
         )
-        scored_split, metric = split, "val_top1"
-    model = _work.build(context, pretraining_head=False, dropout=recipe.dropout)
-    models.load_encoder(model, _work.pretrained_weights(context))
-    size_px = spec.protocol.image_size_px
-    done = training.train(
-        model,
-        loader.Batches(
-            split,
-            train_N,
-            transforms.preset(spec.protocol.train_transform, size_px=size_px),
-            batch_size=recipe.batch_size,
-            seed=spec.seed,
-            device=_work.device(context),
-        ),
-        recipe=recipe,
-        num_steps=recipe.num_steps(len(train_N)),
-        seed=spec.seed,
-        checkpoints=Checkpoints(context.folder / "checkpoints", spec.job_id),
-        report=context.report,
-    )
-    hits_N = training.evaluate(
-        model,
-        scored_split,
-        transforms.preset(spec.protocol.eval_transform, size_px=size_px),
-        indices_N=scored_N,
-    )
+    except Diverged as error:
+        if not task.chooses:
+            raise
+        absent = Metric(name="val_top1", value=None, reason=error.message)
+        return meter.result(metrics={"val_top1": absent}, values={"learning_rate": recipe.base_lr})
+    hits_N = tuning.hits()
     files = _work.write_hits(context, {"hits": hits_N})
-    if spec.data.held_out is None:
-        files |= _work.write_weights(context, model)
+    if not task.chooses:
+        files |= _work.write_weights(context, tuning.model)
+    metric = "val_top1" if task.chooses else "test_top1"
     return meter.result(
         metrics={metric: _work.top1(metric, hits_N)},
         values={"learning_rate": recipe.base_lr},
@@ -75,7 +63,7 @@ def run(context: JobContext) -> JobResult:
 
 
 def chosen_recipe(context: JobContext) -> Recipe:
-    """Return the recipe with its own learning rate, or the one that `select` found."""
+    """Return the recipe with its own learning rate, or the one that was chosen for it."""
     recipe = context.spec.recipe
     assert recipe is not None
     if recipe.base_lr is not None:
@@ -89,3 +77,86 @@ def chosen_recipe(context: JobContext) -> Recipe:
             "it from"
         )
     return recipe.model_copy(update={"base_lr": float(chosen)})
+
+
+@dataclass(frozen=True)
+class Task:
+    """Images to train on and images to score on."""
+
+    split: Split
+    """Split trained on."""
+    train_N: np.ndarray
+    """Its images that are trained on."""
+    scored_split: Split
+    """Split scored on."""
+    scored_N: np.ndarray | None
+    """Its images that are scored; None: all."""
+    chooses: bool
+    """Whether the score chooses, and is not reported."""
+
+    @classmethod
+    def of(cls, context: JobContext) -> Task:
+        """Return the task of a job; raises DataError where the data set lacks a split."""
+        spec = context.spec
+        data = _work.dataset(context)
+        split = data.split(spec.data.train_split)
+        labels_N = _work.labels(context, data, spec.data.train_split)
+        if spec.data.held_out is None:
+            everything = np.arange(len(labels_N))
+            scored, chooses = data.split(spec.data.eval_split), spec.data.eval_split != "test"
+            return cls(split, everything, scored, None, chooses)
+        train_N, held_N = prepare.held_out_indices(labels_N, spec.data.held_out, seed=spec.seed)
+        return cls(split, train_N, split, held_N, chooses=True)
+
+
+class Tuning:
+    """A model about to be fine-tuned by one recipe, and scored."""
+
+    def __init__(self, context: JobContext, recipe: Recipe, task: Task) -> None:
+        self._context = context
+        self._recipe = recipe
+        self._task = task
+        self.model = _work.build(context, pretraining_head=False, dropout=recipe.dropout)
+        models.load_encoder(self.model, _work.pretrained_weights(context))
+
+    @property
+    def num_steps(self) -> int:
+        """Optimizer steps of the whole run."""
+        return self._recipe.num_steps(len(self._task.train_N))
+
+    def train(
+        self,
+        *,
+        checkpoints: Checkpoints | None,
+        report: Callable[[dict[str, Any]], None],
+    ) -> training.Training:
+        """Train to the end; raises Diverged."""
+        spec = self._context.spec
+        protocol = spec.protocol
+        batches = loader.Batches(
+            self._task.split,
+            self._task.train_N,
+            transforms.preset(protocol.train_transform, size_px=protocol.image_size_px),
+            batch_size=self._recipe.batch_size,
+            seed=spec.seed,
+            device=_work.device(self._context),
+        )
+        return training.train(
+            self.model,
+            batches,
+            recipe=self._recipe,
+            num_steps=self.num_steps,
+            seed=spec.seed,
+            checkpoints=checkpoints,
+            report=report,
+        )
+
+    def hits(self) -> np.ndarray:
+        """Return hits_N (bool) of the model, as it is now, on the images scored on."""
+        protocol = self._context.spec.protocol
+        return training.evaluate(
+            self.model,
+            self._task.scored_split,
+            transforms.preset(protocol.eval_transform, size_px=protocol.image_size_px),
+            indices_N=self._task.scored_N,
+        )

@@ -1,18 +1,22 @@
 """Pre-train a system from random weights on an upstream data set, or a random part of it.
 
 Source: arXiv:2010.11929, section 4.1 and table 3. A ViT gets the pre-training head with one
-hidden layer. Subsets of one seed are nested, and every system of a seed sees the same one.
+hidden layer. Subsets of one seed are nested, and every system of a seed sees the same one. What is
+learned is the classes, or the colours of masked patches (section 4.6), as the recipe says.
 """
 
 from __future__ import annotations
 
 import numpy as np
+import torch
+from torch import nn
 
 from bench import training
 from bench.checkpoint import Checkpoints
 from bench.data import loader, prepare, transforms
 from bench.jobs import JobContext, _work
-from bench.specs import JobResult, Metric
+from bench.objectives import MaskedPatches
+from bench.specs import JobResult, Metric, Recipe
 
 VERSION = 1
 
@@ -27,7 +31,7 @@ def run(context: JobContext) -> JobResult:
         indices_N = np.arange(len(split.labels_N))
     else:
         indices_N = prepare.subset_indices(split.labels_N, spec.data.num_examples, seed=spec.seed)
-    model = _work.build(context, pretraining_head=True, dropout=spec.recipe.dropout)
+    model = _model(context, spec.recipe)
     done = training.train(
         model,
         loader.Batches(
@@ -48,3 +52,15 @@ def run(context: JobContext) -> JobResult:
     return meter.result(
         metrics={"train_loss": loss}, files=_work.write_weights(context, model), training=done
     )
+
+
+def _model(context: JobContext, recipe: Recipe) -> nn.Module:
+    """Return the model of the recipe's objective, initialized from the job's seed."""
+    if recipe.objective == "masked-patch":
+        encoder = _work.build(context, pretraining_head=False, dropout=recipe.dropout)
+        # Another stream than the encoder's, whose draws start at the seed itself.
+        generator = torch.Generator().manual_seed(2**32 + context.spec.seed)
+        return MaskedPatches(encoder, generator=generator)
+    model = _work.build(context, pretraining_head=True, dropout=recipe.dropout)
+    nn.init.constant_(model.head.bias, recipe.head_bias)
+    return model

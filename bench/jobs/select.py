@@ -1,6 +1,7 @@
 """Choose the learning rate of a fine-tuning sweep by its held-out accuracy.
 
 Source: arXiv:2010.11929, appendix B.1.1. The best `val_top1` wins; of equals, the smaller rate.
+A candidate that diverged has none, and is not chosen.
 """
 
 from __future__ import annotations
@@ -26,6 +27,11 @@ def run(context: JobContext) -> JobResult:
         candidates,
         key=lambda found: (-1.0 if found[0].value is None else found[0].value, -found[1]),
     )
+    if best.value is None:
+        raise JobError(
+            f"all {len(candidates)} learning rates failed; {rate:g}: {best.reason}",
+            hint="Add smaller learning_rates",
+        )
     return meter.result(
         metrics={"val_top1": best}, values={"learning_rate": rate, "candidate": job_id}
     )

@@ -1,0 +1,102 @@
+"""Pre-training: weights, loss, cost, and the same bits after a kill."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from bench.checkpoint import Checkpoints, file_sha256
+from bench.data import loader
+from bench.data.prepare import Split
+from bench.jobs import finetune, pretrain
+from bench.specs import JobResult
+
+Perform = Callable[..., tuple[JobResult, Path]]
+
+
+def test_pretrain_returns_weights_loss_and_cost(pretrained: tuple[JobResult, Path]) -> None:
+    result, folder = pretrained
+    assert result.status == "done"
+    loss = result.metrics["train_loss"]
+    assert loss.value is not None
+    assert 0 < loss.value < 3
+    assert result.files == {"model.safetensors": file_sha256(folder / "model.safetensors")}
+    cost = result.cost
+    assert cost is not None
+    assert cost.examples == 12 * 8
+    assert cost.wall_s > 0
+    assert cost.core_s > 0
+    assert cost.images_per_s is not None
+    assert 0 < cost.peak_memory_gib < 100
+    assert result.environment["device_kind"] == "cpu"
+
+
+def test_the_same_spec_gives_the_same_bits_and_another_seed_others(
+    toy: Any, perform: Perform
+) -> None:
+    def digest(folder: str, seed: int) -> str:
+        spec = toy.spec("pretrain", recipe=toy.pretraining, seed=seed)
+        return perform(spec, folder=folder)[0].files["model.safetensors"]
+
+    assert digest("a", 0) == digest("b", 0) != digest("c", 1)
+
+
+@pytest.mark.parametrize("kind", ["pretrain", "finetune"])
+def test_a_killed_training_job_resumes_to_the_same_bits(
+    toy: Any,
+    perform: Perform,
+    pretrained: tuple[JobResult, Path],
+    monkeypatch: pytest.MonkeyPatch,
+    kind: str,
+) -> None:
+    module = {"pretrain": pretrain, "finetune": finetune}[kind]
+    monkeypatch.setattr(module, "Checkpoints", functools.partial(Checkpoints, interval_s=0))
+    if kind == "pretrain":
+        spec = toy.spec("pretrain", recipe=toy.pretraining)
+    else:
+        spec = toy.spec(
+            "finetune",
+            recipe=toy.finetuning,
+            size_px=12,
+            eval_split="test",
+            needs={"checkpoint": pretrained[0].job_id},
+        )
+    inputs = {"checkpoint": pretrained}
+    whole, _ = perform(spec, inputs, folder="whole")
+
+    def killed(line: dict[str, Any]) -> None:
+        if line["step"] == 5:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        perform(spec, inputs, folder="resumed", report=killed)
+    lines: list[dict[str, Any]] = []
+    resumed, _ = perform(spec, inputs, folder="resumed", report=lines.append, attempt=2)
+    assert lines[0]["step"] == 5
+    assert resumed.attempt == 2
+    assert resumed.files == whole.files
+    assert resumed.metrics == whole.metrics
+
+
+def test_pretrain_sees_a_subset_of_the_seed(
+    toy: Any, perform: Perform, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[np.ndarray] = []
+
+    def batches(split: Split, indices_N: np.ndarray, *args: Any, **kwargs: Any) -> loader.Batches:
+        seen.append(indices_N)
+        return real(split, indices_N, *args, **kwargs)
+
+    real = loader.Batches
+    monkeypatch.setattr(loader, "Batches", batches)
+    for num, seed in ((30, 0), (12, 0), (12, 1), (None, 0)):
+        perform(toy.spec("pretrain", recipe=toy.pretraining, num_examples=num, seed=seed))
+    large, small, other, everything = seen
+    assert len(small) == 12
+    assert set(small) < set(large) < set(everything) == set(range(toy.num_train))
+    assert set(small) != set(other)

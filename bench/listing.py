@@ -6,7 +6,7 @@ import os
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from bench.specs import JobGraph, JobResult, Pair, PlannedJob
+from bench.specs import JobGraph, JobResult, Pair, PlannedJob, SuiteSpec
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -15,8 +15,10 @@ Row = Mapping[str, Any]
 
 
 def duration(seconds: float) -> str:
-    """Return seconds as a person says them: `48 s`, `3 min 20 s`, `2 h 05 min`."""
+    """Return seconds as a person says them: `48 s`, `3 min 20 s`, `2 h 05 min`, `9 days`."""
     whole = round(seconds)
+    if whole >= 100 * 3600:
+        return f"{whole / 86_400:,.0f} days"
     if whole < 60:
         return f"{whole} s"
     if whole < 3600:
@@ -39,6 +41,7 @@ def plan_rows(
             "exaflops": job.exaflops,
             "estimated_s": round(seconds(job), 3),
             "done": job.job_id in done,
+            "refused": job.refused,
             "needs": sorted(set(job.spec.needs.values())),
         }
         for job in graph.jobs
@@ -77,31 +80,63 @@ def show_plan(console: Console, graph: JobGraph, rows: Sequence[Row]) -> None:
     groups: dict[tuple[str, str], list[Row]] = {}
     for row in rows:
         groups.setdefault((row["stage"], row["system"]), []).append(row)
+    refused = list(dict.fromkeys(row["refused"] for row in rows if row["refused"]))
     table = [
         {
             "stage": stage,
             "system": system,
             "jobs": len(members),
             "done": sum(row["done"] for row in members),
+            **({"refused": sum(bool(row["refused"]) for row in members)} if refused else {}),
             "exaFLOPs": f"{sum(row['exaflops'] for row in members):.3g}",
-            "estimated time": duration(
-                sum(row["estimated_s"] for row in members if not row["done"])
-            ),
+            "estimated time": duration(sum(row["estimated_s"] for row in members if _is_left(row))),
         }
         for (stage, system), members in groups.items()
     ]
     console.print(f"{graph.suite.title}\n{graph.suite.claim}\n", markup=False, highlight=False)
+    _show_scale(console, graph)
     show_rows(console, table)
-    left_s = sum(row["estimated_s"] for row in rows if not row["done"])
+    left_s = sum(row["estimated_s"] for row in rows if _is_left(row))
     slots = max(1, (os.cpu_count() or 1) // graph.suite.num_threads)
+    at_once = f"{slots} jobs at a time"
+    if graph.suite.gpus or graph.suite.tpus:
+        slots, at_once = 1, "one device"
     console.print(
         f"\n{len(rows)} jobs, {sum(row['done'] for row in rows)} done; "
-        f"{sum(row['exaflops'] for row in rows):.3g} exaFLOPs; about "
-        f"{duration(left_s / slots)} left on {slots} jobs at a time",
+        f"{sum(row['exaflops'] for row in rows):.3g} exaFLOPs{_refused_work(rows)}; about "
+        f"{duration(left_s / slots)} left on {at_once}",
         highlight=False,
     )
+    for reason in refused:
+        number = sum(row["refused"] == reason for row in rows)
+        words = f"refused: {number} jobs, since {reason}"
+        console.print(words, markup=False, highlight=False, soft_wrap=True)
     for pair in graph.suite.pair:
         console.print(f"pair: {_pair_words(graph, pair)}", markup=False, highlight=False)
+
+
+def _refused_work(rows: Sequence[Row]) -> str:
+    work = sum(row["exaflops"] for row in rows if row["refused"])
+    return f", {work:.3g} of them refused" if work else ""
+
+
+def _is_left(row: Row) -> bool:
+    return not (row["done"] or row["refused"])
+
+
+def _show_scale(console: Console, graph: JobGraph) -> None:
+    """Print at which scale the suite runs, what should come out and what it takes."""
+    scale = graph.suite.scale
+    if scale is None:
+        return
+    block = graph.suite.scales.get(scale)
+    facts: dict[str, str] = {"scale": scale}
+    if block is not None:
+        facts |= {"expected": block.expected, "cost": block.cost}
+    for name, words in facts.items():
+        if words:
+            _fact(console, name, words)
+    console.print()
 
 
 def _pair_words(graph: JobGraph, pair: Pair) -> str:
@@ -232,9 +267,23 @@ def _list_suites() -> list[Row]:
 
     specs = [suites.load(name) for name in suites.names()]
     return [
-        {"name": spec.name, "title": spec.title, "claim": spec.claim, "source": spec.source}
+        {
+            "name": spec.name,
+            "claim": spec.claim,
+            "source": spec.source,
+            "scales": list(suites.scales(spec)),
+            "jobs": _num_jobs(spec),
+        }
         for spec in specs
     ]
+
+
+def _num_jobs(spec: SuiteSpec) -> int:
+    """Return the number of jobs of a suite at the scale that its file names."""
+    from bench.data import catalog
+    from bench.plan import plan
+
+    return len(plan(spec, datasets=catalog.datasets(), protocols=catalog.protocols()).jobs)
 
 
 def _list_recipes() -> list[Row]:
@@ -245,13 +294,14 @@ def _list_recipes() -> list[Row]:
             "name": name,
             "optimizer": recipe.optimizer,
             "length": next(
-                f"{value:g} {unit}"
+                f"{value:,.10g} {unit}"
                 for unit in ("steps", "epochs", "examples")
                 if (value := getattr(recipe, unit)) is not None
             ),
             "batch_size": recipe.batch_size,
-            "base_lr": "swept" if recipe.base_lr is None else f"{recipe.base_lr:g}",
-            "schedule": recipe.schedule,
+            "base_lr": ", ".join(f"{rate:g}" for rate in recipe.learning_rates)
+            or ("swept" if recipe.base_lr is None else f"{recipe.base_lr:g}"),
+            "schedule": "steps" if recipe.drop_steps or recipe.drop_shares else recipe.schedule,
             "source": recipe.source,
         }
         for name, recipe in baselines.recipes().items()

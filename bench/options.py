@@ -16,6 +16,10 @@ Settings = Annotated[
     list[str] | None,
     typer.Option("--set", metavar="KEY=VALUE", help="Set any field of the suite; repeatable."),
 ]
+Scale = Annotated[
+    str | None,
+    typer.Option("--scale", help="smoke (minutes, CPU), public (one GPU) or full (the paper's)."),
+]
 Seeds = Annotated[int | None, typer.Option("--seeds", help="Only the first N seeds.")]
 LimitSteps = Annotated[
     int | None, typer.Option("--limit-steps", help="Cap training steps; results are marked.")

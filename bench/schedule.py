@@ -25,8 +25,8 @@ from bench.specs import DatasetCard, JobGraph, JobResult, JobSpec, PlannedJob, R
 from bench.store import Store
 
 POLL_S = 0.2
-DEFAULT_FLOPS_PER_S = 2e10
-"""Assumed speed of one job before any was measured: fp32 on one laptop core."""
+DEFAULT_FLOPS_PER_S = {"cpu": 2e10, "cuda": 1e14, "tpu": 1e14}
+"""Assumed speed of one job before any was measured: one laptop core, one data-centre device."""
 JOB_OVERHEAD_S = 0.3
 """Assumed time of a job beside its arithmetic."""
 
@@ -147,7 +147,7 @@ class RayExecutor:
         os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
         if address is None:
             os.environ["RAY_AUTH_MODE"] = "token"
-            os.environ["RAY_AUTH_TOKEN"] = secrets.token_hex(32)
+            os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))  # read once a process
         import ray
 
         self._ray = ray
@@ -303,7 +303,8 @@ class Estimates:
         for key in ((job.labels.system, job.spec.kind), ("", "")):
             if self._seconds.get(key):
                 return job.exaflops * 1e18 * self._seconds[key] / self._flops[key]
-        return JOB_OVERHEAD_S + job.exaflops * 1e18 / DEFAULT_FLOPS_PER_S
+        speed = DEFAULT_FLOPS_PER_S[device_of(job.resources)]
+        return JOB_OVERHEAD_S + job.exaflops * 1e18 / speed
 
 
 def remaining_paths(graph: JobGraph, seconds: Callable[[PlannedJob], float]) -> dict[str, float]:
@@ -353,12 +354,8 @@ def run(
 
     A job outside `only` is left alone, and so are the jobs that need it while it is not done.
     """
-    ids = [job.job_id for job in graph.jobs]
-    done = store.results(ids)
-    state = _State(
-        outcomes=dict(done),
-        waiting={job.job_id: job for job in graph.jobs if job.job_id not in done},
-    )
+    state = _begin(graph, store, on_event)
+    done = dict(state.outcomes)
     _leave_out(state, only)
     estimates = Estimates(graph, done)
     while state.waiting or state.running:
@@ -384,6 +381,29 @@ def run(
             if job.job_id in state.outcomes:
                 estimates.learn(job, state.outcomes[job.job_id])
     return state.outcomes
+
+
+def _begin(graph: JobGraph, store: Store, on_event: Callable[[Event], None]) -> _State:
+    """Return the state before the first job: what is done or refused, and what waits."""
+    done = store.results(job.job_id for job in graph.jobs)
+    outcomes = {**done, **refuse(graph, store)}
+    for job in graph.jobs:
+        if job.refused:
+            on_event(Event("skipped", job, outcomes[job.job_id]))
+    waiting = {job.job_id: job for job in graph.jobs if job.job_id not in outcomes}
+    return _State(outcomes=outcomes, waiting=waiting)
+
+
+def refuse(graph: JobGraph, store: Store) -> dict[str, JobResult]:
+    """Note for every job that nobody can do why it is skipped; return these outcomes."""
+    refused = {
+        job.job_id: JobResult(job_id=job.job_id, status="skipped", error=job.refused)
+        for job in graph.jobs
+        if job.refused
+    }
+    for result in refused.values():
+        store.record_failure(result)
+    return refused
 
 
 def _leave_out(state: _State, only: Callable[[PlannedJob], bool]) -> None:

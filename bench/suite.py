@@ -1,8 +1,10 @@
 """A suite file in, a validated SuiteSpec out: pure, without torch.
 
-    suites/quickstart.toml -> load() -> SuiteSpec        (then bench/plan.py: SuiteSpec -> JobGraph)
+    suites/quickstart.toml -> load() -> SuiteSpec        (then bench/plan: SuiteSpec -> JobGraph)
 
-Whatever is wrong with a file is told in one line: file, key, cause, nearest valid name, cure.
+A suite may have scales: blocks that belong to another one stay in the record, and the planner
+leaves them out. Whatever is wrong with a file is told in one line: file, key, cause, nearest
+valid name, cure.
 """
 
 from __future__ import annotations
@@ -12,12 +14,12 @@ import tomllib
 from collections.abc import Sequence
 from importlib import resources
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from pydantic import BaseModel, ValidationError
 
 from bench.errors import SuiteError, UnknownName, UserError, suggest
-from bench.specs import SuiteSpec
+from bench.specs import Scale, ScaleBlock, SuiteSpec
 
 MAX_FILE_BYTES = 1_000_000
 _KEY = re.compile(r"[^.\[\]]+|\[\d+\]")
@@ -49,18 +51,22 @@ def load(
     suite: str,
     *,
     settings: Sequence[str] = (),
+    scale: str | None = None,
     num_seeds: int | None = None,
     limit_steps: int | None = None,
 ) -> SuiteSpec:
     """Read, adjust and validate a suite; `settings` are `key=value` texts for any of its fields.
 
-    Raises SuiteError with file, key, cause, nearest valid name and cure.
+    What its scale changes is applied, except where a setting says otherwise. Raises SuiteError
+    with file, key, cause, nearest valid name and cure.
     """
     path = locate(suite)
     data = _read_toml(path)
     for setting in settings:
         _apply(data, setting)
-    spec = _validate(data, file=shown(path))
+    if scale is not None:
+        data["scale"] = scale
+    spec = _at_scale(_validate(data, file=shown(path)), settings, file=shown(path))
     if num_seeds is not None:
         if not 1 <= num_seeds <= len(spec.seeds):
             raise UserError(
@@ -73,6 +79,37 @@ def load(
             raise UserError(f"--limit-steps {limit_steps}: must be at least 1")
         spec = spec.model_copy(update={"limit_steps": limit_steps})
     return spec
+
+
+def scales(spec: SuiteSpec) -> tuple[Scale, ...]:
+    """Return the scales that a suite has, small ones first; empty where it has none."""
+    groups = (spec.pretrain, spec.weights, spec.transfer, spec.pair)
+    named = {*spec.scales, *(scale for group in groups for block in group for scale in block.scale)}
+    return tuple(scale for scale in get_args(Scale) if scale in named)
+
+
+def _at_scale(spec: SuiteSpec, settings: Sequence[str], *, file: str) -> SuiteSpec:
+    """Check the scale and apply its `[scales.NAME]`; what a `--set` names itself stays."""
+    known = scales(spec)
+    words = f"Scales of this suite: {', '.join(known)}" if known else "It has one scale"
+    if spec.scale is None:
+        if known:
+            raise SuiteError(file, "scale", "missing", hint=words)
+        return spec
+    if spec.scale not in known:
+        raise SuiteError(file, "scale", f'the suite has no scale "{spec.scale}"', hint=words)
+    ours = spec.narrowed()
+    if not (ours.pretrain or ours.weights) or not ours.transfer:
+        what = "transfer" if ours.pretrain or ours.weights else "pretrain]] or [[weights"
+        raise SuiteError(file, "scale", f'no [[{what}]] table belongs to scale "{spec.scale}"')
+    block = spec.scales.get(spec.scale, ScaleBlock())
+    named = {setting.partition("=")[0].strip() for setting in settings}
+    changes = {
+        key: value
+        for key in ("seeds", "num_threads", "gpus", "tpus")
+        if (value := getattr(block, key)) not in (None, ()) and key not in named
+    }
+    return _validate({**spec.model_dump(), **changes}, file=file) if changes else spec
 
 
 def shown(path: Path) -> str:
@@ -200,10 +237,9 @@ def _fields_at(location: Sequence[str | int]) -> tuple[str, ...]:
     """Return the valid field names of the record at `location` inside SuiteSpec."""
     record: Any = SuiteSpec
     for part in location:
-        if isinstance(part, int) or not hasattr(record, "model_fields"):
-            continue
-        field = record.model_fields.get(part)
-        record = _record_inside(field.annotation) if field else None
+        field = getattr(record, "model_fields", {}).get(part)
+        if field is not None:  # else a place in a list, or a name of the suite's own
+            record = _record_inside(field.annotation)
     return tuple(record.model_fields) if hasattr(record, "model_fields") else ()
 
 

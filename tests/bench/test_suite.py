@@ -39,11 +39,6 @@ def test_the_quickstart_plan_is_the_golden_one() -> None:
     assert found == json.loads(GOLDEN.read_text(encoding="utf-8"))
 
 
-def test_every_packaged_suite_plans() -> None:
-    for name in suites.names():
-        assert planned(suites.load(name)).jobs
-
-
 def test_inputs_come_before_their_users_and_each_job_once() -> None:
     graph = planned(suites.load("quickstart"))
     seen: set[str] = set()
@@ -140,6 +135,102 @@ def test_an_optional_field_at_its_default_is_not_in_the_identity() -> None:
     assert JobSpec.model_validate_json(spec.model_dump_json()).job_id == spec.job_id
 
 
+# --- scales ---------------------------------------------------------------------------------
+
+SCALED = """
+name = "scaled"
+title = "Two scales"
+claim = "What a scale changes is applied; the rest is left out."
+scale = "smoke"
+seeds = [0, 1]
+
+[scales.smoke]
+seeds = [5]
+expected = "far above chance"
+cost = "a minute"
+
+[scales.public]
+num_threads = 4
+gpus = 0.5
+
+[[pretrain]]
+scale = "smoke"
+systems = ["vit-micro"]
+upstream = "fractals"
+num_examples = [64]
+recipe = "vit-micro-pretrain"
+protocol = "pretrain-micro"
+
+[[pretrain]]
+scale = ["public"]
+systems = ["bit-micro"]
+upstream = "fractals"
+recipe = "bit-micro-pretrain"
+protocol = "pretrain-micro"
+
+[[transfer]]
+kind = "fewshot"
+datasets = ["digits"]
+protocol = "fewshot-micro"
+shots = [1]
+"""
+
+
+@pytest.fixture
+def scaled(tmp_path: Path) -> str:
+    path = tmp_path / "scaled.toml"
+    path.write_text(SCALED, encoding="utf-8")
+    return str(path)
+
+
+def test_a_scale_changes_what_it_names_and_leaves_out_other_blocks(scaled: str) -> None:
+    smoke = planned(suites.load(scaled))
+    assert smoke.suite.seeds == (5,)
+    assert {job.labels.system for job in smoke.jobs} == {"vit-micro"}
+    assert list(smoke.suite.scales) == ["smoke"]
+    assert len(smoke.suite.pretrain) == 1
+    assert smoke.suite.num_threads == 1
+    public = planned(suites.load(scaled, scale="public"))
+    assert public.suite.seeds == (0, 1)
+    assert {job.labels.system for job in public.jobs} == {"bit-micro"}
+    assert {job.spec.num_threads for job in public.jobs} == {4}
+    assert {job.resources.gpus for job in public.jobs} == {0.5}
+    assert suites.load(scaled, settings=["scale=public"]) == suites.load(scaled, scale="public")
+
+
+def test_a_setting_wins_over_the_scale(scaled: str) -> None:
+    assert suites.load(scaled, settings=["seeds=[7]"]).seeds == (7,)
+    assert suites.load(scaled, settings=["scales.smoke.seeds=[8]"]).seeds == (8,)
+
+
+@pytest.mark.parametrize(
+    ("setting", "expected"),
+    [
+        ("scale=full", 'scale: the suite has no scale "full". Scales of this suite: smoke, public'),
+        ("scale=pubic", "scale: input should be 'smoke', 'public' or 'full', not 'pubic'"),
+        ("pretrain[0].scale=smok", "pretrain[0].scale[0]: input should be 'smoke', 'public'"),
+        ("scales.smoke.seed=[1]", 'scales.smoke.seed: unknown key. Did you mean "seeds"?'),
+        ("scales.smoke.seeds=[1, 1]", "seeds must be distinct"),
+        ("pretrain[0].scale=full", 'scale "smoke"'),
+        ("pretrain[0].recipe=x", "pretrain[0].recipe: unknown recipe"),
+    ],
+)
+def test_a_wrong_scale_is_told_with_its_key(scaled: str, setting: str, expected: str) -> None:
+    with pytest.raises(SuiteError) as caught:
+        planned(suites.load(scaled, settings=[setting]))
+    assert expected in str(caught.value)
+
+
+def test_errors_count_blocks_as_the_file_does(scaled: str) -> None:
+    with pytest.raises(SuiteError, match=r"pretrain\[1\]\.upstream: unknown data set"):
+        planned(suites.load(scaled, settings=["scale=public", "pretrain[1].upstream=x"]))
+
+
+def test_a_suite_of_one_scale_has_no_other() -> None:
+    with pytest.raises(SuiteError, match=r'no scale "full"\. It has one scale'):
+        suites.load("quickstart", scale="full")
+
+
 # --- what is wrong with a file --------------------------------------------------------------
 
 
@@ -155,7 +246,7 @@ def test_an_optional_field_at_its_default_is_not_in_the_identity() -> None:
         ("transfer[1].shots=[1, 5000]", "transfer[1].shots[1]: 5000 images for each"),
         ("transfer[1].shots=[0]", "shots must be at least 1"),
         ("transfer[0].learning_rates=[-1.0]", "learning_rates must lie between"),
-        ("transfer[0].learning_rates=[]", "fine-tuning needs recipe and learning_rates"),
+        ("transfer[0].learning_rates=[]", "transfer[0].learning_rates: missing, and the recipe"),
         ("transfer[0].held_out=1.5", "transfer[0].held_out: input should be less than 1, not 1.5"),
         ("transfer[0].held_out=0.001", "too few to choose a learning rate"),
         ("transfer[0].hold_out=0.1", 'unknown key. Did you mean "held_out"?'),
@@ -223,9 +314,9 @@ def test_seed_and_step_limits_are_checked() -> None:
         suites.load("quickstart", limit_steps=0)
 
 
-def test_an_image_must_divide_into_patches() -> None:
-    settings = ["pretrain[0].protocol='vit-finetune'", "pretrain[0].systems=['vit-h14']"]
-    with pytest.raises(SuiteError, match="do not divide into patches of 14 px"):
+def test_an_image_must_hold_a_patch() -> None:
+    settings = ["pretrain[0].systems=['vit-b16']"]
+    with pytest.raises(SuiteError, match=r"pretrain\[0\]\.protocol: image size 12 px .*vit-b16"):
         planned(suites.load("quickstart", settings=settings))
 
 

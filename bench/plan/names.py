@@ -1,0 +1,128 @@
+"""What the names of a suite mean; a wrong one is told with its key and the nearest right one."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+
+import baselines
+from bench.errors import SuiteError, UnknownName, UserError, suggest
+from bench.specs import (
+    DatasetCard,
+    Protocol,
+    Recipe,
+    SuiteSpec,
+    SystemCard,
+    WeightsSource,
+)
+
+
+class Names:
+    """Looks up the names of one suite, and remembers which data sets it uses."""
+
+    def __init__(
+        self,
+        suite: SuiteSpec,
+        datasets: Mapping[str, DatasetCard],
+        protocols: Mapping[str, Protocol],
+        file: str,
+    ) -> None:
+        self.suite = suite
+        self.datasets = datasets
+        self.protocols = protocols
+        self.file = file
+        self.recipes = {**baselines.recipes(), **suite.recipe}
+        self.systems: dict[str, SystemCard] = {}
+        for name in suite.system:  # in the order of the file: `like` may name an earlier one
+            self.systems[name] = self._variant(name)
+        self.used: dict[str, DatasetCard] = {}
+
+    def error(self, key: str, cause: str, hint: str = "") -> SuiteError:
+        """Return the error to raise for what stands at `key`."""
+        return SuiteError(self.file, key, cause, hint=hint)
+
+    def system(self, name: str, key: str) -> SystemCard:
+        """Return a system of the suite's own, or a card."""
+        if name in self.systems:
+            return self.systems[name]
+        try:
+            return baselines.system(name)
+        except UnknownName as error:
+            hint = suggest(name, [*self.systems, *baselines.systems()], kind="system")
+            raise self.error(key, error.message, hint if self.systems else error.hint) from error
+
+    def dataset(self, name: str, key: str) -> DatasetCard:
+        """Return a data set card, and note that the suite uses it."""
+        if name not in self.datasets:
+            raise self.error(
+                key, f'unknown data set "{name}"', suggest(name, self.datasets, kind="data set")
+            )
+        self.used[name] = self.datasets[name]
+        return self.datasets[name]
+
+    def protocol(self, name: str, key: str) -> Protocol:
+        """Return a protocol, without its source: it changes no number."""
+        if name not in self.protocols:
+            raise self.error(
+                key, f'unknown protocol "{name}"', suggest(name, self.protocols, kind="protocol")
+            )
+        return self.protocols[name].model_copy(update={"source": ""})
+
+    def recipe(self, name: str, key: str) -> Recipe:
+        """Return a recipe of the suite's own, or a published one."""
+        if name not in self.recipes:
+            raise self.error(
+                key, f'unknown recipe "{name}"', suggest(name, self.recipes, kind="recipe")
+            )
+        return self.recipes[name]
+
+    def weights(self, system: SystemCard, name: str, key: str) -> WeightsSource:
+        """Return the weights `name` of a system, public or not."""
+        known = {source.name: source for source in system.weights}
+        if name not in known:
+            raise self.error(
+                key,
+                f'{system.name} has no weights "{name}"',
+                suggest(name, known, kind="weights") if known else "It has none at all",
+            )
+        return known[name]
+
+    def trained_on(self, source: WeightsSource, key: str) -> tuple[DatasetCard, DatasetCard]:
+        """Return the data sets that weights were first and last trained on."""
+        steps = [re.split(r" at |, and ", step)[0] for step in source.upstream.split(", then ")]
+        by_title = {card.title: name for name, card in self.datasets.items()}
+        for title in (steps[0], steps[-1]):
+            if title not in by_title:
+                raise self.error(
+                    key,
+                    f'weights "{source.name}" were trained on {source.upstream}, which no suite '
+                    "can start from",
+                    "Their numbers can be shown as published ones",
+                )
+        first, last = (self.datasets[by_title[title]] for title in (steps[0], steps[-1]))
+        self.used[first.name] = first
+        return first, last
+
+    def check_size(self, system: SystemCard, protocol: Protocol, key: str) -> None:
+        """Raise SuiteError where a protocol's images cannot be an input of the system."""
+        try:
+            baselines.sizes(system).check_image(protocol.image_size_px)
+        except UserError as error:
+            raise self.error(
+                key, f"{error.message} ({system.name}, protocol {protocol.name})", error.hint
+            ) from error
+
+    def _variant(self, name: str) -> SystemCard:
+        block, key = self.suite.system[name], f"system.{name}"
+        if name in baselines.systems():
+            raise self.error(key, "this is the name of a system already", "Choose another one")
+        like = self.system(block.like, f"{key}.like")
+        try:
+            return baselines.variant(name, like=like, title=block.title or name, args=block.args)
+        except UserError as error:
+            raise self.error(f"{key}.args", error.message, error.hint) from error
+
+
+def not_public(card: DatasetCard) -> str:
+    """Return why nobody outside its owner's house has a data set; empty where one can have it."""
+    return f"{card.title} is {card.licence}" if card.licence.startswith("not public") else ""

@@ -1,0 +1,380 @@
+"""What each kind of block becomes: which jobs, what they read, what they need, what is refused."""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bench import suite as suites
+from bench.data import catalog
+from bench.errors import SuiteError
+from bench.plan import plan
+from bench.specs import JobGraph, PlannedJob
+
+HEAD = """
+name = "kinds"
+title = "Every kind of block"
+claim = "Each kind becomes its jobs."
+seeds = [0, 1]
+
+[recipe.pretrain]
+steps = 30
+batch_size = 16
+optimizer = "adam"
+base_lr = 3e-3
+schedule = "cosine"
+
+[recipe.finetune]
+steps = 10
+batch_size = 16
+optimizer = "sgd"
+schedule = "cosine"
+learning_rates = [0.03, 0.1]
+held_out = 0.2
+
+[recipe.one-rate]
+steps = 10
+batch_size = 16
+optimizer = "sgd"
+base_lr = 0.01
+schedule = "cosine"
+
+[system.no-positions]
+like = "vit-micro"
+args = { posemb = "none" }
+"""
+PRETRAIN = """
+[[pretrain]]
+systems = ["vit-micro", "bit-micro"]
+upstream = "fractals"
+num_examples = [64]
+recipe = "pretrain"
+protocol = "pretrain-micro"
+"""
+FINETUNE = """
+[[transfer]]
+kind = "finetune"
+datasets = ["digits"]
+protocol = "finetune-micro"
+recipe = "finetune"
+"""
+KNN = """
+[[transfer]]
+kind = "knn"
+datasets = ["digits"]
+protocol = "fewshot-micro"
+neighbours = [10, 20]
+"""
+
+
+def planned(folder: Path, *blocks: str, settings: tuple[str, ...] = ()) -> JobGraph:
+    path = folder / "kinds.toml"
+    path.write_text(HEAD + "".join(blocks), encoding="utf-8")
+    return plan(
+        suites.load(str(path), settings=settings),
+        datasets=catalog.datasets(),
+        protocols=catalog.protocols(),
+        file="kinds.toml",
+    )
+
+
+def of_stage(graph: JobGraph, stage: str) -> list[PlannedJob]:
+    return [job for job in graph.jobs if job.labels.stage == stage]
+
+
+def stages(graph: JobGraph) -> Counter[str]:
+    return Counter(job.labels.stage for job in graph.jobs)
+
+
+# --- fine-tuning ----------------------------------------------------------------------------
+
+
+def test_rates_and_held_out_share_come_from_the_recipe_where_the_suite_gives_none(
+    tmp_path: Path,
+) -> None:
+    graph = planned(tmp_path, PRETRAIN, FINETUNE)
+    assert stages(graph) == {"pretrain": 4, "candidate": 4, "select": 2, "final": 4}
+    candidates = of_stage(graph, "candidate")
+    assert {job.spec.recipe.base_lr for job in candidates if job.spec.recipe} == {0.03, 0.1}
+    assert {job.spec.data.held_out for job in candidates} == {0.2}
+    own = planned(
+        tmp_path,
+        PRETRAIN,
+        FINETUNE,
+        settings=("transfer[0].learning_rates=[0.5]", "transfer[0].held_out=0.3"),
+    )
+    assert stages(own) == {"pretrain": 4, "final": 4}
+    assert all(job.spec.recipe and job.spec.recipe.base_lr == 0.5 for job in of_stage(own, "final"))
+
+
+def test_a_job_never_carries_the_defaults_of_a_recipe(tmp_path: Path) -> None:
+    for job in planned(tmp_path, PRETRAIN, FINETUNE).jobs:
+        recipe = job.spec.recipe
+        if recipe is not None:
+            assert (recipe.learning_rates, recipe.held_out, recipe.source) == ((), None, "")
+
+
+def test_one_rate_needs_no_choice_unless_setups_compete(tmp_path: Path) -> None:
+    single = FINETUNE.replace('"finetune"\n', '"one-rate"\n', 2).replace(
+        'kind = "one-rate"', 'kind = "finetune"'
+    )
+    assert stages(planned(tmp_path, PRETRAIN, single)) == {"pretrain": 4, "final": 4}
+    best = 'best_of = "setup"\n'
+    graph = planned(tmp_path, PRETRAIN, FINETUNE + best, single + best)
+    assert stages(graph) == {"pretrain": 4, "candidate": 6, "select": 4, "final": 8}
+    assert {job.labels.best_of for job in of_stage(graph, "final")} == {"setup"}
+    assert len({job.name for job in graph.jobs}) == len(graph.jobs)
+
+
+def test_a_search_is_one_job_in_place_of_candidates_and_selection(tmp_path: Path) -> None:
+    graph = planned(tmp_path, PRETRAIN, FINETUNE + 'search = "asha"\n')
+    assert stages(graph) == {"pretrain": 4, "select": 2, "final": 4}
+    for job in of_stage(graph, "select"):
+        assert job.spec.kind == "search"
+        assert job.spec.params == {"learning_rates": (0.03, 0.1)}
+        assert job.spec.recipe is not None
+        assert job.spec.recipe.base_lr is None
+        assert job.spec.data.held_out == 0.2
+        assert set(job.spec.needs) == {"checkpoint"}
+        assert job.train_examples == 2 * 10 * 16
+    searches = {job.job_id for job in of_stage(graph, "select")}
+    assert {job.spec.needs["select"] for job in of_stage(graph, "final")} == searches
+
+
+def test_vtab_chooses_on_its_own_splits_and_trains_on_a_thousand_images(tmp_path: Path) -> None:
+    vtab = FINETUNE.replace("finetune-micro", "vtab-micro").replace(
+        '["digits"]', '["digits", "gratings"]'
+    )
+    graph = planned(tmp_path, PRETRAIN, vtab)
+    for job in (*of_stage(graph, "candidate"), *of_stage(graph, "select")):
+        assert (job.spec.data.train_split, job.spec.data.eval_split) == ("train800", "val200")
+        assert job.spec.data.held_out is None
+    for job in of_stage(graph, "final"):
+        assert (job.spec.data.train_split, job.spec.data.eval_split) == ("train800val200", "test")
+
+
+def test_a_length_in_epochs_follows_the_images_of_each_run(tmp_path: Path) -> None:
+    settings = ("recipe.finetune={epochs=2, batch_size=16, optimizer='sgd', schedule='cosine'}",)
+    settings += ("transfer[0].learning_rates=[0.1, 0.2]",)
+    held = planned(tmp_path, PRETRAIN, FINETUNE, settings=settings)
+    steps = {stage: of_stage(held, stage)[0].num_steps for stage in ("candidate", "final")}
+    assert steps == {"candidate": round(2 * (1297 - 130) / 16), "final": round(2 * 1297 / 16)}
+    settings += ("transfer[0].protocol=vtab-micro",)
+    vtab = planned(tmp_path, PRETRAIN, FINETUNE, settings=settings)
+    steps = {stage: of_stage(vtab, stage)[0].num_steps for stage in ("candidate", "final")}
+    assert steps == {"candidate": 100, "final": 125}
+
+
+# --- frozen features and classifiers --------------------------------------------------------
+
+
+def test_a_probe_holds_out_a_share_and_neighbours_none(tmp_path: Path) -> None:
+    probe = KNN.replace('"knn"', '"probe"').replace("neighbours = [10, 20]", "l2s = [0.01, 1.0]")
+    graph = planned(tmp_path, PRETRAIN, KNN, probe)
+    assert stages(graph) == {"pretrain": 4, "knn": 4, "probe": 4}
+    for job in of_stage(graph, "knn"):
+        assert job.spec.params == {"neighbours": (10, 20), "temperature": 0.07}
+        assert job.spec.data.held_out is None
+    for job in of_stage(graph, "probe"):
+        assert job.spec.params == {"l2s": (0.01, 1.0)}
+        assert job.spec.data.held_out == 0.1
+        assert job.spec.data.eval_split == "test"
+
+
+def test_classifiers_are_evaluated_where_they_were_fine_tuned(tmp_path: Path) -> None:
+    evaluate = """
+[[transfer]]
+kind = "evaluate"
+of = "digits"
+datasets = ["digits"]
+protocol = "finetune-micro"
+"""
+    graph = planned(tmp_path, PRETRAIN, FINETUNE, evaluate)
+    finals = {job.job_id: job for job in of_stage(graph, "final")}
+    found = of_stage(graph, "evaluate")
+    assert len(found) == 4
+    for job in found:
+        classifier = finals[job.spec.needs["checkpoint"]]
+        assert job.spec.seed == classifier.spec.seed
+        assert job.labels.system == classifier.labels.system
+        assert job.labels.recipe == "finetune"
+        assert job.spec.params == {"scoring": "top1"}
+        assert (job.spec.data.train_split, job.spec.data.eval_split) == ("", "test")
+        assert job.train_examples == 0
+
+
+def test_public_weights_are_one_job_and_a_transfer_of_each_seed(tmp_path: Path) -> None:
+    weights = '[[weights]]\nsystems = ["vit-b16", "bit-r50x1"]\nweights = "in21k-in1k"\n'
+    moved = FINETUNE.replace("finetune-micro", "vit-finetune")
+    shots = KNN.replace("fewshot-micro", "vit-fewshot")
+    evaluate = """
+[[transfer]]
+kind = "evaluate"
+datasets = ["imagenet-1k"]
+protocol = "vit-finetune"
+"""
+    graph = planned(tmp_path, weights, moved, shots, evaluate)
+    assert stages(graph) == {
+        "weights": 2, "candidate": 4, "select": 2, "final": 4, "knn": 2, "evaluate": 2,
+    }  # fmt: skip
+    first = of_stage(graph, "weights")[0]
+    assert first.dataset == first.labels.upstream == "imagenet-21k"
+    assert first.spec.data.num_classes == 1000
+    assert first.spec.params["weights"] == "in21k-in1k"
+    assert first.spec.seed == 0
+    assert (first.exaflops, first.pretrain_exaflops, first.refused) == (0, 0, "")
+    assert {job.spec.seed for job in of_stage(graph, "final")} == {0, 1}
+    starts = {job.job_id for job in of_stage(graph, "weights")}
+    assert {job.spec.needs["checkpoint"] for job in of_stage(graph, "final")} == starts
+
+
+def test_a_variant_is_a_system_of_its_own(tmp_path: Path) -> None:
+    graph = planned(
+        tmp_path, PRETRAIN, KNN, settings=("pretrain[0].systems=['no-positions', 'vit-micro']",)
+    )
+    none, plain = (
+        job for job in graph.jobs if job.labels.stage == "pretrain" and not job.spec.seed
+    )
+    assert none.spec.system.args["posemb"] == "none"
+    assert plain.num_params - none.num_params == 10 * 64  # nine patches and the class token
+    assert none.labels.system == none.labels.title == "no-positions"
+
+
+def test_two_recipes_of_one_system_keep_their_own_choices_and_names(tmp_path: Path) -> None:
+    again = PRETRAIN.replace('recipe = "pretrain"', 'recipe = "vit-micro-pretrain"')
+    graph = planned(tmp_path, PRETRAIN, again, FINETUNE)
+    assert stages(graph) == {"pretrain": 8, "candidate": 8, "select": 4, "final": 8}
+    assert len({job.name for job in graph.jobs}) == len(graph.jobs)
+
+
+def test_a_block_may_name_some_of_the_systems(tmp_path: Path) -> None:
+    graph = planned(tmp_path, PRETRAIN, KNN + 'systems = ["BiT-micro"]\n')
+    assert {job.labels.system for job in of_stage(graph, "knn")} == {"bit-micro"}
+
+
+# --- what nobody can do ---------------------------------------------------------------------
+
+
+def test_jft_and_all_that_needs_it_is_refused_with_the_reason(tmp_path: Path) -> None:
+    jft = PRETRAIN.replace('"fractals"\nnum_examples = [64]', '"jft-300m"').replace(
+        '["vit-micro", "bit-micro"]', '["vit-b16"]'
+    )
+    jft = jft.replace("pretrain-micro", "vit-pretrain")
+    moved = FINETUNE.replace("finetune-micro", "vit-finetune")
+    graph = planned(tmp_path, jft, moved)
+    assert {job.refused for job in graph.jobs} == {"JFT-300M is not public: internal to Google"}
+    assert all(job.exaflops > 0 for job in of_stage(graph, "pretrain"))
+
+
+def test_weights_that_were_never_released_are_refused(tmp_path: Path) -> None:
+    blocks = [
+        f'[[weights]]\nsystems = ["vit-l16"]\nweights = "{name}"\n\n' for name in ("jft", "in21k")
+    ]
+    moved = FINETUNE.replace("finetune-micro", "vit-finetune")
+    graph = planned(tmp_path, *blocks, moved)
+    refused = {job.labels.upstream: job.refused for job in graph.jobs}
+    assert refused["imagenet-21k"] == ""
+    assert "never released" in refused["jft-300m"]
+    assert sum(bool(job.refused) for job in graph.jobs) == len(graph.jobs) // 2
+
+
+# --- what is wrong --------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("block", "settings", "expected"),
+    [
+        (KNN, ("transfer[0].systems=['vit-b16']",), "neither pre-trained nor loaded"),
+        (KNN, ("transfer[0].datasets=['fractals']",), "fractals has no test split to report on"),
+        (KNN, ("transfer[0].datasets=['digit']",), 'datasets[0]: unknown data set "digit". Did'),
+        (FINETUNE, ("transfer[0].held_out=0.005",), "transfer[0].held_out: 6 images of digits are"),
+        (FINETUNE, ("transfer[0].search=halving",), "transfer[0].search: input should be 'grid'"),
+        (FINETUNE, ("system.mine.like=vit-mirco",), 'system.mine.like: unknown system "vit-mirco"'),
+        (FINETUNE, ("system.no-positions.args={posem='none'}",), "system.no-positions.args: "),
+        (FINETUNE, ("system.vit-micro.like=bit-micro",), "name of a system already"),
+        (
+            FINETUNE,
+            ("system.same.like=vit-micro", "pretrain[0].systems=['vit-micro', 'same']"),
+            '"same" is "vit-micro" under another name',
+        ),
+    ],
+    ids=lambda value: value[-1] if isinstance(value, tuple) else "",
+)
+def test_a_wrong_block_is_told_with_its_key(
+    tmp_path: Path, block: str, settings: tuple[str, ...], expected: str
+) -> None:
+    with pytest.raises(SuiteError) as caught:
+        planned(tmp_path, PRETRAIN, block, settings=settings)
+    assert expected in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+EVALUATE: dict[str, Any] = {"kind": "evaluate", "datasets": ["digits"], "of": "digits"}
+
+
+@pytest.mark.parametrize(
+    ("changes", "expected"),
+    [
+        ({"of": "digit"}, 'of: no earlier fine-tuning block trains on "digit". Did you mean "dig'),
+        ({"of": ""}, "of: missing: vit-micro is pre-trained here and has no classifier of its own"),
+        ({"datasets": ["gratings"]}, "datasets[0]: gratings has 6 classes, but the classifier of"),
+    ],
+    ids=str,
+)
+def test_a_classifier_that_is_not_there_or_does_not_fit(
+    tmp_path: Path, changes: dict[str, Any], expected: str
+) -> None:
+    fields = {**EVALUATE, **changes}
+    block = "\n[[transfer]]\nprotocol = 'finetune-micro'\n"
+    block += "".join(f"{key} = {value!r}\n" for key, value in fields.items())
+    with pytest.raises(SuiteError) as caught:
+        planned(tmp_path, PRETRAIN, FINETUNE, block)
+    assert f"transfer[1].{expected}" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("systems", "weights", "expected"),
+    [
+        (
+            "['vit-b16']",
+            "in12k",
+            'weights[0].weights: vit-b16 has no weights "in12k". Did you mean',
+        ),
+        ("['vit-micro']", "in21k", "vit-micro has no weights"),
+        ("['vit-b17']", "in21k", 'weights[0].systems[0]: unknown system "vit-b17". Did you mean'),
+    ],
+)
+def test_unknown_weights_are_told(
+    tmp_path: Path, systems: str, weights: str, expected: str
+) -> None:
+    block = f'[[weights]]\nsystems = {systems}\nweights = "{weights}"\n'
+    with pytest.raises(SuiteError) as caught:
+        planned(tmp_path, block, KNN.replace("fewshot-micro", "vit-fewshot"))
+    assert expected in str(caught.value)
+
+
+def test_a_vtab_protocol_needs_a_thousand_images(tmp_path: Path) -> None:
+    cards = dict(catalog.datasets())
+    digits = cards["digits"]
+    few = {
+        **digits.splits,
+        "train": digits.splits["train"].model_copy(update={"num_examples": 900}),
+    }
+    cards["digits"] = digits.model_copy(update={"splits": few})
+    path = tmp_path / "kinds.toml"
+    path.write_text(HEAD + PRETRAIN + FINETUNE.replace("finetune-micro", "vtab-micro"))
+    with pytest.raises(SuiteError, match=r"transfer\[0\]\.protocol: vtab-micro takes 800"):
+        plan(suites.load(str(path)), datasets=cards, protocols=catalog.protocols())
+
+
+def test_a_system_may_be_like_an_earlier_one_of_the_suite(tmp_path: Path) -> None:
+    settings = (
+        "system.both={like='no-positions', args={depth=1}}",
+        "pretrain[0].systems=['both']",
+    )
+    graph = planned(tmp_path, PRETRAIN, KNN, settings=settings)
+    args = graph.jobs[0].spec.system.args
+    assert (args["posemb"], args["depth"]) == ("none", 1)

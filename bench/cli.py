@@ -18,12 +18,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from bench import cli_data
+from bench import cli_data, cli_doctor, cli_results
 from bench.errors import BenchError, UserError, suggest
-from bench.options import RUNS, AsJson, LimitSteps, Seeds, Settings, Suite, Workdir
+from bench.options import RUNS, AsJson, LimitSteps, Scale, Seeds, Settings, Suite, Workdir
 from bench.wiring import (
     catch_up,
     execute,
+    explanations,
     graph_of,
     make_report,
     prepare_data,
@@ -46,6 +47,8 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 app.add_typer(cli_data.app, name="data")
+app.command()(cli_doctor.doctor)
+cli_results.add_to(app)
 
 
 class Things(StrEnum):
@@ -71,6 +74,7 @@ class Origin(StrEnum):
 def run(
     suite: Suite,
     workdir: Workdir = RUNS,
+    scale: Scale = None,
     settings: Settings = None,
     only: Annotated[
         str | None, typer.Option("--only", metavar="KIND,...", help="Only jobs of these kinds.")
@@ -83,14 +87,21 @@ def run(
     ] = None,
 ) -> None:
     """Run a suite: do what is missing, then print the comparison and where everything is."""
+    from bench.doctor.before import check_place
+    from bench.schedule import refuse
     from bench.store import Store
 
-    graph = graph_of(suite, settings, seeds, limit_steps)
+    graph = graph_of(suite, settings, seeds, limit_steps, scale=scale)
     kinds = _kinds(only)
     store = Store(workdir)
     ids = [job.job_id for job in graph.jobs]
     done = store.results(ids)
-    todo = [job for job in graph.jobs if job.job_id not in done and job.spec.kind in kinds]
+    todo = [
+        job
+        for job in graph.jobs
+        if job.job_id not in done and job.spec.kind in kinds and not job.refused
+    ]
+    check_place(todo, workdir=workdir, local=local, address=address)
     console = _console()
     _say_what_is_reused(console, graph, done, todo)
     if todo:
@@ -99,10 +110,10 @@ def run(
             graph, todo, done, store=store, local=local, address=address, console=console
         )
     else:
-        outcomes = {**store.outcomes(ids)}
+        outcomes = {**store.outcomes(ids), **refuse(graph, store)}
         catch_up(graph, outcomes, store)
-    report = make_report(graph, outcomes, store)
-    _conclude(console, graph, outcomes, report, store)
+    report = make_report(graph, store)
+    _conclude(console, report, store)
     if any(result.status == "failed" for result in outcomes.values()):
         raise typer.Exit(1)
 
@@ -111,6 +122,7 @@ def run(
 def plan(
     suite: Suite,
     workdir: Workdir = RUNS,
+    scale: Scale = None,
     settings: Settings = None,
     seeds: Seeds = None,
     limit_steps: LimitSteps = None,
@@ -121,7 +133,7 @@ def plan(
     from bench.schedule import Estimates
     from bench.store import Store
 
-    graph = graph_of(suite, settings, seeds, limit_steps)
+    graph = graph_of(suite, settings, seeds, limit_steps, scale=scale)
     done = Store(workdir).results(job.job_id for job in graph.jobs)
     estimates = Estimates(graph, done)
     rows = plan_rows(graph, done, estimates.seconds)
@@ -133,13 +145,17 @@ def plan(
 
 @app.command()
 def status(
-    suite: Suite, workdir: Workdir = RUNS, settings: Settings = None, seeds: Seeds = None
+    suite: Suite,
+    workdir: Workdir = RUNS,
+    scale: Scale = None,
+    settings: Settings = None,
+    seeds: Seeds = None,
 ) -> None:
     """Show which jobs of a suite are done, failed or missing."""
     from bench.listing import show_status
     from bench.store import Store
 
-    graph = graph_of(suite, settings, seeds, None)
+    graph = graph_of(suite, settings, seeds, None, scale=scale)
     outcomes = Store(workdir).outcomes(job.job_id for job in graph.jobs)
     show_status(_console(), graph, outcomes)
 
@@ -148,6 +164,7 @@ def status(
 def report(
     suite: Suite,
     workdir: Workdir = RUNS,
+    scale: Scale = None,
     settings: Settings = None,
     seeds: Seeds = None,
     limit_steps: LimitSteps = None,
@@ -158,6 +175,15 @@ def report(
     origin: Annotated[
         Origin, typer.Option("--from", help="Read job folders or MLflow.")
     ] = Origin.folders,
+    imports: Annotated[
+        Path | None, typer.Option("--import", help="A TOML that maps CSV files of others.")
+    ] = None,
+    check: Annotated[
+        bool, typer.Option("--check", help="Compare with written tables; exit 1 on a difference.")
+    ] = False,
+    against: Annotated[
+        Path | None, typer.Option("--against", help="--check: folder of the written tables.")
+    ] = None,
 ) -> None:
     """Regenerate the tables, figures and page of a suite from what is there.
 
@@ -169,32 +195,64 @@ def report(
     if suite == "paper":
         _report_paper(out or Store(workdir).workdir / "reports" / "paper", formats)
         return
-    graph = graph_of(suite, settings, seeds, limit_steps)
+    graph = graph_of(suite, settings, seeds, limit_steps, scale=scale)
     import reports
 
     wanted = _split(formats, reports.FORMATS, "--format") if formats else None
     store = Store(workdir)
+    known: dict[str, Any] = {"imported": cli_results.imported(imports)}
     if origin is Origin.mlflow:
         from bench.tracking import read_results
 
-        outcomes: Mapping[str, JobResult] = read_results(store.workdir, graph)
+        known["outcomes"] = read_results(store.workdir, graph)
     else:
-        outcomes = store.outcomes(job.job_id for job in graph.jobs)
-    if not outcomes:
+        known["digests"] = store.digests(job.job_id for job in graph.jobs)
+    if not (known.get("outcomes") or known.get("digests")):
         raise UserError(
             f"{suite}: nothing was run in {workdir}", hint=f"Run it: vitbench run {suite}"
         )
-    made = make_report(graph, outcomes, store, out=out, formats=wanted)
-    _conclude(_console(), graph, outcomes, made, store)
+    if check:
+        cli_results.check_report(graph, store, against=against, **known)
+        return
+    made = make_report(graph, store, out=out, formats=wanted, **known)
+    _conclude(_console(), made, store)
 
 
 @app.command()
-def sync(suite: Suite, workdir: Workdir = RUNS, settings: Settings = None) -> None:
+def explain(
+    what: Annotated[
+        str,
+        typer.Argument(
+            metavar="JOB|CELL",
+            help='The start of a job id, or a published cell: "Table 5: ViT-B/16, CIFAR-10".',
+        ),
+    ],
+    suite: Annotated[
+        str | None, typer.Option("--suite", help="A suite; else every suite that was run.")
+    ] = None,
+    workdir: Workdir = RUNS,
+    settings: Settings = None,
+) -> None:
+    """Show how a run's protocol differs from the published one, and the verdict that follows."""
+    from bench.store import Store
+    from reports.render import terminal
+
+    console = _console()
+    for found in explanations(what, suite=suite, settings=settings, store=Store(workdir)):
+        typer.echo(f"{found.title}\n{found.verdict}")
+        if found.table is not None:
+            typer.echo(terminal(found.table, width=console.width, color=console.is_terminal))
+
+
+@app.command()
+def sync(
+    suite: Suite, workdir: Workdir = RUNS, scale: Scale = None, settings: Settings = None
+) -> None:
     """Carry to MLflow what did not arrive there."""
     from bench import tracking
     from bench.store import Store
 
-    graph = graph_of(suite, settings, None, None)
+    graph = graph_of(suite, settings, None, None, scale=scale)
     store = Store(workdir)
     outcomes = store.outcomes(job.job_id for job in graph.jobs)
     missing = tracking.missing(graph, outcomes, store.workdir)
@@ -249,6 +307,11 @@ def list_things(
     """List systems, data sets, suites or recipes."""
     from bench.listing import LISTS, show_rows
 
+    if (family or public) and things is not Things.systems:
+        option = f"--family {family}" if family else "--public"
+        raise UserError(
+            f"ls {things}: {option} chooses among systems", hint=f"vitbench ls systems {option}"
+        )
     rows = LISTS[things]()
     if family is not None:
         families = sorted({row["family"] for row in rows if "family" in row})
@@ -364,7 +427,10 @@ def _say_what_is_reused(
     words = f"{graph.suite.name}: {len(graph.jobs)} jobs"
     if done:
         words += f", {len(done)} reused (done before)"
-    left_out = len(graph.jobs) - len(done) - len(todo)
+    refused = [job.refused for job in graph.jobs if job.refused]
+    if refused:
+        words += f", {len(refused)} refused ({refused[0]})"
+    left_out = len(graph.jobs) - len(done) - len(todo) - len(refused)
     if left_out:
         words += f", {left_out} left out (--only)"
     words += f", {len(todo)} to do" if todo else ", nothing to do"
@@ -373,12 +439,11 @@ def _say_what_is_reused(
 
 def _conclude(
     console: Console,
-    graph: JobGraph,
-    outcomes: Mapping[str, JobResult],
     report: Report,
     store: Store,
 ) -> None:
     """Print the comparison and where to look further."""
+    from reports import escape
     from reports.render import terminal
 
     look: dict[str, Any] = {"width": console.width, "color": console.is_terminal}
@@ -387,10 +452,8 @@ def _conclude(
         typer.echo(terminal(report.tables["pairs"], **look))
     for finding in report.findings:
         console.print(finding, markup=False, highlight=False)
-    for job in graph.jobs:
-        result = outcomes.get(job.job_id)
-        if result is not None and result.status == "failed":
-            typer.echo(f"failed     {job.name}: {result.error}")
+    for failure in report.failures:
+        typer.echo(f"failed     {escape.plain(failure)}")
     folders = {
         "page": report.files.get("index.html"),
         "tables": next((p.parent for n, p in report.files.items() if n.startswith("tables")), None),

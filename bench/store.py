@@ -26,6 +26,7 @@ from typing import TYPE_CHECKING, Any
 
 from bench.errors import BenchError, StaleAttempt, UserError
 from bench.specs import JobResult, JobSpec, canonical_json
+from bench.store_index import Index
 
 if TYPE_CHECKING:
     import numpy as np
@@ -113,12 +114,20 @@ class Store:
         result = _read_result(folder / "result.json", job_id)
         if result is None or result.status != "done":
             return None
-        return result if all((folder / name).is_file() for name in result.files) else None
+        return result if all(os.path.isfile(folder / name) for name in result.files) else None
 
     def results(self, job_ids: Iterable[str]) -> dict[str, JobResult]:
         """Return the results of those of `job_ids` that are done."""
         found = {job_id: self.result(job_id) for job_id in job_ids}
         return {job_id: result for job_id, result in found.items() if result is not None}
+
+    def digests(self, job_ids: Iterable[str]) -> dict[str, str]:
+        """Return a digest of what `outcomes` would return; unchanged files are not read.
+
+        The digests are kept in `WORKDIR/results.index`.
+        """
+        ids = [job_id for job_id in job_ids if self.folder(job_id)]
+        return Index(self.jobs, self.workdir / "results.index").digests(ids)
 
     def failure(self, job_id: str) -> JobResult | None:
         """Return the last failure of a job that is not done."""

@@ -8,11 +8,11 @@ from __future__ import annotations
 import os
 import signal
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from bench.errors import BenchError
+from bench.errors import BenchError, UserError
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -20,15 +20,28 @@ if TYPE_CHECKING:
     from bench.specs import JobGraph, JobResult, PlannedJob, SuiteSpec
     from bench.store import Store
     from reports import Report
+    from reports.explain import Explanation
+    from reports.imports import ImportedResult
+    from reports.results import Study
+
+GRAPH = "graph.json"
+"""File of a report's folder that holds the planned suite."""
 
 
 def graph_of(
-    suite: str, settings: Sequence[str] | None, seeds: int | None, limit_steps: int | None
+    suite: str,
+    settings: Sequence[str] | None,
+    seeds: int | None,
+    limit_steps: int | None,
+    *,
+    scale: str | None = None,
 ) -> JobGraph:
     """Read and plan a suite, its own data sets resolved beside its file; raises UserError."""
     from bench import suite as suites
 
-    spec = suites.load(suite, settings=settings or (), num_seeds=seeds, limit_steps=limit_steps)
+    spec = suites.load(
+        suite, settings=settings or (), scale=scale, num_seeds=seeds, limit_steps=limit_steps
+    )
     file = suites.locate(suite)
     return _planned(spec, base_dir=file.parent, file=suites.shown(file))
 
@@ -53,7 +66,7 @@ def prepare_data(graph: JobGraph, todo: Iterable[PlannedJob], store: Store) -> N
 
     fresh = not store.workdir.exists()
     try:
-        for name in {job.dataset: None for job in todo}:
+        for name in {job.dataset: None for job in todo if job.spec.kind != "weights"}:
             prepare.packed(
                 graph.datasets[name], cache_dir=store.cache, num_workers=os.cpu_count() or 1
             )
@@ -124,9 +137,10 @@ def execute(
         sys.exit(128 + (received[0] if received else signal.SIGINT))
     finally:
         executor.close()
-    report = make_report(graph, outcomes, store)
+    report = make_report(graph, store)
     problems = mirror.finish(
         outcomes=outcomes,
+        verdicts=report.verdicts,
         files=report.files.values(),
         root=report_folder(store, graph),
         note=f"**{graph.suite.title}**\n\n{graph.suite.claim}",
@@ -145,9 +159,12 @@ def catch_up(graph: JobGraph, outcomes: Mapping[str, JobResult], store: Store) -
     mirror = tracking.Mirror(graph, store, command=" ".join(["vitbench", *sys.argv[1:]]))
     for job in missing:
         mirror.record(job, outcomes[job.job_id], reused=True)
-    report = make_report(graph, outcomes, store)
+    report = make_report(graph, store)
     problems = mirror.finish(
-        outcomes=outcomes, files=report.files.values(), root=report_folder(store, graph)
+        outcomes=outcomes,
+        verdicts=report.verdicts,
+        files=report.files.values(),
+        root=report_folder(store, graph),
     )
     _tell_problems(problems, graph)
     return problems
@@ -167,35 +184,118 @@ def terminate_on(number: int, frame: object) -> None:
 
 
 def report_folder(store: Store, graph: JobGraph) -> Path:
-    """Return where the report of a suite lies in a work folder."""
-    return store.workdir / "reports" / graph.suite.name
+    """Return where the report of a suite, at its scale, lies in a work folder."""
+    suite = graph.suite
+    return store.workdir / "reports" / "-".join(filter(None, (suite.name, suite.scale)))
 
 
 def make_report(
     graph: JobGraph,
-    outcomes: Mapping[str, JobResult],
     store: Store,
     *,
+    outcomes: Mapping[str, JobResult] | None = None,
+    digests: Mapping[str, str] | None = None,
+    imported: Sequence[ImportedResult] = (),
     out: Path | None = None,
     formats: Sequence[str] | None = None,
 ) -> Report:
-    """Return the report of these outcomes, rendering it only when something changed."""
+    """Return the report of a suite, rendering it only when something changed.
+
+    `outcomes` are those of the job folders where none are given; `digests` stand for these where
+    they are known, so that nothing is read when nothing changed.
+    """
     import baselines
     import reports
+    from bench.store import write_atomic
 
+    ids = [job.job_id for job in graph.jobs]
+    if outcomes is None and digests is None:
+        digests = store.digests(ids)
     folder = out if out is not None else report_folder(store, graph)
     formats = formats if formats is not None else reports.FORMATS
-    there = reports.load(folder, reports.key(graph, outcomes, formats=formats))
-    return there or reports.build(
+    known: Mapping[str, JobResult | str] = outcomes if outcomes is not None else digests or {}
+    there = reports.load(folder, reports.key(graph, known, formats=formats, imported=imported))
+    if there is not None:
+        return there
+    made = reports.build(
         graph,
-        outcomes,
-        curves={
-            job.job_id: store.progress(job.job_id)
-            for job in graph.jobs
-            if job.spec.kind == "pretrain"
-        },
+        outcomes if outcomes is not None else store.outcomes(ids),
+        curves=curves_of(graph, store),
         hits=store.hits,
         published=baselines.published(),
+        imported=imported,
+        digests=None if outcomes is not None else digests,
         out_dir=folder,
         formats=formats,
     )
+    write_atomic(folder / GRAPH, graph.model_dump_json())
+    return made
+
+
+def study_of(
+    graph: JobGraph,
+    store: Store,
+    *,
+    outcomes: Mapping[str, JobResult] | None = None,
+    imported: Sequence[ImportedResult] = (),
+) -> Study:
+    """Return what the tables of a suite are made from; outcomes from job folders if none given."""
+    import baselines
+    from reports.results import Study
+
+    if outcomes is None:
+        outcomes = store.outcomes(job.job_id for job in graph.jobs)
+    return Study(
+        graph, outcomes, curves_of(graph, store), store.hits, baselines.published(),
+        tuple(imported),
+    )  # fmt: skip
+
+
+def curves_of(graph: JobGraph, store: Store) -> dict[str, list[dict[str, Any]]]:
+    """Return the learning curve of every pre-training job."""
+    return {
+        job.job_id: store.progress(job.job_id) for job in graph.jobs if job.spec.kind == "pretrain"
+    }
+
+
+def explanations(
+    what: str,
+    *,
+    suite: str | None,
+    settings: Sequence[str] | None,
+    store: Store,
+) -> list[Explanation]:
+    """Explain a job or a published cell, from a suite or from every suite that was run here.
+
+    Raises UserError where nothing is found.
+    """
+    import baselines
+    from reports.explain import explain
+    from reports.results import Study
+
+    graphs = [graph_of(suite, settings, None, None)] if suite else list(_graphs(store))
+    if not graphs:
+        raise UserError(
+            f"nothing was run in {store.workdir}", hint="Name a suite: vitbench explain --suite"
+        )
+    found: list[Explanation] = []
+    first: UserError | None = None
+    for graph in graphs:
+        outcomes = store.outcomes(job.job_id for job in graph.jobs)
+        study = Study(graph, outcomes, {}, store.hits, baselines.published())
+        try:
+            found += explain(study, what)
+        except UserError as error:
+            first = first or error
+    if first is not None and not found:
+        raise first
+    measured = [explanation for explanation in found if explanation.table is not None]
+    return measured or list(dict.fromkeys(found))
+
+
+def _graphs(store: Store) -> Iterator[JobGraph]:
+    """Yield the graph of each suite that was reported on in this work folder."""
+    from bench.specs import JobGraph
+
+    for path in sorted((store.workdir / "reports").glob(f"*/{GRAPH}")):
+        yield JobGraph.model_validate_json(path.read_bytes())

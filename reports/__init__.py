@@ -7,7 +7,8 @@
 
 A table or figure is one file in this folder. What is written:
 
-    report.json                  the key, the tables' data and the list of files: written last
+    report.json                  the key, the findings and the list of files: written last
+    data/<name>.json             the tables' data, with the jobs behind every cell
     index.html                   the page of the suite, self-contained
     tables/<name>.{md,tex,csv,long.csv,html}     deterministic: same results, same bytes
     timings/cost.*, timings/overview.*           measured times, which differ between runs
@@ -18,19 +19,21 @@ Importing this package, and `load`, need neither pandas nor seaborn.
 
 from __future__ import annotations
 
+import gc
+import hashlib
 import importlib
-import json
-import os
-import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bench.errors import UnknownName
 from bench.specs import JobGraph, JobResult, PublishedResult
-from reports.render import SUFFIXES, Table, file_bytes, render, terminal
+from reports.frame import versions
+from reports.imports import ImportedResult
+from reports.render import SUFFIXES, Table, file_bytes, render
+from reports.written import Report, data_bytes, data_name, load, write
 
 if TYPE_CHECKING:
     import numpy as np
@@ -38,76 +41,52 @@ if TYPE_CHECKING:
     from reports.results import Study
     from reports.style import Drawing
 
+__all__ = ["FIGURES", "FORMATS", "TABLES", "Report", "build", "check_names", "key", "load"]
+
 REPORT_VERSION = 1
 """Bumped when reports mean something else; their sources' digest covers all other changes."""
-TABLES = ("comparison", "published", "pairs", "equal_compute", "images", "cost", "training")
+TABLES = (
+    "comparison", "published", "imported", "table_1", "table_2", "table_5", "table_6",
+    "table_7", "table_8", "table_9", "pairs", "equal_compute", "images", "ranks", "scaling",
+    "cost", "speed", "training",
+)  # fmt: skip
 """Names of the tables: each is a module here with `table(study)`."""
-COMPANIONS = {"comparison": ("published",), "pairs": ("equal_compute", "images")}
+COMPANIONS = {
+    "comparison": ("published", "imported", "ranks"), "pairs": ("equal_compute", "images"),
+    "cost": ("speed",),
+}  # fmt: skip
 """Tables that come with another one, where they have rows."""
-FIGURES = ("upstream_size", "pretrain_compute", "learning_curves")
+FIGURES = (
+    "vtab_groups", "upstream_size", "fewshot_size", "pretrain_compute", "compute_tradeoff",
+    "equal_compute", "model_shape", "learning_curves", "speed", "makespan",
+)  # fmt: skip
 """Names of the figures: each is a module here with `figure(study)`."""
 FORMATS = tuple(SUFFIXES)
 """Formats of tables."""
-MEASURED = ("cost", "overview")
-"""Tables with timings; they stand in `timings/`."""
-
-
-@dataclass(frozen=True)
-class Report:
-    """A written report."""
-
-    key: str
-    """Digest of everything that went in."""
-    tables: dict[str, Table]
-    """Tables by name; `overview` is the comparison with timings beside it."""
-    files: dict[str, Path]
-    """Files by name relative to the report's folder, e.g. `tables/comparison.md`."""
-    findings: tuple[str, ...]
-    """What was found, in sentences."""
-    status: str
-    """How many jobs are done, failed, skipped and not run."""
-
-    def terminal(self, *, width: int | None = None, color: bool = False) -> str:
-        """Return the comparison with timings, for a terminal."""
-        return terminal(self.tables["overview"], width=width, color=color)
+MEASURED = ("cost", "overview", "speed", "makespan")
+"""Tables and figures with timings; they stand in `timings/`."""
 
 
 def key(
-    graph: JobGraph, results: Mapping[str, JobResult], *, formats: Sequence[str] = FORMATS
+    graph: JobGraph,
+    results: Mapping[str, JobResult | str],
+    *,
+    formats: Sequence[str] = FORMATS,
+    imported: Sequence[ImportedResult] = (),
 ) -> str:
     """Return the digest of everything that a report is made from, its own sources included.
 
+    `results` may hold digests in place of results, where those are known without reading them.
     Learning curves and per-image hits belong to jobs that are done: their results stand for them.
     """
-    from reports.results import digest
-
-    return digest(
-        REPORT_VERSION,
-        _sources_digest(),
-        graph.model_dump_json(),
-        [results[job_id].model_dump_json() for job_id in sorted(results)],
-        sorted(formats),
-    )
-
-
-def load(out_dir: Path, key: str) -> Report | None:
-    """Return the report of exactly this key from `out_dir`; None where it is not whole there."""
-    try:
-        data = json.loads((out_dir / "report.json").read_text(encoding="utf-8"))
-        if data["key"] != key:
-            return None
-        files = {name: out_dir / name for name in data["files"]}
-        if any(path.stat().st_size != data["files"][name] for name, path in files.items()):
-            return None
-        return Report(
-            key=key,
-            tables={name: Table.from_json(table) for name, table in data["tables"].items()},
-            files=files,
-            findings=tuple(data["findings"]),
-            status=data["status"],
-        )
-    except (OSError, ValueError, KeyError, TypeError):
-        return None
+    found = hashlib.sha256(f"{REPORT_VERSION} {_sources_digest()} {sorted(formats)}".encode())
+    found.update(graph.model_dump_json().encode())
+    for job_id, result in sorted(results.items()):
+        text = result if isinstance(result, str) else result.model_dump_json()
+        found.update(f"\n{job_id} {text}".encode())
+    for row in imported:
+        found.update(f"\n{row.model_dump_json()}".encode())
+    return found.hexdigest()
 
 
 def build(
@@ -119,37 +98,41 @@ def build(
     formats: Sequence[str] = FORMATS,
     hits: Callable[[str], np.ndarray | None] = lambda job_id: None,
     published: Sequence[PublishedResult] = (),
+    imported: Sequence[ImportedResult] = (),
+    digests: Mapping[str, str] | None = None,
 ) -> Report:
     """Render and write the report of a suite; every file appears whole or not at all.
 
     `results` may lack jobs: their cells say so. `curves` holds the progress lines of pre-training
     jobs by job id; `hits` gives a job's hits_N (bool) on the test images, or None;
-    `published` are the numbers that measured cells may answer.
+    `published` are the numbers that measured cells may answer, `imported` those of others that
+    stand beside them; `digests` stand for the results in the report's key.
     Raises UnknownName for a format, table or figure that does not exist.
     """
-    from reports import cost, findings
+    from reports import findings
     from reports.page import page
     from reports.results import Study
 
     check_names(graph.suite.report.tables, graph.suite.report.figures, formats)
-    study = Study(graph, results, curves, hits, tuple(published))
-    tables = dict(_tables(study))
-    tables["overview"] = cost.joined(study, tables["comparison"], tables["cost"])
+    study = Study(graph, results, curves, hits, tuple(published), tuple(imported))
+    with without_collection():
+        tables = make_tables(study)
+        contents = dict(table_files(tables, formats, versions=versions_of(graph)))
+        contents |= {data_name(name): data_bytes(table) for name, table in tables.items()}
     drawings = list(_drawings(study))
-    contents = dict(_table_files(tables, formats))
-    for drawing in drawings:
-        contents[f"figures/{drawing.name}.svg"] = drawing.svg
-        contents[f"figures/{drawing.name}.png"] = drawing.png
+    contents.update(_drawing_files(drawings))
     html = page(study, overview=tables["overview"], tables=tables, drawings=drawings)
     contents["index.html"] = html.encode()
     report = Report(
-        key=key(graph, results, formats=formats),
+        key=key(graph, digests or results, formats=formats, imported=imported),
         tables=tables,
         files={name: out_dir / name for name in contents},
         findings=tuple(str(finding) for finding in findings.findings(study)),
         status=findings.jobs_line(study),
+        failures=tuple(_failures(study)),
+        verdicts=_verdicts(tables),
     )
-    _write(report, contents, out_dir)
+    write(report, contents, out_dir)
     return report
 
 
@@ -165,6 +148,58 @@ def check_names(
         for name in asked:
             if name not in known:
                 raise UnknownName(kind, name, known)
+
+
+def make_tables(study: Study) -> dict[str, Table]:
+    """Return the tables of a suite by name; `overview` has timings beside the comparison."""
+    from reports import cost
+
+    tables = dict(_tables(study))
+    tables["overview"] = cost.joined(study, tables["comparison"], tables["cost"])
+    return tables
+
+
+@contextmanager
+def without_collection() -> Iterator[None]:
+    """Pause the search for cyclic garbage while the block runs.
+
+    Tables are hundreds of thousands of small objects that all live on, and none is in a cycle:
+    looking through them again and again took a third of the time.
+    """
+    was_on = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_on:
+            gc.enable()
+
+
+def versions_of(graph: JobGraph) -> dict[str, str]:
+    """Return the versions of kind, protocol, system and data behind each job, by its id."""
+    return {job.job_id: versions(job, graph.datasets) for job in graph.jobs}
+
+
+def _failures(study: Study) -> Iterator[str]:
+    for job in study.graph.jobs:
+        result = study.results.get(job.job_id)
+        if result is not None and result.status == "failed":
+            yield f"{job.name}: {result.error}"
+
+
+def _verdicts(tables: Mapping[str, Table]) -> dict[str, str]:
+    """Return the verdicts of the cells that a job is behind, in words, by job id."""
+    if "published" not in tables:
+        return {}
+    table = tables["published"]
+    keys = [column.key for column in table.columns]
+    measured, verdict = keys.index("measured"), keys.index("verdict")
+    found: dict[str, dict[str, None]] = {}
+    for row in table.rows:
+        for sample in row[measured].samples:
+            for job_id in sample.job_ids:
+                found.setdefault(job_id, {})[row[verdict].text] = None
+    return {job_id: "; ".join(words) for job_id, words in found.items()}
 
 
 def _tables(study: Study) -> Iterator[tuple[str, Table]]:
@@ -185,57 +220,26 @@ def _drawings(study: Study) -> Iterator[Drawing]:
             yield drawing
 
 
+def _drawing_files(drawings: Sequence[Drawing]) -> Iterator[tuple[str, bytes]]:
+    for drawing in drawings:
+        folder = "timings" if drawing.name in MEASURED else "figures"
+        yield f"{folder}/{drawing.name}.svg", drawing.svg
+        yield f"{folder}/{drawing.name}.png", drawing.png
+
+
 def _module(name: str) -> Any:
     return importlib.import_module(f"reports.{name}")
 
 
-def _table_files(
-    tables: Mapping[str, Table], formats: Sequence[str]
+def table_files(
+    tables: Mapping[str, Table], formats: Sequence[str], *, versions: Mapping[str, str]
 ) -> Iterator[tuple[str, bytes]]:
+    """Yield name and content of every file of the tables, e.g. `tables/comparison.md`."""
     for name, table in tables.items():
         folder = "timings" if name in MEASURED else "tables"
         for form in formats:
-            for suffix, text in render(table, form).items():
+            for suffix, text in render(table, form, versions=versions).items():
                 yield f"{folder}/{name}{suffix}", file_bytes(text, suffix)
-
-
-def _write(report: Report, contents: Mapping[str, bytes], out_dir: Path) -> None:
-    """Write all files, the index last; files of an older report that are no more are removed."""
-    old = _listed_files(out_dir)
-    for name, content in contents.items():
-        _write_whole(out_dir / name, content)
-    index = {
-        "key": report.key,
-        "files": {name: len(content) for name, content in contents.items()},
-        "findings": report.findings,
-        "status": report.status,
-        "tables": {name: table.to_json() for name, table in report.tables.items()},
-    }
-    _write_whole(out_dir / "report.json", json.dumps(index, ensure_ascii=False).encode())
-    for name in old - set(contents):
-        path = (out_dir / name).resolve()
-        if path.is_relative_to(out_dir.resolve()):
-            path.unlink(missing_ok=True)
-
-
-def _listed_files(out_dir: Path) -> set[str]:
-    try:
-        return set(json.loads((out_dir / "report.json").read_text(encoding="utf-8"))["files"])
-    except (OSError, ValueError, KeyError, TypeError):
-        return set()
-
-
-def _write_whole(path: Path, content: bytes) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(content)
-        os.chmod(temporary, 0o644)
-        os.replace(temporary, path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
 
 
 @cache
@@ -251,6 +255,6 @@ def _sources_digest() -> str:
     sources = [
         path for path in sorted(here.iterdir()) if path.suffix in (".py", ".html", ".css", ".js")
     ]
-    sources += [Path(module.__file__) for module in (metrics, stats) if module.__file__]
+    sources += [Path(metrics.__file__), *sorted(Path(stats.__path__[0]).glob("*.py"))]
     sources += [path for path in [here.parent / "baselines" / "published.csv"] if path.is_file()]
     return digest([(path.name, path.read_text(encoding="utf-8")) for path in sources])

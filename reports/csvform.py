@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from reports import escape
 from reports.render import Cell, Table
@@ -46,11 +46,17 @@ def _csv_part(table: Table, cell: Cell, part: str) -> str:
     return _csv_number(getattr(cell, part))
 
 
-def long_csv(table: Table) -> str:
-    """Return one line for each value behind a cell: row names, measure, seed, value, job ids."""
+def long_csv(table: Table, *, versions: Mapping[str, str] | None = None) -> str:
+    """Return one line for each value behind a cell: row names, measure, seed, value, job ids.
+
+    `versions` gives those behind each job by its id: a later reader sees what a value meant.
+    """
+    if versions is not None:
+        versions = {job_id: escape.csv_text(text) for job_id, text in versions.items()}
     headers = [i for i, column in enumerate(table.columns) if column.header]
     names = [table.columns[i].key for i in headers]
     names += ["quantity", "seed", "value", "unit", "reason", "job_ids"]
+    names += [] if versions is None else ["versions"]
     lines = []
     for row in table.rows:
         row_names = [
@@ -62,8 +68,18 @@ def long_csv(table: Table) -> str:
                 seed = "" if sample.seed is None else str(sample.seed)
                 tail = [column.key, seed, _csv_number(sample.value), column.base_unit]
                 tail += [escape.csv_text(sample.reason), " ".join(sample.job_ids)]
+                if versions is not None:
+                    tail.append(_versions(sample.job_ids, versions))
                 lines.append(row_names + tail)
     return _csv(names, lines)
+
+
+def _versions(job_ids: Sequence[str], versions: Mapping[str, str]) -> str:
+    """Return the versions behind several jobs, each once."""
+    texts = dict.fromkeys(versions.get(job_id, "") for job_id in job_ids)
+    if len(texts) == 1:
+        return next(iter(texts))
+    return " ".join(dict.fromkeys(" ".join(texts).split()))
 
 
 def _csv_number(value: float | None) -> str:

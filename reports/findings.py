@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 
 from bench import metrics, stats
+from reports.averages import measure_title
+from reports.curves import Match, Reading, levels, matches, read
 from reports.pairs import WORDS, Contest, contests
 from reports.results import Study
 
@@ -29,11 +31,11 @@ class Finding:
 
 
 def findings(study: Study) -> list[Finding]:
-    """Return a finding for each pair and rival, on the suite's first measure."""
+    """Return a finding for each pair and rival, and for whole families: the first measure."""
     met = [c for c in contests(study) if c.measure == study.measures[0]] if study.measures else []
     ordered = sorted(met, key=lambda c: (c.pair, c.role, c.vit.upstream, c.vit.upstream_examples))
     groups = groupby(ordered, key=lambda c: (c.pair, c.role, c.vit.upstream))
-    return [_finding(study, list(group)) for _, group in groups]
+    return [*(_finding(study, list(group)) for _, group in groups), *_families(study)]
 
 
 def _finding(study: Study, group: list[Contest]) -> Finding:
@@ -47,6 +49,29 @@ def _finding(study: Study, group: list[Contest]) -> Finding:
     parts = [_outcome(contest, is_first=contest is known[0]) for contest in known]
     text = f"{_capital('; '.join(parts))}. {_trend(known)}".rstrip()
     return Finding(subject, f"{text} {_terms(study, known)}")
+
+
+def _families(study: Study) -> Iterator[Finding]:
+    """Say how families compare at equal compute: the claim of section 4.4 of arXiv:2010.11929."""
+    families = [match for match in matches(study) if match.origin == "families"]
+    first: dict[tuple[str, str], Match] = {}
+    for match in families:
+        first.setdefault((match.role, match.where), match)
+    for match in first.values():
+        met = [read(match, x, confidence=study.confidence) for x in levels(match)]
+        if met:
+            name = f"{match.title}, {measure_title(study, match.measure)}"
+            yield Finding(name, f"{_capital('; '.join(map(_at_equal_compute, met)))}.")
+
+
+def _at_equal_compute(reading: Reading) -> str:
+    found = reading.difference
+    gap = _points(reading.match.measure.metric, found.mean or 0.0, found.interval)
+    text = f"{gap} points at {metrics.number(reading.exaflops)} exaFLOPs"
+    if reading.work_to_match is None:
+        return text
+    ratio = metrics.number(reading.work_to_match)
+    return f"{text} (the ViT needs {ratio} times the compute for the rival's accuracy)"
 
 
 def _capital(text: str) -> str:

@@ -24,11 +24,14 @@ SEED = 2_010_11929
 def table(study: Study) -> Table:
     """Return the table; without rows where no hits were recorded."""
     rows = []
+    several = len({contest.measure.dataset for contest in contests(study)}) > 1
     generator = np.random.default_rng(SEED)
     for contest in sorted(contests(study), key=lambda c: (c.pair, c.role)):
         first, second, seeds = _hits(study, contest)
         if seeds:
-            rows.append(_row(study, contest, first, second, seeds, generator))
+            systems, *rest = _row(study, contest, first, second, seeds, generator)
+            data = [text_cell(study.dataset_title(contest.measure.dataset))] if several else []
+            rows.append((systems, *data, *rest))
     return Table(
         name="images",
         title="Pairs, image by image",
@@ -36,15 +39,17 @@ def table(study: Study) -> Table:
         f"{study.confidence:.0%} bootstrap interval over test images and seeds together. Only ViT, "
         "only rival: test images that only one of the two got right, mean over seeds. McNemar p: "
         "exact, for each seed by itself. Not corrected for the number of comparisons.",
-        columns=tuple(_columns()),
+        columns=tuple(_columns(several)),
         rows=tuple(rows),
         warning=study.warning,
         group_by=("systems",),
     )
 
 
-def _columns() -> Iterator[Column]:
+def _columns(several: bool) -> Iterator[Column]:
     yield Column(key="systems", title="Systems", align="left", header=True)
+    if several:
+        yield Column(key="dataset", title="Data", align="left", header=True)
     yield Column(key="upstream_examples", title="Upstream", unit="images", header=True)
     yield Column(key="num_images", title="Test", unit="images", priority=2)
     yield Column(key="difference", title="Difference", unit="points", base_unit="fraction")

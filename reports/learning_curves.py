@@ -90,17 +90,12 @@ def _shared_steps(data: pd.DataFrame) -> pd.DataFrame:
 
 def _draw(study: Study, data: pd.DataFrame) -> Figure:
     import seaborn as sns
-    from matplotlib.figure import Figure
 
-    look = style.looks(study.arms)
+    look = style.looks((arm.title, arm.family) for arm in study.arms)
     sizes = data[["upstream", "size", "panel"]].drop_duplicates().sort_values(["upstream", "size"])
     panels = list(sizes["panel"])
-    columns = min(3, len(panels))
-    lines = -(-len(panels) // columns)
-    width = style.COLUMN_WIDTH_IN if columns == 1 else style.TEXT_WIDTH_IN
-    figure = Figure(figsize=(width, 2.2 * lines + 0.35), layout="constrained")
-    axes = figure.subplots(lines, columns, squeeze=False, sharey=True).flat
-    for panel, ax in zip(panels, axes, strict=False):
+    figure, axes = style.panels(len(panels), columns=3, sharey=True)
+    for panel, ax in zip(panels, axes, strict=True):
         part = data[data["panel"] == panel]
         shown = [title for title in look if title in set(part["title"])]
         common = {
@@ -111,9 +106,11 @@ def _draw(study: Study, data: pd.DataFrame) -> Figure:
         }  # fmt: skip
         sns.lineplot(part, **common, units="seed", estimator=None, linewidth=0.6, alpha=0.4)
         sns.lineplot(_shared_steps(part), **common, estimator="mean", linewidth=1.7)
-        ax.set(title=style.escape_math(panel), xlabel="Step", ylabel="Training loss")
+        ax.set(
+            title=style.escape_math(panel).replace(": ", ":\n"),
+            xlabel="Step",
+            ylabel="Training loss",
+        )
         ax.set_xlim(left=0)
-    for ax in list(axes):
-        ax.set_visible(False)
     style.legend(figure, look, [title for title in look if title in set(data["title"])])
     return figure

@@ -13,11 +13,15 @@ from dataclasses import replace
 from importlib import resources
 from typing import Any
 
-from reports import findings
+from reports import findings, summary
 from reports.render import Cell, Column, Sample, Table, environment
 from reports.results import Study
 from reports.style import Drawing
 
+LEADING = ("published", "pairs", "ranks")
+"""Tables before the figures."""
+PLACED = ("comparison", "overview", "cost", "speed", "training")
+"""Tables with a section of their own; the overview holds the comparison."""
 TRACE_LIMIT = 3000
 """Values beyond which the trace is left to the CSV file: the page stays small."""
 
@@ -40,10 +44,18 @@ def page(
             script_hash=f"sha256-{base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()}",
             warning=study.warning,
             findings=findings.findings(study),
+            verdicts=summary.verdicts(study),
             no_published="" if _answers(tables) else findings.NO_PUBLISHED,
             badges=_badges(study),
             problems=_problems(study),
             overview=overview,
+            differences=summary.differences(study),
+            leading=[tables[name] for name in tables if _leads(name) and tables[name].rows],
+            following=[
+                table
+                for name, table in tables.items()
+                if table.rows and not _leads(name) and name not in PLACED
+            ],
             tables=tables,
             drawings=shown,
             machine=_machine(study),
@@ -51,6 +63,11 @@ def page(
             trace=_trace(study),
         )
     )
+
+
+def _leads(name: str) -> bool:
+    """Tell whether a table stands before the figures: what the suite asks, and print's tables."""
+    return name in LEADING or name.startswith("table_")
 
 
 def _source(name: str) -> str:
@@ -124,12 +141,14 @@ def _trace(study: Study) -> Table:
     rows = []
     if sum(map(len, study.scores.values())) > TRACE_LIMIT:
         return replace(_TRACE, rows=())
+    names = {job.job_id: job.name for job in study.graph.jobs}
     for (arm, measure), group in study.scores.items():
         for score in group:
             value = "–" if score.value is None else f"{score.value:.6g}"
             texts = [
                 arm.title, study.upstream_title(arm), study.dataset_title(measure.dataset),
                 study.measure_title(measure), str(score.seed), value, score.status, score.job_id,
+                names.get(score.job_id, ""),
             ]  # fmt: skip
             samples = (Sample(seed=score.seed, value=score.value, job_ids=(score.job_id,)),)
             cells = [Cell(text=text) for text in texts]
@@ -142,12 +161,23 @@ _TRACE = Table(
     name="trace",
     title="Trace",
     caption="Every value behind the comparison (fractions, not per cent) and the job it came "
-    "from; the folder jobs/<job> of the work folder holds its record.",
+    "from. The folder jobs/<job> of the work folder holds its record; in MLflow it is the run of "
+    "that name in the suite's experiment, found by tags.`vitbench.job_id` = '<job>'.",
     columns=tuple(
         Column(
             key=title.lower(), title=title, align="right" if title in ("Seed", "Value") else "left"
         )
-        for title in ("System", "Upstream", "Data", "Measure", "Seed", "Value", "Status", "Job")
+        for title in (
+            "System",
+            "Upstream",
+            "Data",
+            "Measure",
+            "Seed",
+            "Value",
+            "Status",
+            "Job",
+            "Run",
+        )
     ),
     rows=(),
 )

@@ -149,7 +149,7 @@ def tables(
         for spec in _PUBLISHED
     }
     return (
-        _variants([row for row in rows if row.table == "Table 1"], systems),
+        variants([row for row in rows if row.table == "Table 1"], systems),
         by_number["2"],
         by_number["5"],
         by_number["6"],
@@ -177,7 +177,8 @@ def write(
     return files
 
 
-def _variants(rows: Sequence[PublishedResult], systems: Mapping[str, SystemCard]) -> Table:
+def variants(rows: Sequence[PublishedResult], systems: Mapping[str, SystemCard]) -> Table:
+    """Return Table 1: sizes as printed, beside the parameters of our systems."""
     printed: dict[str, dict[str, str]] = {}
     for row in rows:
         printed.setdefault(row.system, {})[row.metric] = row.value

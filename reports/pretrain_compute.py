@@ -1,9 +1,9 @@
-"""Accuracy over pre-training compute: the question of Figure 5 of arXiv:2010.11929."""
+"""Accuracy over pre-training compute, system by system and measure by measure."""
 
 from __future__ import annotations
 
 from bench import metrics
-from reports import style
+from reports import averages, panels, style
 from reports.cells import common_exponent, power_unit
 from reports.results import Study
 
@@ -12,16 +12,17 @@ def figure(study: Study) -> style.Drawing | None:
     """Draw accuracy over pre-training exaFLOPs; None where there is nothing to draw."""
     exponent = common_exponent([arm.exaflops for arm in study.arms])
     with style.styled():
-        drawn = style.accuracy_panels(
+        drawn = panels.draw(
             study,
+            measures=averages.headline(study),
             x_of=lambda arm: arm.exaflops,
             x_label=f"Pre-training compute ({power_unit(exponent, 'exaFLOPs')})",
             unit=10.0**exponent,
         )
         if drawn is None:
             return None
-        first = study.measures[0]
-        words = style.means_in_words(
+        first = averages.headline(study)[0]
+        words = averages.means_in_words(
             study, first, lambda arm: f"{metrics.number(arm.exaflops)} exaFLOPs"
         )
         return style.finish(
@@ -30,7 +31,7 @@ def figure(study: Study) -> style.Drawing | None:
             title="Accuracy over pre-training compute",
             caption="Top-1 accuracy on the test split over pre-training work (log scale; one "
             "multiply-add is 2 FLOPs, training is 3 x forward). Each line joins the upstream "
-            "sizes of one system; small points are single seeds.",
+            f"sizes of one system; small points are single seeds.{averages.left_out(study)}",
             alt=f"Line charts of top-1 accuracy over pre-training exaFLOPs, one line a system. "
-            f"{style.panel_title(study, first)}: {words}",
+            f"{averages.measure_title(study, first)}: {words}",
         )

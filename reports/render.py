@@ -8,7 +8,7 @@ escaped for its form (`reports/escape.py`; jinja2's autoescape for HTML).
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -169,15 +169,22 @@ _DEFAULTS = {
     kind: tuple((field.name, field.default) for field in fields(kind))
     for kind in (Table, Column, Cell, Sample)
 }
+_NESTED = (tuple, *_DEFAULTS)
 
 
 def _compact(part: Any) -> Any:
-    if isinstance(part, tuple):
-        return [_compact(item) for item in part]
-    if not isinstance(part, (Table, Column, Cell, Sample)):
+    if type(part) is tuple:
+        # Nearly all tuples hold numbers or texts: those need no look at each of their items.
+        return [_compact(item) for item in part] if part and type(part[0]) in _NESTED else [*part]
+    defaults = _DEFAULTS.get(type(part))
+    if defaults is None:
         return part
-    values = ((name, getattr(part, name), default) for name, default in _DEFAULTS[type(part)])
-    return {name: _compact(value) for name, value, default in values if value != default}
+    found = {}
+    for name, default in defaults:
+        value = getattr(part, name)
+        if value != default:
+            found[name] = _compact(value) if type(value) is tuple else value
+    return found
 
 
 def file_bytes(text: str, suffix: str) -> bytes:
@@ -186,12 +193,15 @@ def file_bytes(text: str, suffix: str) -> bytes:
     return (head + text).encode()
 
 
-def render(table: Table, form: str) -> dict[str, str]:
-    """Return file ending -> text of a table in one format (a key of `SUFFIXES`)."""
+def render(table: Table, form: str, *, versions: Mapping[str, str] | None = None) -> dict[str, str]:
+    """Return file ending -> text of a table in one format (a key of `SUFFIXES`).
+
+    `versions` are those of each job by its id; the long CSV then says them of every value.
+    """
     if form == "csv":
         from reports.csvform import long_csv, wide_csv
 
-        return {".csv": wide_csv(table), ".long.csv": long_csv(table)}
+        return {".csv": wide_csv(table), ".long.csv": long_csv(table, versions=versions)}
     return {f".{form}": {"md": markdown, "tex": latex, "html": html}[form](table)}
 
 
@@ -289,6 +299,8 @@ def environment() -> jinja2.Environment:
     """Return the jinja2 environment of the page and the tables: escapes everything it prints."""
     import jinja2
 
+    from reports.htmlrows import rows
+
     found = jinja2.Environment(
         loader=jinja2.PackageLoader("reports", "."),
         autoescape=True,
@@ -297,7 +309,7 @@ def environment() -> jinja2.Environment:
         lstrip_blocks=True,
         finalize=lambda value: escape.plain(value) if type(value) is str else value,
     )
-    found.globals["spans"] = spans
+    found.globals |= {"spans": spans, "rows": rows}
     return found
 
 

@@ -1,9 +1,7 @@
-"""Records in, one tidy frame out: the input of every table and figure.
+"""What tables and figures are made from: the tidy frame, grouped into scores.
 
-A row is one measured value: a metric of one job at one seed. A cell that failed, was skipped or
-was not run stays as a row, without a value and with the reason. Rows that share everything but
-the seed are one *score*: they have the same `Arm` (what was pre-trained, on what) and the same
-`Measure` (what was measured, how).
+Rows of the frame (`reports/frame.py`) that share everything but the seed are one *score*: they
+have the same `Arm` (what was pre-trained, on what) and the same `Measure` (what was measured, how).
 """
 
 from __future__ import annotations
@@ -11,31 +9,29 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, cast
 
 from bench import metrics, stats
 from bench.errors import UserError
-from bench.specs import JobGraph, JobResult, PlannedJob, PublishedResult
+from bench.specs import JobGraph, JobResult, PublishedResult
+from reports.frame import (
+    Row,
+    as_frame,
+    imported_rows,
+    measured_rows,
+    published_rows,
+    status_of,
+)
+from reports.imports import ImportedResult
 
 if TYPE_CHECKING:
     import numpy as np
     import pandas as pd
 
-REASON_LIMIT = 160
-
-COLUMNS = (
-    "origin", "suite", "system", "title", "family", "upstream", "upstream_examples", "epochs",
-    "pretraining", "dataset", "protocol", "setting", "metric", "seed", "value", "unit", "n",
-    "samples", "status", "reason", "limited", "num_params", "exaflops", "learning_rate", "job_id",
-    "source",
-)  # fmt: skip
-"""Columns of the frame; `exaflops` is the pre-training behind the value, `setting` tells apart
-transfers of different protocol, recipe or arguments, `pretraining` the same for pre-training."""
-
-REPORTED = ("test_top1", "fewshot_top1")
+REPORTED = ("test_top1", "eval_top1", "fewshot_top1", "probe_top1", "knn_top1")
 """Metrics that tables compare; the others say how a job went."""
 
 
@@ -86,16 +82,25 @@ class Study:
     """Per-image correctness (bool) of a job on the test split; None where none was recorded."""
     published: tuple[PublishedResult, ...] = ()
     """Published numbers that measured cells may answer."""
+    imported: tuple[ImportedResult, ...] = ()
+    """Numbers of others, read from their files."""
+
+    @cached_property
+    def rows(self) -> list[Row]:
+        """The measured rows of the frame."""
+        return list(measured_rows(self.graph, self.results))
 
     @cached_property
     def frame(self) -> pd.DataFrame:
-        """The tidy frame."""
-        return frame(self.graph, self.results)
+        """The tidy frame: measured, published and imported rows."""
+        return as_frame(
+            [*self.rows, *published_rows(self.published), *imported_rows(self.imported)]
+        )
 
     @cached_property
     def scores(self) -> dict[tuple[Arm, Measure], list[Score]]:
         """The reported rows of the frame, by arm and measure, seeds in order."""
-        return scores(self.frame)
+        return _grouped(self.rows)
 
     @cached_property
     def arms(self) -> list[Arm]:
@@ -167,181 +172,38 @@ class Study:
 
     def count(self, status: str) -> int:
         """Return how many jobs have a status; `not run` counts those without a result."""
-        return sum(_status(self.results.get(job.job_id)) == status for job in self.graph.jobs)
-
-
-def frame(graph: JobGraph, results: Mapping[str, JobResult]) -> pd.DataFrame:
-    """Return the tidy frame of a suite (columns: `COLUMNS`), one row a job, metric and seed.
-
-    An absent value is NaN in `value`; `status` and `reason` say why.
-    """
-    import pandas as pd
-
-    return pd.DataFrame(list(_rows(graph, results)), columns=list(COLUMNS))
-
-
-def _rows(graph: JobGraph, results: Mapping[str, JobResult]) -> Iterator[dict[str, Any]]:
-    jobs = {job.job_id: job for job in graph.jobs}
-    reporting = [job for job in graph.jobs if job.labels.stage not in ("candidate", "select")]
-    pretraining, transfer = _Settings(), _Settings()
-    for job in reporting:
-        if job.labels.stage == "pretrain":
-            pretraining.add(_pretraining_place(job), job.labels.recipe, job)
-        else:
-            name = "; ".join(filter(None, (job.labels.protocol, job.labels.recipe)))
-            transfer.add(_transfer_place(job), name, job)
-    for job in reporting:
-        upstream = jobs[job.spec.needs.get("checkpoint", job.job_id)]
-        is_transfer = job.labels.stage != "pretrain"
-        shared = {
-            "origin": "measured",
-            "suite": graph.suite.name,
-            "system": job.labels.system,
-            "title": job.labels.title,
-            "family": job.labels.family,
-            "upstream": job.labels.upstream,
-            "upstream_examples": job.labels.upstream_examples,
-            "epochs": upstream.train_examples / job.labels.upstream_examples,
-            "pretraining": pretraining.name(_pretraining_place(upstream), upstream),
-            "dataset": job.labels.downstream,
-            "protocol": f"{job.spec.protocol.name}@{job.spec.protocol.version}",
-            "setting": transfer.name(_transfer_place(job), job) if is_transfer else "",
-            "seed": job.spec.seed,
-            "limited": graph.suite.limit_steps is not None,
-            "num_params": job.num_params,
-            "exaflops": job.pretrain_exaflops,
-            "job_id": job.job_id,
-            "source": f"job {job.job_id}",
-        }
-        for metric in _metrics_of(job):
-            yield {**shared, **_value(metric, job, jobs, results)}
-
-
-def _pretraining_place(job: PlannedJob) -> tuple[Any, ...]:
-    return job.labels.system, job.labels.upstream, job.labels.upstream_examples
-
-
-def _transfer_place(job: PlannedJob) -> tuple[Any, ...]:
-    return job.spec.kind, job.labels.downstream
-
-
-class _Settings:
-    """Tells apart the settings met in one place; a place with one setting needs no name."""
-
-    def __init__(self) -> None:
-        self.met: dict[tuple[Any, ...], dict[str, str]] = {}
-        self.digests: dict[tuple[Any, ...], str] = {}
-
-    def add(self, place: tuple[Any, ...], name: str, job: PlannedJob) -> None:
-        self.met.setdefault(place, {}).setdefault(self._digest(job), name)
-
-    def name(self, place: tuple[Any, ...], job: PlannedJob) -> str:
-        names = self.met[place]
-        digest = self._digest(job)
-        if len(names) == 1:
-            return ""
-        name = names[digest]
-        return name if list(names.values()).count(name) == 1 else f"{name} ({digest})"
-
-    def _digest(self, job: PlannedJob) -> str:
-        key = (job.spec.protocol, job.spec.recipe, tuple(sorted(job.spec.params.items())))
-        if key not in self.digests:
-            text = "\n".join(repr(part) for part in key)
-            self.digests[key] = hashlib.sha256(text.encode()).hexdigest()[:6]
-        return self.digests[key]
-
-
-def _metrics_of(job: PlannedJob) -> list[str]:
-    """Return the metrics that a job of this stage reports, whether or not it has run."""
-    if job.labels.stage == "pretrain":
-        return ["train_loss"]
-    if job.labels.stage == "final":
-        return ["test_top1"]
-    shots = job.spec.params.get("shots", ())
-    return [f"fewshot_top1/{k}" for k in (shots if isinstance(shots, tuple | list) else (shots,))]
-
-
-def _status(result: JobResult | None) -> str:
-    return result.status if result else "not run"
-
-
-def _value(
-    metric: str,
-    job: PlannedJob,
-    jobs: Mapping[str, PlannedJob],
-    results: Mapping[str, JobResult],
-) -> dict[str, Any]:
-    """Return the columns that come from the result: a value, or the reason why there is none."""
-    result = results.get(job.job_id)
-    status, value, reason, n = _status(result), None, "", 0
-    samples: tuple[float, ...] = ()
-    if result is None:
-        reason = "not run"
-    elif result.status != "done":
-        reason = result.error or "no reason given"
-        if status == "skipped":
-            reason = _root_cause(job, jobs, results) or reason
-    elif metric not in result.metrics:
-        status, reason = "absent", f"the job's record has no {metric}"
-    else:
-        found = result.metrics[metric]
-        value, reason, n, samples = found.value, found.reason, found.n, found.samples
-        if value is None or not math.isfinite(value):
-            status, reason, value = "absent", reason or f"the value is {value}", None
-    short = reason if len(reason) <= REASON_LIMIT else reason[: REASON_LIMIT - 1] + "…"
-    return {
-        "metric": metric,
-        "value": math.nan if value is None else value,
-        "unit": metrics.metric(metric).base_unit,
-        "n": n,
-        "samples": samples,
-        "status": status,
-        "reason": short,
-        "learning_rate": _number(result.values.get("learning_rate")) if result else math.nan,
-    }
-
-
-def _root_cause(
-    job: PlannedJob, jobs: Mapping[str, PlannedJob], results: Mapping[str, JobResult]
-) -> str:
-    """Return which input failed, and why; inputs of inputs are searched too."""
-    for needed in job.spec.needs.values():
-        result = results.get(needed)
-        if result is None or needed not in jobs or result.status == "done":
-            continue
-        if result.status == "failed":
-            return f"{jobs[needed].name} failed: {result.error or 'no reason given'}"
-        return _root_cause(jobs[needed], jobs, results)
-    return ""
-
-
-def _number(value: object) -> float:
-    return float(value) if isinstance(value, int | float) else math.nan
+        return sum(status_of(self.results.get(job.job_id)) == status for job in self.graph.jobs)
 
 
 def scores(rows: pd.DataFrame) -> dict[tuple[Arm, Measure], list[Score]]:
-    """Group the measured rows of the reported metrics by arm and measure.
+    """Group the measured rows of a frame by arm and measure; reported metrics alone.
 
     Two values for one arm, measure and seed are refused: their mean would mix what differs.
     """
-    found: dict[tuple[Arm, Measure], list[Score]] = {}
-    for row in cast("Iterable[Any]", rows.itertuples(index=False)):
+    return _grouped(cast("Iterable[Row]", rows.itertuples(index=False)))
+
+
+def _grouped(rows: Iterable[Row]) -> dict[tuple[Arm, Measure], list[Score]]:
+    found: dict[tuple[Arm, Measure], dict[int, Score]] = {}
+    arms: dict[tuple[Any, ...], Arm] = {}
+    for row in rows:
         if row.metric.partition("/")[0] not in REPORTED or row.origin != "measured":
             continue
-        arm = Arm(
+        assert row.seed is not None  # measured rows have one
+        named = (
             row.system, row.title, row.family, row.upstream, row.upstream_examples, row.epochs,
             row.pretraining, row.num_params, row.exaflops,
         )  # fmt: skip
+        arm = arms.get(named) or arms.setdefault(named, Arm(*named))  # type: ignore[arg-type]
         value = None if math.isnan(row.value) else row.value
-        score = Score(row.seed, value, row.n, row.status, row.reason, row.job_id)
-        known = found.setdefault((arm, Measure(row.metric, row.dataset, row.setting)), [])
-        if any(other.seed == score.seed for other in known):
+        known = found.setdefault((arm, Measure(row.metric, row.dataset, row.setting)), {})
+        if row.seed in known:
             raise UserError(
                 f"two results of {row.title} on {row.dataset} for {row.metric}, seed {row.seed}",
                 hint="Give the transfer blocks of the suite different protocols or recipes",
             )
-        known.append(score)
-    return {key: sorted(group, key=lambda score: score.seed) for key, group in found.items()}
+        known[row.seed] = Score(row.seed, value, row.n, row.status, row.reason, row.job_id)
+    return {key: [group[seed] for seed in sorted(group)] for key, group in found.items()}
 
 
 def values(group: Iterable[Score]) -> list[float]:

@@ -1,43 +1,56 @@
 """How figures look, and how they are written: one style, the same bytes for the same data.
 
-Colours are Okabe and Ito's, safe for colour-blind readers, one for each family; systems of one
-family differ by line and marker too, so that no figure needs colour. SVG files carry a dark
-variant that a page in dark mode picks by itself; PNG files are light.
+Colours follow Okabe and Ito's, safe for colour-blind readers, darkened where they were pale (each
+has a contrast of 3 to paper), one for each family; systems of one family differ by line and marker
+too, so that no figure needs colour. What was measured is filled, what was published is hollow.
+Figures are as wide as a column of print or as its text, with letters to be read there. SVG files
+carry a dark variant that a page in dark mode picks by itself; PNG files are light.
 """
 
 from __future__ import annotations
 
 import io
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
 
-from bench import metrics
 from reports import escape
-from reports.results import Arm, Measure, Study, values
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-COLUMN_WIDTH_IN = 3.4
-TEXT_WIDTH_IN = 7.0
+COLUMN_WIDTH_IN = 3.25
+TEXT_WIDTH_IN = 6.75
+PANEL_HEIGHT_IN = 2.2
+LEGEND_LINE_IN = 0.18
 PNG_DPI = 180
 
 INK, MUTED, GRID, PAPER = "#24292f", "#59636e", "#d8dee4", "#ffffff"
-_DARK = {INK: "#e6edf3", MUTED: "#9198a1", GRID: "#30363d", PAPER: "#0d1117"}
+_DARK_INKS = {INK: "#e6edf3", MUTED: "#9198a1", GRID: "#30363d", PAPER: "#0d1117"}
 _FAMILY_COLORS = {
     "vit": "#0072b2",
     "bit": "#d55e00",
     "hybrid": "#009e73",
-    "noisy-student": "#cc79a7",
+    "noisy-student": "#c0609a",
 }
-_DARK_SERIES = {"#0072b2": "#4aa8e0", "#d55e00": "#f0883e", "#009e73": "#2fc197"}
+DARK = _DARK_INKS | {
+    "#0072b2": "#4aa8e0", "#d55e00": "#f0883e", "#009e73": "#2fc197", "#8c6d1f": "#c9a34a",
+}  # fmt: skip
+"""Colours on a dark page, by those on a light one; colours not named stay."""
 _OTHER_COLOR = "#8c6d1f"
-_FAMILY_MARKERS = {"vit": "o", "bit": "s", "hybrid": "^", "noisy-student": "D"}
-_DASHES = ((), (4, 1.5), (1, 1.2), (5, 1.5, 1, 1.5))
+_FAMILY_MARKERS = {
+    "vit": ("o", "h", "X"),
+    "bit": ("s", "D", "P"),
+    "hybrid": ("^", "<", ">"),
+    "noisy-student": ("*",),
+}
+_OTHER_MARKERS = ("v", "d")
+_DASHES: tuple[tuple[float, ...], ...] = (
+    (), (4, 1.5), (1, 1.2), (5, 1.5, 1, 1.5), (8, 2), (3, 1, 1, 1, 1, 1),
+)  # fmt: skip
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,6 +69,8 @@ class Drawing:
     """Vector form."""
     png: bytes
     """Pixel form."""
+    is_narrow: bool = False
+    """As wide as a column of print, not as its text."""
 
 
 @dataclass(frozen=True)
@@ -65,21 +80,34 @@ class Look:
     color: str
     marker: str
     dashes: tuple[float, ...]
+    is_hollow: bool = False
+    """Published, not measured."""
 
 
-def looks(arms: Sequence[Arm]) -> dict[str, Look]:
-    """Return the look of each system (by title): colour and marker by family, dashes within it."""
+def family_look(family: str, *, place: int = 0, is_hollow: bool = False) -> Look:
+    """Return the look of a family's system: its colour, and a line and marker by `place` in it."""
+    markers = _FAMILY_MARKERS.get(family, _OTHER_MARKERS)
+    return Look(
+        color=_FAMILY_COLORS.get(family, _OTHER_COLOR),
+        marker=markers[place % len(markers)],
+        dashes=_DASHES[place % len(_DASHES)],
+        is_hollow=is_hollow,
+    )
+
+
+def published(look: Look) -> Look:
+    """Return the look of the same system as published: hollow, with thin lines."""
+    return replace(look, is_hollow=True)
+
+
+def looks(systems: Iterable[tuple[str, str]]) -> dict[str, Look]:
+    """Return the look of each system (title, family): colour by family, line and marker in it."""
     found: dict[str, Look] = {}
     count: dict[str, int] = {}
-    for arm in arms:
-        if arm.title not in found:
-            place = count.setdefault(arm.family, 0)
-            count[arm.family] += 1
-            found[arm.title] = Look(
-                color=_FAMILY_COLORS.get(arm.family, _OTHER_COLOR),
-                marker=_FAMILY_MARKERS.get(arm.family, "v"),
-                dashes=_DASHES[place % len(_DASHES)],
-            )
+    for title, family in systems:
+        if title not in found:
+            found[title] = family_look(family, place=count.get(family, 0))
+            count[family] = count.get(family, 0) + 1
     return found
 
 
@@ -126,27 +154,34 @@ def finish(figure: Figure, *, name: str, title: str, caption: str, alt: str) -> 
     """Write a figure to SVG and PNG, without dates or versions in the files."""
     figure.draw_without_rendering()
     figure.set_layout_engine("none")  # the layout stands: both files need not find it again
+    is_narrow = figure.get_figwidth() <= COLUMN_WIDTH_IN
     files = {}
     for form, metadata in (("svg", {"Date": None, "Creator": None}), ("png", {"Software": None})):
         buffer = io.BytesIO()
         figure.savefig(buffer, format=form, metadata=metadata, dpi=PNG_DPI)
         files[form] = buffer.getvalue()
-    svg = _with_dark_variant(_rounded(files["svg"].decode()), title=title)
+    svg = _with_dark_variant(_compact(files["svg"].decode()), title=title)
     return Drawing(
-        name=name, title=title, caption=caption, alt=alt, svg=svg.encode(), png=files["png"]
-    )
+        name=name, title=title, caption=caption, alt=alt, svg=svg.encode(), png=files["png"],
+        is_narrow=is_narrow,
+    )  # fmt: skip
 
 
-def _rounded(svg: str) -> str:
-    """Round coordinates to a thousandth of a point: no eye sees the rest, and files are smaller."""
-    return re.sub(r"(\d\.\d{3})\d+", r"\1", svg)
+def _compact(svg: str) -> str:
+    """Return the drawing without comments, metadata and indents, in thousandths of a point.
+
+    No eye sees the rest, and a page with all figures is smaller.
+    """
+    svg = re.sub(r"<!--.*?-->|<metadata>.*?</metadata>", "", svg, flags=re.DOTALL)
+    svg = re.sub(r"(\d\.\d{3})\d+", r"\1", svg)
+    return re.sub(r"\s*\n\s*", "\n", svg)
 
 
 def _with_dark_variant(svg: str, *, title: str) -> str:
     """Add a title, and colours for dark pages, to an SVG of matplotlib's."""
     rules = "".join(
         f'[style*="{kind}: {light}"]{{{kind}:{dark}!important}}'
-        for light, dark in (_DARK | _DARK_SERIES).items()
+        for light, dark in (DARK).items()
         for kind in ("fill", "stroke")
     )
     style = f"<style>@media (prefers-color-scheme:dark){{{rules}}}</style>"
@@ -157,80 +192,59 @@ def _with_dark_variant(svg: str, *, title: str) -> str:
     return f"{head}{start}{attributes}{close}\n <title>{name}</title>\n {style}{body}"
 
 
-def accuracy_panels(
-    study: Study,
-    *,
-    x_of: Callable[[Arm], float],
-    x_label: str,
-    ticks: Sequence[float] = (),
-    unit: float = 1.0,
-) -> Figure | None:
-    """Draw accuracy over `x_of(arm)` (log axis): a panel for each measure, a line for each system.
-
-    x is labelled in multiples of `unit`. Lines join the means over seeds; small points are the
-    seeds. None where there are no values.
-    """
-    import pandas as pd
-    import seaborn as sns
+def panels(num: int, *, columns: int = 2, sharey: bool = False) -> tuple[Figure, list[Axes]]:
+    """Return a figure of `num` panels, one beside the other up to `columns`, and its axes."""
     from matplotlib.figure import Figure
     from matplotlib.layout_engine import ConstrainedLayoutEngine
 
-    points = [
-        {"x": x_of(arm), "y": value * 100, "title": arm.title, "measure": measure}
-        for (arm, measure), group in study.scores.items()
-        for value in values(group)
-    ]
-    if not points:
-        return None
-    data = pd.DataFrame(points)
-    measures = [m for m in study.measures if m in set(data["measure"])]
-    look = looks(study.arms)
-    order = [title for title in look if title in set(data["title"])]
-    columns = 1 if len(measures) == 1 else 2
-    lines = -(-len(measures) // columns)
+    columns = min(num, columns)
+    lines = -(-num // columns)
     width = COLUMN_WIDTH_IN if columns == 1 else TEXT_WIDTH_IN
-    layout = ConstrainedLayoutEngine(h_pad=0.08, w_pad=0.06)
-    figure = Figure(figsize=(width, 2.35 * lines + 0.35), layout=layout)
-    axes = figure.subplots(lines, columns, squeeze=False).flat
-    for measure, ax in zip(measures, axes, strict=False):
-        part = data[data["measure"] == measure]
-        shown = [title for title in order if title in set(part["title"])]
-        colors = {title: look[title].color for title in shown}
-        sns.scatterplot(
-            part, x="x", y="y", hue="title", hue_order=shown, palette=colors, style="title",
-            markers={title: look[title].marker for title in shown}, style_order=shown,
-            s=16, alpha=0.55, linewidth=0, legend=False, ax=ax,
-        )  # fmt: skip
-        sns.lineplot(
-            part, x="x", y="y", hue="title", hue_order=shown, palette=colors, style="title",
-            markers={title: look[title].marker for title in shown}, style_order=shown,
-            dashes={title: look[title].dashes for title in shown}, estimator="mean", errorbar=None,
-            linewidth=1.7, markersize=6, markeredgewidth=0.8, markeredgecolor=PAPER, legend=False,
-            ax=ax,
-        )  # fmt: skip
-        log_axis(ax, ticks, unit=unit)
-        is_bottom = measures.index(measure) >= len(measures) - columns
-        ax.set(
-            title=escape_math(panel_title(study, measure)),
-            xlabel=x_label if is_bottom else "",
-            ylabel="Top-1 (%)",
-        )
-    for ax in list(axes):
+    layout = ConstrainedLayoutEngine(h_pad=0.05, w_pad=0.05)
+    figure = Figure(figsize=(width, PANEL_HEIGHT_IN * lines), layout=layout)
+    axes = list(figure.subplots(lines, columns, squeeze=False, sharey=sharey).flat)
+    for ax in axes[num:]:
         ax.set_visible(False)
-    legend(figure, look, order)
-    return figure
+    return figure, axes[:num]
 
 
-def panel_title(study: Study, measure: Measure) -> str:
-    """Return a panel's heading; the data set's name where there are several."""
-    several = len({other.dataset for other in study.measures}) > 1
-    name = study.measure_title(measure)
-    return f"{study.dataset_title(measure.dataset)}: {name}" if several else name
+def is_lowest(place: int, num: int, *, columns: int = 2) -> bool:
+    """Tell whether no other panel stands below the one in a place."""
+    return place >= num - min(num, columns)
+
+
+def line(ax: Axes, x: Sequence[float], y: Sequence[float], look: Look) -> None:
+    """Draw a line through points, thin where it was published."""
+    (drawn,) = ax.plot(x, y, color=look.color, linewidth=0.9 if look.is_hollow else 1.7)
+    drawn.set_dashes(look.dashes or (None, None))
+
+
+def points(
+    ax: Axes, x: Sequence[float], y: Sequence[float], look: Look, *, size: float = 6.0
+) -> None:
+    """Draw markers: filled where measured, hollow where published."""
+    ax.plot(x, y, linestyle="none", **_marker(look, size))
+
+
+def _marker(look: Look, size: float) -> dict[str, Any]:
+    return {
+        "color": look.color,
+        "marker": look.marker,
+        "markersize": size - 0.6 if look.is_hollow else size,
+        "markerfacecolor": PAPER if look.is_hollow else look.color,
+        "markeredgecolor": look.color if look.is_hollow else PAPER,
+        "markeredgewidth": 1.1 if look.is_hollow else 0.8,
+    }
 
 
 def escape_math(text: str) -> str:
     """Return text that matplotlib does not read as mathematics."""
     return escape.plain(text, limit=80).replace("$", r"\$")
+
+
+def short(number: float) -> str:
+    """Return a number for an axis: `16,384`, `14M`."""
+    return f"{number / 1e6:,.6g}M" if number >= 1e6 else f"{number:,.6g}"
 
 
 def log_axis(ax: Axes, ticks: Sequence[float], *, unit: float = 1.0) -> None:
@@ -244,34 +258,56 @@ def log_axis(ax: Axes, ticks: Sequence[float], *, unit: float = 1.0) -> None:
         ax.set_xlim(low, high)
     steps = (1.0, 2.0, 5.0) if high / low < 100 else (1.0,)
     ax.xaxis.set_major_locator(FixedLocator(list(ticks)) if ticks else LogLocator(subs=steps))
-    ax.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value / unit:,.6g}"))
+    ax.xaxis.set_major_formatter(FuncFormatter(lambda value, _: short(value / unit)))
     ax.xaxis.set_minor_locator(NullLocator())
 
 
-def legend(figure: Figure, look: dict[str, Look], order: Sequence[str]) -> None:
-    """Name the systems above all panels."""
+def plain_log_labels(ax: Axes) -> None:
+    """Label a logarithmic y axis with plain numbers at 1, 2, 5, 10, ..."""
+    from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
+
+    low, high = ax.get_ylim()
+    if high / low < 3:
+        ax.set_ylim(low / 1.5, high * 1.5)
+    ax.yaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+    ax.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.6g}"))
+    ax.yaxis.set_minor_locator(NullLocator())
+
+
+def legend(figure: Figure, look: Mapping[str, Look], order: Sequence[str]) -> None:
+    """Name what is drawn above all panels, in as many columns as there is room for."""
     from matplotlib.lines import Line2D
 
     handles = []
     for title in order:
-        line = Line2D(
-            [], [], color=look[title].color, marker=look[title].marker, markersize=6,
-            markeredgecolor=PAPER, linewidth=1.7, label=escape_math(title),
+        shown = Line2D(
+            [], [], linewidth=0.9 if look[title].is_hollow else 1.7, label=escape_math(title),
+            **_marker(look[title], 6.0),
         )  # fmt: skip
-        line.set_dashes(look[title].dashes or (None, None))
-        handles.append(line)
+        shown.set_dashes(look[title].dashes or (None, None))
+        handles.append(shown)
+    _legend(figure, handles, [*order])
+
+
+def marker_legend(figure: Figure, entries: Mapping[str, Look]) -> None:
+    """Name markers without lines above all panels."""
+    from matplotlib.lines import Line2D
+
+    handles = [
+        Line2D([], [], linestyle="none", label=escape_math(title), **_marker(look, 6.0))
+        for title, look in entries.items()
+    ]
+    _legend(figure, handles, [*entries])
+
+
+def _legend(figure: Figure, handles: list[Any], labels: Sequence[str]) -> None:
+    if not handles:
+        return
+    needed_in = 0.55 + 0.07 * max(len(label) for label in labels)
+    columns = max(1, min(4, len(handles), int(figure.get_figwidth() / needed_in)))
+    lines = -(-len(handles) // columns)
+    figure.set_figheight(figure.get_figheight() + LEGEND_LINE_IN * lines)
     figure.legend(
-        handles=handles, loc="outside upper left", ncols=min(4, len(handles)), frameon=False,
-        handlelength=2.6, borderaxespad=0.2,
+        handles=handles, loc="outside upper left", ncols=columns, frameon=False,
+        handlelength=2.6, borderaxespad=0.2, columnspacing=1.2,
     )  # fmt: skip
-
-
-def means_in_words(study: Study, measure: Measure, x_words: Callable[[Arm], str]) -> str:
-    """Return the plotted means of one measure as a sentence for each system."""
-    parts: dict[str, list[str]] = {}
-    for arm in study.arms:
-        mean = study.mean(arm, measure)
-        if mean is not None:
-            text = f"{metrics.show(measure.metric, mean)} % at {x_words(arm)}"
-            parts.setdefault(arm.title, []).append(text)
-    return " ".join(f"{title}: {', '.join(words)}." for title, words in parts.items())

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import logging
 import sqlite3
 from collections.abc import Callable
 from pathlib import Path
@@ -9,8 +11,12 @@ from pathlib import Path
 import pytest
 
 from bench import tracking
+from bench.errors import BenchError
 from bench.specs import JobGraph, JobResult, Metric, PlannedJob
 from bench.store import Store
+from bench.tracking import reading, sql, view
+
+REPOSITORY = Path(__file__).resolve().parents[2]
 
 pytestmark = [pytest.mark.ordinary, pytest.mark.xdist_group("mlflow")]
 
@@ -154,3 +160,124 @@ def test_the_database_is_created_once_by_many(tmp_path: Path) -> None:
     assert [process.communicate()[0].strip() for process in many] == ["1"] * 3
     mode = sqlite3.connect(tmp_path / "mlflow.db").execute("PRAGMA journal_mode").fetchone()
     assert mode == ("wal",)
+
+
+def test_sql_reads_what_mlflow_reads(
+    suite: tuple[Store, JobGraph, dict[str, JobResult]],
+) -> None:
+    store, graph, outcomes = suite
+    carry(store, graph, outcomes)
+    database = store.workdir / "mlflow.db"
+    texts = sql.records(database, "toy")
+    assert texts is not None
+    assert texts == reading._searched(store.workdir, "toy")
+    assert sorted(JobResult.model_validate_json(text).job_id for text in texts) == sorted(outcomes)
+    client = tracking.connect(store.workdir)
+    experiment = client.get_experiment_by_name("toy").experiment_id
+    runs = client.search_runs([experiment], "tags.`vitbench.role` = 'job'")
+    assert sql.arrivals(database, experiment) == {
+        run.data.tags["vitbench.arrival"]: run.info.run_id for run in runs
+    }
+    assert sql.records(database, "other") is None
+    client.delete_run(runs[0].info.run_id)
+    assert len(sql.records(database, "toy") or ()) == 3
+
+
+def test_an_unknown_schema_is_left_to_mlflow(
+    suite: tuple[Store, JobGraph, dict[str, JobResult]],
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    store, graph, outcomes = suite
+    carry(store, graph, outcomes)
+    monkeypatch.setattr(sql, "KNOWN_SCHEMAS", ("of another year",))
+    with pytest.raises(sql.UnknownSchema, match="schema "):
+        sql.records(store.workdir / "mlflow.db", "toy")
+    caplog.set_level(logging.DEBUG, logger="bench.tracking.reading")
+    assert tracking.read_results(store.workdir, graph) == outcomes
+    assert "read through search_runs" in caplog.text
+    assert carry(store, graph, outcomes) == []
+
+
+def test_a_damaged_record_is_told(suite: tuple[Store, JobGraph, dict[str, JobResult]]) -> None:
+    store, graph, outcomes = suite
+    carry(store, graph, outcomes)
+    with sqlite3.connect(store.workdir / "mlflow.db") as database:
+        database.execute("UPDATE tags SET value = '{' WHERE key = 'vitbench.result.0'")
+    with pytest.raises(BenchError, match="a run holds no whole record"):
+        tracking.read_results(store.workdir, graph)
+
+
+def test_runs_carry_the_verdicts_of_the_report(
+    suite: tuple[Store, JobGraph, dict[str, JobResult]],
+) -> None:
+    store, graph, outcomes = suite
+    first, second = (job.job_id for job in graph.jobs[:2])
+
+    def told(verdicts: dict[str, str]) -> dict[str, str]:
+        mirror = tracking.Mirror(graph, store)
+        for job in graph.jobs:
+            mirror.record(job, outcomes[job.job_id])
+        assert mirror.finish(outcomes=outcomes, verdicts=verdicts) == []
+        client = tracking.connect(store.workdir)
+        experiment = client.get_experiment_by_name("toy").experiment_id
+        return {
+            run.data.tags.get("vitbench.job_id", "suite"): run.data.tags["verdict"]
+            for run in reversed(client.search_runs([experiment], "tags.verdict LIKE '%'"))
+        }
+
+    assert told({first: "reproduced", second: "reproduced"}) == {
+        first: "reproduced", second: "reproduced", "suite": "2 reproduced",
+    }  # fmt: skip
+    assert told({first: "reproduced", second: "off"}) == {
+        first: "reproduced", second: "off", "suite": "1 off, 1 reproduced",
+    }  # fmt: skip
+    ledger = tracking.Ledger(store.workdir, "toy")
+    assert ledger.unsaid({first: "reproduced", second: "off", "0" * 16: "off"}) == {}
+
+
+def test_the_documented_searches_find_their_runs(
+    suite: tuple[Store, JobGraph, dict[str, JobResult]],
+) -> None:
+    import mlflow
+
+    store, graph, outcomes = suite
+    mirror = tracking.Mirror(graph, store)
+    for job in graph.jobs:
+        mirror.record(job, outcomes[job.job_id])
+    assert mirror.finish(outcomes=outcomes, verdicts={graph.jobs[0].job_id: "off"}) == []
+    text = (REPOSITORY / "docs" / "mlflow.md").read_text(encoding="utf-8")
+    table = text.partition("## Searches")[2].partition("##")[0]
+    rows = [line.split("|") for line in table.splitlines() if line.startswith("| ")]
+    searches = {row[1].strip(): row[2].strip().strip("`") for row in rows[1:]}
+    assert len(searches) >= 8
+    mlflow.set_tracking_uri(tracking.tracking_uri(store.workdir))
+    found = {
+        what: set(
+            mlflow.search_runs(
+                experiment_names=["toy"], filter_string=query, output_format="pandas"
+            ).get("tags.mlflow.runName", ())
+        )
+        for what, query in searches.items()
+    }
+    jobs = {f"job {seed}" for seed in range(4)}
+    assert found["all jobs"] == jobs
+    assert found["what failed"] == {"job 2", "job 3"}
+    assert found["one seed of pre-training"] == {"job 0"}
+    assert found["one verdict"] == {"job 0"}
+    assert found["one system"] == set()  # the toy suite has no such system, but the words hold
+    assert len(found["the suite's own runs"]) == 1
+
+
+def test_the_saved_view_is_what_the_page_reads(
+    suite: tuple[Store, JobGraph, dict[str, JobResult]],
+) -> None:
+    store, graph, outcomes = suite
+    carry(store, graph, outcomes)
+    client = tracking.connect(store.workdir)
+    experiment = client.get_experiment_by_name("toy")
+    state = json.loads(experiment.tags["mlflow.sharedViewState.vitbench"])
+    assert state == view.state(graph)
+    assert "metrics.`fewshot_top1/1`" in state["selectedColumns"]
+    runs = client.search_runs([experiment.experiment_id], state["searchFilter"])
+    assert len(runs) == 4

@@ -96,6 +96,7 @@ class _Maker:
         self.jobs: list[PlannedJob] = []
         self.results: dict[str, JobResult] = {}
         self.curves: dict[str, list[dict[str, Any]]] = {}
+        self.clocks = [1.7e9, 1.7e9]  # of two workers
 
     def add(self, spec: JobSpec, labels: Labels, name: str, **planned: Any) -> str:
         self.jobs.append(
@@ -108,6 +109,8 @@ class _Maker:
 
     def done(self, job_id: str, core_s: float, images_per_s: float | None, **parts: Any) -> None:
         wobble = float(self.random.uniform(0.9, 1.1))
+        worker = self.clocks.index(min(self.clocks))
+        self.clocks[worker] += core_s * wobble * 1.1
         self.results[job_id] = JobResult(
             job_id=job_id,
             status="done",
@@ -115,7 +118,8 @@ class _Maker:
                 device="Test CPU 2.0 GHz", device_kind="cpu", wall_s=core_s * wobble * 1.1,
                 core_s=core_s * wobble, examples=1000,
                 images_per_s=None if images_per_s is None else images_per_s * wobble,
-                peak_memory_gib=0.61 * wobble,
+                peak_memory_gib=0.61 * wobble, worker=f"host:{worker}",
+                finished_unix_s=self.clocks[worker],
             ),
             environment={"device": "Test CPU 2.0 GHz", "python": "3.12.1", "torch": "2.15.0"},
             **parts,

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from reports import comparison, cost, equal_compute, escape, images, pairs, training
+from reports import comparison, cost, equal_compute, escape, images, pairs, ranks, speed, training
 from reports.csvform import long_csv, wide_csv
 from reports.render import (
     Cell,
@@ -151,7 +151,7 @@ def test_negative_numbers_stay_numbers_in_csv() -> None:
 
 MODULES = {
     "comparison": comparison, "pairs": pairs, "equal_compute": equal_compute, "images": images,
-    "training": training,
+    "training": training, "ranks": ranks,
 }  # fmt: skip
 
 
@@ -168,8 +168,10 @@ def test_tables_look_as_reviewed(
     golden(f"reports/{which}-{name}.txt", terminal(table))
 
 
-def test_cost_table_looks_as_reviewed(made: Any, golden: Callable[[str, str], None]) -> None:
-    golden("reports/made-cost.md", markdown(cost.table(Study(made.graph, made.results, {}))))
+def test_tables_of_timings_look_as_reviewed(made: Any, golden: Callable[[str, str], None]) -> None:
+    study = Study(made.graph, made.results, {})
+    golden("reports/made-cost.md", markdown(cost.table(study)))
+    golden("reports/made-speed.md", markdown(speed.table(study)))
 
 
 def test_deterministic_tables_hold_no_timings(made: Any) -> None:
@@ -179,7 +181,7 @@ def test_deterministic_tables_hold_no_timings(made: Any) -> None:
         )
         for key, result in made.results.items()
     }
-    for module in (comparison, pairs, training):
+    for module in (comparison, pairs, training, ranks, equal_compute):
         one = module.table(Study(made.graph, made.results, {}))
         assert one == module.table(Study(made.graph, slower, {}))
     assert cost.table(Study(made.graph, made.results, {})) != cost.table(

@@ -28,6 +28,19 @@ def without_figures(made: Any) -> Any:
     return type(made)(made.graph.model_copy(update={"suite": suite}), made.results, made.curves)
 
 
+SHOWN = (
+    "upstream_size", "fewshot_size", "pretrain_compute", "compute_tradeoff", "equal_compute",
+    "learning_curves", "speed", "makespan",
+)  # fmt: skip
+"""Figures that the made-up suite has data for."""
+
+
+def with_all_figures(made: Any) -> Any:
+    block = made.graph.suite.report.model_copy(update={"figures": reports.FIGURES})
+    suite = made.graph.suite.model_copy(update={"report": block})
+    return type(made)(made.graph.model_copy(update={"suite": suite}), made.results, made.curves)
+
+
 def build(made: Any, out_dir: Path, **options: Any) -> reports.Report:
     return reports.build(made.graph, made.results, curves=made.curves, out_dir=out_dir, **options)
 
@@ -56,7 +69,9 @@ def test_another_input_is_another_report(made: Any, broken: Any, tmp_path: Path)
     assert reports.load(tmp_path, reports.key(made.graph, broken.results)) is None
 
 
-@pytest.mark.parametrize("damage", ["no index", "half an index", "no table", "short table"])
+@pytest.mark.parametrize(
+    "damage", ["no index", "half an index", "no table", "short table", "no data"]
+)
 def test_a_damaged_report_is_made_again(made: Any, tmp_path: Path, damage: str) -> None:
     made = without_figures(made)
     key = build(made, tmp_path).key
@@ -67,6 +82,8 @@ def test_a_damaged_report_is_made_again(made: Any, tmp_path: Path, damage: str) 
         index.write_text(index.read_text()[:1000])
     elif damage == "no table":
         table.unlink()
+    elif damage == "no data":
+        (tmp_path / "data/comparison.json").unlink()
     else:
         table.write_text("")
     assert reports.load(tmp_path, key) is None
@@ -78,7 +95,7 @@ def test_files_of_an_older_report_go_and_others_stay(made: Any, tmp_path: Path) 
     (tmp_path / "tables/mine.md").write_text("mine")
     build(made, tmp_path, formats=["md"])
     assert {p.name for p in (tmp_path / "tables").iterdir()} == {
-        "comparison.md", "pairs.md", "equal_compute.md", "training.md", "mine.md",
+        "comparison.md", "ranks.md", "pairs.md", "equal_compute.md", "training.md", "mine.md",
     }  # fmt: skip
 
 
@@ -144,7 +161,7 @@ def parsed(path: Path) -> list[tuple[str, dict[str, str | None]]]:
 
 @pytest.fixture(scope="module")
 def whole(made: Any, tmp_path_factory: pytest.TempPathFactory) -> reports.Report:
-    return build(made, tmp_path_factory.mktemp("whole"))
+    return build(with_all_figures(made), tmp_path_factory.mktemp("whole"))
 
 
 @pytest.mark.ordinary
@@ -167,7 +184,7 @@ def test_the_page_needs_nothing_from_elsewhere(whole: reports.Report) -> None:
 def test_the_page_can_be_read_without_sight(whole: reports.Report) -> None:
     tags = parsed(whole.files["index.html"])
     images = [a for t, a in tags if t == "img"]
-    assert len(images) == 3
+    assert len(images) == len(SHOWN)
     assert all(len(a["alt"] or "") > 80 for a in images)
     num_tables = len(whole.tables)  # with the trace, without the comparison: the overview holds it
     assert sum(t == "table" for t, _ in tags) == num_tables
@@ -189,9 +206,10 @@ def test_the_same_results_give_the_same_bytes(
         )
         for key, result in reversed(made.results.items())
     }
-    again = reports.build(made.graph, slower, curves=made.curves, out_dir=tmp_path)
+    graph = with_all_figures(made).graph
+    again = reports.build(graph, slower, curves=made.curves, out_dir=tmp_path)
     stable = [name for name in whole.files if name.startswith(("tables/", "figures/"))]
-    assert len(stable) == 4 * 5 + 3 * 2
+    assert len(stable) == 5 * 5 + 6 * 2
     for name in stable:
         assert again.files[name].read_bytes() == whole.files[name].read_bytes(), name
     assert (
@@ -201,13 +219,15 @@ def test_the_same_results_give_the_same_bytes(
 
 @pytest.mark.ordinary
 def test_figures_hold_no_dates_and_a_dark_variant(whole: reports.Report) -> None:
-    for name in reports.FIGURES:
-        svg = whole.files[f"figures/{name}.svg"].read_text()
+    drawn = {path.stem: path for name, path in whole.files.items() if path.suffix == ".svg"}
+    assert set(drawn) == set(SHOWN)
+    for path in drawn.values():
+        svg = path.read_text()
         assert "<title>" in svg
         assert "prefers-color-scheme:dark" in svg
         assert "dc:date" not in svg
         assert len(svg) < 150_000
-        png = whole.files[f"figures/{name}.png"].read_bytes()
+        png = path.with_suffix(".png").read_bytes()
         assert png.startswith(b"\x89PNG")
         assert b"tEXt" not in png
 
@@ -234,14 +254,14 @@ def test_a_name_cannot_break_the_page(made: Any, tmp_path: Path) -> None:
     text = report.files["index.html"].read_text()
     assert text.count("<script") == 1  # the page's own
     assert "alert(&#34;x&#34;)" in text
-    for name in reports.FIGURES:
-        assert "<script" not in report.files[f"figures/{name}.svg"].read_text()
+    for path in report.files.values():
+        assert path.suffix != ".svg" or "<script" not in path.read_text()
 
 
 def test_the_index_can_be_read_by_others(made: Any, tmp_path: Path) -> None:
     build(without_figures(made), tmp_path)
-    index = json.loads((tmp_path / "report.json").read_text())
-    row = index["tables"]["comparison"]["rows"][0]
+    table = json.loads((tmp_path / "data/comparison.json").read_text())
+    row = table["rows"][0]
     assert re.fullmatch(r"\d\d\.\d ± \d\.\d", row[4]["text"])
     assert len(row[4]["samples"][0]["job_ids"][0]) == 16
 

@@ -10,7 +10,8 @@ import pytest
 
 from bench.errors import UserError
 from bench.specs import JobResult, Metric
-from reports.results import COLUMNS, Study, frame, scores
+from reports.frame import COLUMNS, frame
+from reports.results import Study, scores
 
 
 def test_a_row_for_each_job_metric_and_seed(made: Any) -> None:

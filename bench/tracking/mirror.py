@@ -1,90 +1,29 @@
-"""MLflow: the browsable mirror of the job folders.
-
-One experiment per suite; one parent run per invocation that did work, carrying the tables and
-figures; under it one run per job, with a readable name, parameters, metrics, learning curve,
-cost and lineage. Only the driver writes, in a thread of its own and in batches; when MLflow is
-locked, slow or broken, nothing waits for it and nothing is lost: the job folders are the truth,
-a ledger says what has arrived, and the next run (or `vitbench sync`) catches up.
-"""
+"""The thread that carries results to MLflow, and the ledger of what has arrived."""
 
 from __future__ import annotations
 
 import json
 import logging
-import os
 import queue
+import sqlite3
 import threading
 import time
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from bench.errors import BenchError
-from bench.specs import JobGraph, JobResult, PlannedJob, canonical_json, content_id
+from bench.specs import JobGraph, JobResult, PlannedJob, content_id
 from bench.store import Store
+from bench.tracking import runs, sql, view
+from bench.tracking.database import TAG, connect, experiment
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
 log = logging.getLogger(__name__)
 
-TAG = "vitbench."
-_MAX_TAG_CHARS = 8000
 _METRIC_BATCH = 1000
-
-
-def tracking_uri(workdir: Path) -> str:
-    """Return the address of the work folder's MLflow database."""
-    return f"sqlite:///{workdir.resolve() / 'mlflow.db'}"
-
-
-def quiet_mlflow() -> None:
-    """Set what MLflow reads at import: no telemetry, no pickles, no chatter."""
-    os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"
-    os.environ["DO_NOT_TRACK"] = "true"
-    os.environ["MLFLOW_ALLOW_PICKLE_DESERIALIZATION"] = "false"
-    os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "ERROR")
-    logging.getLogger("alembic").setLevel(logging.ERROR)
-
-
-def connect(workdir: Path) -> MlflowClient:
-    """Open the work folder's MLflow store, created once under a lock.
-
-    Two processes that meet on a fresh store would both migrate it, and all but one would fail.
-    """
-    from filelock import FileLock
-
-    quiet_mlflow()
-    from mlflow import MlflowClient
-
-    workdir = workdir.resolve()
-    with FileLock(workdir / "mlflow.lock"):
-        fresh = not (workdir / "mlflow.db").exists()
-        client = MlflowClient(tracking_uri=tracking_uri(workdir))
-        client.search_experiments(max_results=1)  # creates and migrates the database
-        if fresh:
-            _use_write_ahead_log(workdir / "mlflow.db")
-    return client
-
-
-def _use_write_ahead_log(database: Path) -> None:
-    """Let readers (the UI) and the writer work at the same time; the mode stays in the file."""
-    import sqlite3
-
-    connection = sqlite3.connect(database)
-    try:
-        connection.execute("PRAGMA journal_mode=WAL")
-    finally:
-        connection.close()
-
-
-def _experiment(client: MlflowClient, workdir: Path, suite: str) -> str:
-    found = client.get_experiment_by_name(suite)
-    if found is not None:
-        return str(found.experiment_id)
-    artifacts = workdir.resolve() / "mlartifacts" / suite
-    tags = {"mlflow.experimentKind": "custom_model_development"}  # the UI for training runs
-    return str(client.create_experiment(suite, artifact_location=artifacts.as_uri(), tags=tags))
 
 
 class Ledger:
@@ -93,11 +32,15 @@ class Ledger:
     def __init__(self, workdir: Path, suite: str) -> None:
         self._path = workdir / "mirrored" / f"{suite}.jsonl"
         self._entries: dict[str, tuple[str, str]] = {}
+        self._verdicts: dict[str, str] = {}
         if self._path.is_file():
             for line in self._path.read_text(encoding="utf-8").splitlines():
                 try:
                     entry = json.loads(line)
-                    self._entries[entry["job"]] = (entry["result"], entry["run"])
+                    if "verdict" in entry:
+                        self._verdicts[entry["run"]] = entry["verdict"]
+                    else:
+                        self._entries[entry["job"]] = (entry["result"], entry["run"])
                 except (ValueError, KeyError):
                     continue  # a line cut short by a crash: that job is looked up in MLflow
 
@@ -108,9 +51,25 @@ class Ledger:
     def add(self, result: JobResult, run_id: str) -> None:
         """Remember that a result has arrived."""
         self._entries[result.job_id] = (content_id(result), run_id)
+        self._append({"job": result.job_id, "result": content_id(result), "run": run_id})
+
+    def unsaid(self, verdicts: Mapping[str, str]) -> dict[str, str]:
+        """Return run id -> verdict for the jobs whose run does not carry this verdict yet."""
+        runs_of = {job_id: self._entries.get(job_id, ("", ""))[1] for job_id in verdicts}
+        return {
+            run_id: verdicts[job_id]
+            for job_id, run_id in runs_of.items()
+            if run_id and self._verdicts.get(run_id) != verdicts[job_id]
+        }
+
+    def say(self, run_id: str, verdict: str) -> None:
+        """Remember the verdict that a run carries."""
+        self._verdicts[run_id] = verdict
+        self._append({"run": run_id, "verdict": verdict})
+
+    def _append(self, entry: Mapping[str, str]) -> None:
         self._path.parent.mkdir(parents=True, exist_ok=True)
         with self._path.open("a", encoding="utf-8") as file:
-            entry = {"job": result.job_id, "result": content_id(result), "run": run_id}
             file.write(json.dumps(entry) + "\n")
 
 
@@ -151,15 +110,20 @@ class Mirror:
         files: Iterable[Path] = (),
         root: Path | None = None,
         note: str = "",
+        verdicts: Mapping[str, str] | None = None,
         timeout_s: float = 120.0,
     ) -> list[str]:
-        """Carry over what is queued, close the parent run; return what went wrong, in words."""
+        """Carry over what is queued, close the parent run; return what went wrong, in words.
+
+        `verdicts` are those of the report, by job id; runs carry them as the tag `verdict`.
+        """
         self._queue.put(None)
         self._thread.join(timeout_s)
         if self._thread.is_alive():
             return [*self.errors, f"MLflow did not take everything within {timeout_s:.0f} s"]
         if self._client is not None and self._parent_id:
             try:
+                self._tell_verdicts(verdicts or {})
                 self._close_parent(outcomes, tuple(files), root, note)
             except Exception as error:
                 self.errors.append(_words(error))
@@ -184,9 +148,10 @@ class Mirror:
         workdir = self._store.workdir
         client = connect(workdir)
         suite = self._graph.suite
-        self._experiment_id = _experiment(client, workdir, suite.name)
+        self._experiment_id = experiment(client, workdir, suite.name)
         _end_abandoned(client, self._experiment_id)
-        self._known = _known_runs(client, self._experiment_id)
+        self._known = _known_runs(client, workdir, self._experiment_id)
+        view.save(client, self._experiment_id, self._graph)
         started = time.strftime("%Y-%m-%d %H:%M")
         run = client.create_run(
             self._experiment_id,
@@ -198,6 +163,7 @@ class Mirror:
                 f"{TAG}command": self._command,
                 "mlflow.source.name": "vitbench",
                 "mlflow.source.type": "LOCAL",
+                **runs.suite_tags(self._graph),
             },
         )
         self._parent_id = run.info.run_id
@@ -205,7 +171,7 @@ class Mirror:
 
     def _carry(self, job: PlannedJob, result: JobResult, reused: bool) -> None:
         assert self._client is not None
-        key = _arrival_key(result)
+        key = runs.arrival_key(result)
         if key not in self._known:
             self._known[key] = self._create(self._client, job, result, reused)
         self._ledger.add(result, self._known[key])
@@ -232,15 +198,17 @@ class Mirror:
             for name in ("loss", "lr")
             if isinstance(line.get(name), int | float)
         ]
-        points += [Metric(name, value, now_ms, 0) for name, value in _metrics(job, result).items()]
-        tags = _tags(job, result, reused)
+        points += [
+            Metric(name, value, now_ms, 0) for name, value in runs.metrics(job, result).items()
+        ]
+        tags = runs.tags(job, result, reused)
         if self._graph.suite.limit_steps is not None:
             tags["limited"] = f"at most {self._graph.suite.limit_steps} steps"
         head, rest = points[:_METRIC_BATCH], points[_METRIC_BATCH:]
         client.log_batch(
             run_id,
             metrics=head,
-            params=[Param(name, value) for name, value in _params(job, result).items()],
+            params=[Param(name, value) for name, value in runs.params(job, result).items()],
             tags=[RunTag(name, value) for name, value in tags.items()],
         )
         for start in range(0, len(rest), _METRIC_BATCH):
@@ -248,6 +216,16 @@ class Mirror:
         status = "FINISHED" if result.status == "done" else "FAILED"
         client.set_terminated(run_id, status=status, end_time=now_ms)
         return run_id
+
+    def _tell_verdicts(self, verdicts: Mapping[str, str]) -> None:
+        assert self._client is not None
+        for run_id, verdict in self._ledger.unsaid(verdicts).items():
+            self._client.set_tag(run_id, "verdict", verdict)
+            self._ledger.say(run_id, verdict)
+        counts = Counter(verdicts.values())
+        if counts:
+            words = ", ".join(f"{count} {word}" for word, count in sorted(counts.items()))
+            self._client.set_tag(self._parent_id, "verdict", words)
 
     def _close_parent(
         self,
@@ -276,12 +254,12 @@ def _words(error: Exception) -> str:
     return f"MLflow: {type(error).__name__}: {lines[0] if lines else ''}"
 
 
-def _arrival_key(result: JobResult) -> str:
-    return f"{result.job_id}:{content_id(result)}"
-
-
-def _known_runs(client: MlflowClient, experiment_id: str) -> dict[str, str]:
+def _known_runs(client: MlflowClient, workdir: Path, experiment_id: str) -> dict[str, str]:
     """Return run ids by arrival key: what an earlier driver wrote just before it died."""
+    try:
+        return sql.arrivals(workdir / "mlflow.db", experiment_id)
+    except sqlite3.Error as error:
+        log.debug("MLflow is read through search_runs: %s", error)
     found: dict[str, str] = {}
     token = None
     while True:
@@ -301,108 +279,3 @@ def _end_abandoned(client: MlflowClient, experiment_id: str) -> None:
     """Mark what a killed driver left open, so that the UI does not show it as running for ever."""
     for run in client.search_runs([experiment_id], "attributes.status = 'RUNNING'"):
         client.set_terminated(run.info.run_id, status="KILLED")
-
-
-def _params(job: PlannedJob, result: JobResult) -> dict[str, str]:
-    """Return what a person filters and compares by in the UI."""
-    labels, spec = job.labels, job.spec
-    params: dict[str, Any] = {
-        "system": labels.system,
-        "family": labels.family,
-        "upstream": labels.upstream,
-        "upstream_examples": labels.upstream_examples,
-        "downstream": labels.downstream,
-        "kind": spec.kind,
-        "stage": labels.stage,
-        "protocol": labels.protocol,
-        "image_size_px": spec.protocol.image_size_px,
-        "seed": spec.seed,
-        "recipe": labels.recipe,
-        "learning_rate": result.values.get("learning_rate"),
-    }
-    if spec.recipe is not None:
-        recipe = spec.recipe.model_dump(exclude_none=True, exclude={"source"})
-        params |= {f"recipe.{name}": value for name, value in recipe.items()}
-    params |= {f"params.{name}": value for name, value in spec.params.items()}
-    return {name: str(value) for name, value in params.items() if value not in (None, "")}
-
-
-def _metrics(job: PlannedJob, result: JobResult) -> dict[str, float]:
-    found = {
-        name: metric.value for name, metric in result.metrics.items() if metric.value is not None
-    }
-    found["exaflops"] = job.exaflops
-    found["num_params"] = float(job.num_params)
-    if result.cost is not None:
-        found["core_s"] = result.cost.core_s
-        found["wall_s"] = result.cost.wall_s
-        found["peak_memory_gib"] = result.cost.peak_memory_gib
-        if result.cost.images_per_s is not None:
-            found["images_per_s"] = result.cost.images_per_s
-    return found
-
-
-def _tags(job: PlannedJob, result: JobResult, reused: bool) -> dict[str, str]:
-    tags = {
-        f"{TAG}role": "job",
-        f"{TAG}job_id": job.job_id,
-        f"{TAG}arrival": _arrival_key(result),
-        **_in_tags(canonical_json(result)),
-        "family": job.labels.family,
-        "upstream": job.labels.upstream,
-        "downstream": job.labels.downstream or "(pre-training)",
-        "stage": job.labels.stage,
-        "protocol": job.labels.protocol or job.spec.protocol.name,
-    }
-    if reused:
-        tags[f"{TAG}reused"] = "done earlier in this work folder"
-    for role, needed in job.spec.needs.items():
-        tags[f"{TAG}input.{role}"] = needed
-    if result.error:
-        tags[f"{TAG}error"] = result.error
-    return {name: value[:_MAX_TAG_CHARS] for name, value in tags.items()}
-
-
-def _in_tags(text: str) -> dict[str, str]:
-    """Spread a record over as many tags as it needs; MLflow bounds the length of one."""
-    starts = range(0, len(text), _MAX_TAG_CHARS)
-    return {
-        f"{TAG}result.{index}": text[start : start + _MAX_TAG_CHARS]
-        for index, start in enumerate(starts)
-    }
-
-
-def _from_tags(tags: Mapping[str, str]) -> str:
-    parts = sum(name.startswith(f"{TAG}result.") for name in tags)
-    return "".join(tags[f"{TAG}result.{index}"] for index in range(parts))
-
-
-def read_results(workdir: Path, graph: JobGraph) -> dict[str, JobResult]:
-    """Return the outcomes of a suite's jobs as MLflow holds them, by job id.
-
-    Raises BenchError when the work folder has no MLflow store or no such experiment.
-    """
-    if not (workdir / "mlflow.db").is_file():
-        raise BenchError(f"{workdir}: no MLflow store there", hint="Run the suite first")
-    client = connect(workdir)
-    found = client.get_experiment_by_name(graph.suite.name)
-    if found is None:
-        raise BenchError(f"MLflow has no experiment {graph.suite.name!r}")
-    wanted = {job.job_id for job in graph.jobs}
-    outcomes: dict[str, JobResult] = {}
-    token = None
-    while True:
-        page = client.search_runs(
-            [found.experiment_id],
-            filter_string=f"tags.`{TAG}role` = 'job'",
-            order_by=["attributes.start_time ASC"],
-            max_results=5000,
-            page_token=token,
-        )
-        for run in page:
-            result = JobResult.model_validate_json(_from_tags(run.data.tags))
-            if result.job_id in wanted:
-                outcomes[result.job_id] = result
-        token = page.token
-        if not token:
-            return outcomes

@@ -1,0 +1,69 @@
+"""The MLflow store of a work folder: its address, its creation, its experiments."""
+
+from __future__ import annotations
+
+import logging
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+
+TAG = "vitbench."
+"""Prefix of the tags that only this project reads."""
+
+
+def tracking_uri(workdir: Path) -> str:
+    """Return the address of the work folder's MLflow database."""
+    return f"sqlite:///{workdir.resolve() / 'mlflow.db'}"
+
+
+def quiet_mlflow() -> None:
+    """Set what MLflow reads at import: no telemetry, no pickles, no chatter."""
+    os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"
+    os.environ["DO_NOT_TRACK"] = "true"
+    os.environ["MLFLOW_ALLOW_PICKLE_DESERIALIZATION"] = "false"
+    os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "ERROR")
+    logging.getLogger("alembic").setLevel(logging.ERROR)
+
+
+def connect(workdir: Path) -> MlflowClient:
+    """Open the work folder's MLflow store, created once under a lock.
+
+    Two processes that meet on a fresh store would both migrate it, and all but one would fail.
+    """
+    from filelock import FileLock
+
+    quiet_mlflow()
+    from mlflow import MlflowClient
+
+    workdir = workdir.resolve()
+    with FileLock(workdir / "mlflow.lock"):
+        fresh = not (workdir / "mlflow.db").exists()
+        client = MlflowClient(tracking_uri=tracking_uri(workdir))
+        client.search_experiments(max_results=1)  # creates and migrates the database
+        if fresh:
+            _use_write_ahead_log(workdir / "mlflow.db")
+    return client
+
+
+def _use_write_ahead_log(database: Path) -> None:
+    """Let readers (the UI) and the writer work at the same time; the mode stays in the file."""
+    import sqlite3
+
+    connection = sqlite3.connect(database)
+    try:
+        connection.execute("PRAGMA journal_mode=WAL")
+    finally:
+        connection.close()
+
+
+def experiment(client: MlflowClient, workdir: Path, suite: str) -> str:
+    """Return the id of a suite's experiment, made where there is none."""
+    found = client.get_experiment_by_name(suite)
+    if found is not None:
+        return str(found.experiment_id)
+    artifacts = workdir.resolve() / "mlartifacts" / suite
+    tags = {"mlflow.experimentKind": "custom_model_development"}  # the UI for training runs
+    return str(client.create_experiment(suite, artifact_location=artifacts.as_uri(), tags=tags))

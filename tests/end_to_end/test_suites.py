@@ -138,7 +138,9 @@ def test_data_that_are_not_there_are_told_before_anything_runs(
     tmp_path: Path, vitbench: Run
 ) -> None:
     workdir = tmp_path / "runs"
-    finished = vitbench("run", "data-size", "--scale", "public", "--workdir", workdir)
+    finished = vitbench(
+        "run", "data-size", "--scale", "public", "--set", "gpus=0", "--workdir", workdir
+    )
     assert finished.returncode == 2
     assert "imagenet-1k" in finished.stderr
     assert "vitbench data prepare" in finished.stderr

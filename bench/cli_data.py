@@ -15,6 +15,7 @@ from bench.options import RUNS, Workdir
 
 if TYPE_CHECKING:
     from bench.data.packing import Progress
+    from bench.data.packs import Packing
     from bench.specs import DatasetCard
 
 app = typer.Typer(help="Prepare, verify, list and show data sets.", no_args_is_help=True)
@@ -25,6 +26,7 @@ class PackingChoice(StrEnum):
 
     arrays = "arrays"
     encoded = "encoded"
+    streamed = "streamed"
 
 
 Name = Annotated[str, typer.Argument(help="A data set, by its name in `ls datasets` or the suite.")]
@@ -59,7 +61,10 @@ def prepare(
     ] = False,
     packing: Annotated[
         PackingChoice | None,
-        typer.Option("--packing", help="Decode once, or keep files; chosen by size if not said."),
+        typer.Option(
+            "--packing",
+            help="Decode once, keep files, or read shards where they lie; by size if not said.",
+        ),
     ] = None,
     workdir: Workdir = RUNS,
 ) -> None:
@@ -74,14 +79,18 @@ def prepare(
             _tell_terms(name)
         card = obtain.obtain(
             name, path=path, reader=reader, size_px=size_px,
-            skip_damaged=skip_damaged, fetch=download,
+            skip_damaged=skip_damaged, stream=packing is PackingChoice.streamed, fetch=download,
         )  # fmt: skip
+    if card.args.get("stream"):
+        home.note(card)
+        _print({"name": card.name, "streamed from": card.args["path"], **_counts(card)})
+        return
     with _progress(name) as on_progress:
         found = examine.prepare_set(
             card,
             cache_dir=_cache(workdir),
             num_workers=os.cpu_count() or 1,
-            packing=packing.value if packing else None,
+            packing=_PACKINGS.get(packing),
             on_progress=on_progress,
         )
     if suite is None and not obtain.is_generated(card):
@@ -117,7 +126,10 @@ def list_packed(workdir: Workdir = RUNS) -> None:
     """List the data sets that are packed in the work folder."""
     from bench.data import examine
 
-    for found in examine.list_sets(_cache(workdir)):
+    there = examine.list_sets(_cache(workdir))
+    if not there:
+        typer.echo(f"nothing is packed in {workdir}")
+    for found in there:
         typer.echo(
             f"{found.name:20} {found.image_size_px:4} px {found.num_classes:6,} classes "
             f"{found.num_bytes / 2**20:10,.1f} MiB  {found.folder}"
@@ -139,8 +151,22 @@ def show(name: Name, suite: Suite = None, workdir: Workdir = RUNS) -> None:
         _print(packed.model_dump(mode="json"))
 
 
+_PACKINGS: dict[PackingChoice | None, Packing] = {
+    PackingChoice.arrays: "arrays",
+    PackingChoice.encoded: "encoded",
+}
+
+
+def _counts(card: DatasetCard) -> dict[str, int]:
+    return {f"{split} images": part.num_examples for split, part in card.splits.items()}
+
+
 def _is_path(name: str) -> bool:
-    return os.sep in name or name in (".", "..") or name.startswith("~")
+    from bench.data import catalog
+
+    if os.sep in name or name in (".", "..") or name.startswith("~"):
+        return True
+    return name not in catalog.datasets() and Path(name).exists()
 
 
 def _cache(workdir: Path) -> Path:

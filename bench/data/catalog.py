@@ -24,7 +24,6 @@ __all__ = [
     "protocols",
     "published",
     "resolve",
-    "unavailable",
 ]
 
 
@@ -45,13 +44,6 @@ def published(name: str) -> DatasetCard:
     if name not in _CARDS:
         raise UnknownName("data set", name, _CARDS)
     return _CARDS[name]
-
-
-def unavailable(card: DatasetCard) -> str:
-    """Return why nobody outside its owner can have a data set, empty for all others."""
-    if card.licence.startswith("not public"):
-        return f"{card.title} is {card.licence}"
-    return ""
 
 
 def protocols() -> dict[str, Protocol]:

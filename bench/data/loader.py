@@ -22,6 +22,7 @@ from torch import Tensor
 
 from bench.data.crops import Draws, Randomness
 from bench.data.prepare import Split
+from bench.data.readers.shards import ShardBatches
 from bench.data.transforms import Transform
 
 BLOCK_PIXELS = 1 << 17
@@ -126,6 +127,37 @@ class Batches:
         images_BHWC = to_device(self._split.images(rows), self._device)
         labels_B = to_device(self._split.labels_N[rows], self._device)
         return self._transform(images_BHWC, randomness), labels_B
+
+
+class Streamed:
+    """Training batches of a set that is read from its shards where they lie, addressed by step."""
+
+    def __init__(
+        self,
+        batches: ShardBatches,
+        transform: Transform,
+        *,
+        seed: int,
+        device: torch.device | str = "cpu",
+        prefetch: bool | None = None,
+    ) -> None:
+        self._batches = batches
+        self._transform = transform
+        self._seed = seed
+        self._device = torch.device(device)
+        wanted = self._device.type == "cuda" if prefetch is None else prefetch
+        self._ahead = _Ahead(self._make, self._device) if wanted else None
+
+    def at(self, step: int) -> tuple[Tensor, Tensor]:
+        """Return x_BCHW (float32 in [-1, 1]) and y_B (int64) of a step, on the device."""
+        return self._ahead.take(step) if self._ahead else self._make(step)
+
+    def _make(self, step: int) -> tuple[Tensor, Tensor]:
+        images_BHWC, labels_B = self._batches.at(step)
+        x_BCHW = self._transform(
+            to_device(images_BHWC, self._device), step_generator(self._seed, step)
+        )
+        return x_BCHW, to_device(labels_B, self._device)
 
 
 class _Ahead:

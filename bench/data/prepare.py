@@ -76,7 +76,7 @@ def check_located(card: DatasetCard) -> None:
     """Raise DataError, with how to get them, where the images of a card have not been located."""
     if re.fullmatch(r"[0-9a-f]{8,64}", card.digest):
         return
-    reason = catalog.unavailable(card)
+    reason = card.refusal
     if reason:
         raise DataError(f"{card.name}: {reason}", hint=card.how_to_get)
     raise DataError(f"{card.name}: the data are not located", hint=locating.cure(card))

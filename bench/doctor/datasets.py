@@ -69,7 +69,7 @@ def one_set(card: DatasetCard, *, cache_dir: Path) -> list[Check]:
 def missing(card: DatasetCard) -> Check:
     """Return what is to be done about a set that is known but was never located."""
     topic = f"data {card.name}"
-    reason = catalog.unavailable(card)
+    reason = card.refusal
     if reason:
         return problem(topic, reason, card.how_to_get)
     return problem(

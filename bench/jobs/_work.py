@@ -49,6 +49,12 @@ def device(context: JobContext) -> torch.device:
 def dataset(context: JobContext) -> prepare.Packed:
     """Return the job's data set, packed; raises JobError when it is not the planned one."""
     packed = prepare.packed(context.card, cache_dir=context.cache_dir)
+    check_planned(context)
+    return packed
+
+
+def check_planned(context: JobContext) -> None:
+    """Raise JobError where the data set is not the one that was planned."""
     planned = context.spec.data.digest
     if context.card.digest != planned:
         raise JobError(
@@ -56,7 +62,6 @@ def dataset(context: JobContext) -> prepare.Packed:
             f"({context.card.digest[:12]}..., planned {planned[:12]}...)",
             hint="Plan the suite again",
         )
-    return packed
 
 
 def labels(context: JobContext, data: prepare.Packed, split: str) -> np.ndarray:

@@ -7,6 +7,8 @@ learned is the classes, or the colours of masked patches (section 4.6), as the r
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import torch
 from torch import nn
@@ -14,6 +16,7 @@ from torch import nn
 from bench import training
 from bench.checkpoint import Checkpoints
 from bench.data import loader, prepare, transforms
+from bench.data.readers import shards
 from bench.jobs import JobContext, _work
 from bench.objectives import MaskedPatches
 from bench.specs import JobResult, Metric, Recipe
@@ -26,24 +29,14 @@ def run(context: JobContext) -> JobResult:
     meter = _work.Meter(context)
     spec = context.spec
     assert spec.recipe is not None
-    split = _work.dataset(context).split(spec.data.train_split)
-    if spec.data.num_examples is None:
-        indices_N = np.arange(len(split.labels_N))
-    else:
-        indices_N = prepare.subset_indices(split.labels_N, spec.data.num_examples, seed=spec.seed)
+    streamed = bool(context.card.args.get("stream"))
+    batches, num_examples = (_streamed if streamed else _packed)(context, spec.recipe)
     model = _model(context, spec.recipe)
     done = training.train(
         model,
-        loader.Batches(
-            split,
-            indices_N,
-            transforms.preset(spec.protocol.train_transform, size_px=spec.protocol.image_size_px),
-            batch_size=spec.recipe.batch_size,
-            seed=spec.seed,
-            device=_work.device(context),
-        ),
+        batches,
         recipe=spec.recipe,
-        num_steps=spec.recipe.num_steps(len(indices_N)),
+        num_steps=spec.recipe.num_steps(num_examples),
         seed=spec.seed,
         checkpoints=Checkpoints(context.folder / "checkpoints", spec.job_id),
         report=context.report,
@@ -52,6 +45,48 @@ def run(context: JobContext) -> JobResult:
     return meter.result(
         metrics={"train_loss": loss}, files=_work.write_weights(context, model), training=done
     )
+
+
+def _packed(context: JobContext, recipe: Recipe) -> tuple[training.BatchSource, int]:
+    """Return the batches of the packed set, or of a random part of it, and its examples."""
+    spec = context.spec
+    split = _work.dataset(context).split(spec.data.train_split)
+    if spec.data.num_examples is None:
+        indices_N = np.arange(len(split.labels_N))
+    else:
+        indices_N = prepare.subset_indices(split.labels_N, spec.data.num_examples, seed=spec.seed)
+    batches = loader.Batches(
+        split,
+        indices_N,
+        _transform(context),
+        batch_size=recipe.batch_size,
+        seed=spec.seed,
+        device=_work.device(context),
+    )
+    return batches, len(indices_N)
+
+
+def _streamed(context: JobContext, recipe: Recipe) -> tuple[training.BatchSource, int]:
+    """Return the batches of shards that are read where they lie, and their examples."""
+    spec, args = context.spec, context.card.args
+    _work.check_planned(context)
+    folder = shards.split_folders(Path(str(args["path"])))[spec.data.train_split]
+    shard_set = shards.open_shards(folder)
+    batches = shards.ShardBatches(
+        shard_set,
+        batch_size=recipe.batch_size,
+        seed=spec.seed,
+        size_px=int(args["image_size_px"]),  # type: ignore[arg-type]
+        num_threads=spec.num_threads,
+    )
+    device = _work.device(context)
+    streamed = loader.Streamed(batches, _transform(context), seed=spec.seed, device=device)
+    return streamed, shard_set.num_examples
+
+
+def _transform(context: JobContext) -> transforms.Transform:
+    protocol = context.spec.protocol
+    return transforms.preset(protocol.train_transform, size_px=protocol.image_size_px)
 
 
 def _model(context: JobContext, recipe: Recipe) -> nn.Module:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import baselines
-from bench.plan.names import Names, not_public
+from bench.plan.names import Names
 from bench.specs import (
     KIND_VERSIONS,
     Args,
@@ -85,7 +85,7 @@ class Builder:
             exaflops=exaflops,
             pretrain_exaflops=upstream.pretrain_exaflops if upstream else exaflops,
             num_params=system.num_params,
-            refused=inherited or refused or ("" if spec.kind == "weights" else not_public(card)),
+            refused=inherited or refused or ("" if spec.kind == "weights" else card.refusal),
         )
         return self.jobs[job_id]
 

@@ -103,6 +103,17 @@ class Names:
         self.used[first.name] = first
         return first, last
 
+    def check_splits(self, card: DatasetCard, wanted: tuple[str, ...], key: str) -> None:
+        """Raise SuiteError where a data set lacks a split that a block needs."""
+        for split in wanted:
+            if split not in card.splits:
+                use = "learn from" if split == "train" else "report on"
+                raise self.error(
+                    key,
+                    f"{card.name} has no {split} split to {use}",
+                    'It is for kind = "evaluate"' if split == "train" else "",
+                )
+
     def check_size(self, system: SystemCard, protocol: Protocol, key: str) -> None:
         """Raise SuiteError where a protocol's images cannot be an input of the system."""
         try:
@@ -121,8 +132,3 @@ class Names:
             return baselines.variant(name, like=like, title=block.title or name, args=block.args)
         except UserError as error:
             raise self.error(f"{key}.args", error.message, error.hint) from error
-
-
-def not_public(card: DatasetCard) -> str:
-    """Return why nobody outside its owner's house has a data set; empty where one can have it."""
-    return f"{card.title} is {card.licence}" if card.licence.startswith("not public") else ""

@@ -7,6 +7,7 @@ from typing import Any
 
 import baselines
 from bench.plan.graph import Builder, digest
+from bench.plan.names import Names
 from bench.specs import (
     KIND_VERSIONS,
     DatasetCard,
@@ -46,14 +47,10 @@ def pretrain(builder: Builder, block: PretrainBlock, key: str) -> list[Start]:
     recipe = names.recipe(block.recipe, f"{key}.recipe")
     if recipe.base_lr is None:
         raise names.error(f"{key}.recipe", f'"{block.recipe}" has no base_lr')
-    available = card.splits["train"].num_examples
+    names.check_splits(card, ("train",), f"{key}.upstream")
     starts = []
-    for size_index, size in enumerate(block.num_examples or (available,)):
-        if not 0 < size <= available:
-            raise names.error(
-                f"{key}.num_examples[{size_index}]",
-                f"{size:,} images asked of {card.name}, which has {available:,}",
-            )
+    for size_index, size in enumerate(block.num_examples or (card.splits["train"].num_examples,)):
+        _check_part(names, card, size, f"{key}.num_examples[{size_index}]")
         length = recipe
         if block.epochs:
             epochs = block.epochs[size_index]
@@ -61,6 +58,7 @@ def pretrain(builder: Builder, block: PretrainBlock, key: str) -> list[Start]:
         for system_index, name in enumerate(block.systems):
             system = names.system(name, f"{key}.systems[{system_index}]")
             names.check_size(system, protocol, f"{key}.protocol")
+            _check_objective(names, system, recipe, f"{key}.systems[{system_index}]")
             fixed = builder.fixed(length, size)
             for seed in builder.suite.seeds:
                 start = _pretrain(builder, system, card, size, protocol, block.recipe, fixed, seed)
@@ -72,6 +70,25 @@ def pretrain(builder: Builder, block: PretrainBlock, key: str) -> list[Start]:
                     )
                 starts.append(start)
     return starts
+
+
+def _check_part(names: Names, card: DatasetCard, size: int, key: str) -> None:
+    """Raise SuiteError where so many images cannot be taken from an upstream data set."""
+    available = card.splits["train"].num_examples
+    if not 0 < size <= available:
+        raise names.error(key, f"{size:,} images asked of {card.name}, which has {available:,}")
+    if card.args.get("stream") and size != available:
+        raise names.error(
+            key,
+            f"{card.name} is streamed, and a random part of it cannot be",
+            "Leave num_examples or stream out",
+        )
+
+
+def _check_objective(names: Names, system: SystemCard, recipe: Recipe, key: str) -> None:
+    """Raise SuiteError where a system cannot learn what the recipe asks."""
+    if recipe.objective == "masked-patch" and system.family != "vit":
+        raise names.error(key, f"{system.title} has no patches to mask", "Name ViTs alone")
 
 
 def _pretrain(

@@ -21,6 +21,9 @@ from bench.specs import (
 KNN_TEMPERATURE = 0.07
 """Temperature of the vote of neighbours (Wu et al., arXiv:1805.01978)."""
 
+_SPLITS = ("train", "test")
+"""What a transfer learns from and reports on."""
+
 _WORDS = {"fewshot": "few-shot", "probe": "probe", "knn": "neighbours", "evaluate": "evaluate"}
 
 
@@ -30,17 +33,18 @@ def transfer(builder: Builder, block: TransferBlock, key: str, starts: Sequence[
     protocol = names.protocol(block.protocol, f"{key}.protocol")
     chosen = _chosen(builder, block, key, starts)
     for index, name in enumerate(block.datasets):
-        card = names.dataset(name, f"{key}.datasets[{index}]")
-        if "test" not in card.splits:
+        where = f"{key}.datasets[{index}]"
+        card = names.dataset(name, where)
+        names.check_splits(card, ("test",) if block.kind == "evaluate" else _SPLITS, where)
+        if card.args.get("stream"):
             raise names.error(
-                f"{key}.datasets[{index}]", f"{card.name} has no test split to report on"
+                where, f"{name} is streamed, which serves pre-training alone", "Leave stream out"
             )
         for start in chosen:
             names.check_size(start.system, protocol, key)
         if block.kind == "finetune":
             finetuning.finetune(builder, block, key, card, protocol, chosen)
         elif block.kind == "evaluate":
-            where = f"{key}.datasets[{index}]"
             _evaluate(builder, block, key, where, card, protocol, _once(chosen))
         else:
             _frozen(builder, block, key, card, protocol, chosen)

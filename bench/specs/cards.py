@@ -107,6 +107,11 @@ class DatasetCard(Record):
     how_to_get: str = ""
     """What a user does to have it."""
 
+    @property
+    def refusal(self) -> str:
+        """Why nobody outside its owner's house can have the data; empty for all other sets."""
+        return f"{self.title} is {self.licence}" if self.licence.startswith("not public") else ""
+
 
 class Protocol(Record):
     """How images are prepared, how splits are made and how a result is scored; versioned."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import shutil
 import sys
 from collections.abc import Callable
@@ -13,6 +14,7 @@ from PIL import Image
 
 from bench.cli import main
 from bench.data import catalog
+from bench.data.readers.shards import write_shard
 from bench.specs import SplitCard
 
 Run = Callable[..., tuple[int, str, str]]
@@ -120,6 +122,7 @@ def test_paths_are_verified_without_a_name(run: Run, tmp_path: Path) -> None:
     assert code == 0
     assert "image_folder" in out
     (folder / "River" / "River_1.jpg").write_bytes(b"")
+    assert run("data", "verify", "pictures")[0] == 1
     code, out, _ = run("data", "verify", "./pictures")
     assert code == 1
     assert "River_1.jpg: not an image" in out
@@ -127,3 +130,26 @@ def test_paths_are_verified_without_a_name(run: Run, tmp_path: Path) -> None:
     assert not (tmp_path / "runs").exists()
     code, _, err = run("data", "verify", "./none")
     assert (code, err.count("\n")) == (2, 1)
+
+
+def test_shards_are_noted_and_left_where_they_lie(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    counts = {"train": SplitCard(num_examples=6)}
+    card = catalog.published("imagenet-21k").model_copy(update={"splits": counts, "num_classes": 2})
+    monkeypatch.setitem(catalog._CARDS, "imagenet-21k", card)
+    shards = tmp_path / "tars"
+    shards.mkdir()
+    buffer = io.BytesIO()
+    Image.new("RGB", (8, 8), "red").save(buffer, "PNG")
+    examples = [(buffer.getvalue(), ".png", number % 2) for number in range(6)]
+    write_shard(shards / "0.tar", examples)
+    code, out, err = run(
+        "data", "prepare", "imagenet-21k", "--path", shards, "--packing", "streamed"
+    )
+    assert (code, err) == (0, "")
+    assert str(shards) in out
+    located = catalog.datasets()["imagenet-21k"]
+    assert located.args["stream"] is True
+    assert located.digest
+    assert not (tmp_path / "runs").exists()  # nothing was packed

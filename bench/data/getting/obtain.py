@@ -30,17 +30,18 @@ def obtain(
     reader: str = "",
     size_px: int | None = None,
     skip_damaged: bool = False,
+    stream: bool = False,
     fetch: bool = False,
 ) -> DatasetCard:
     """Return the card of a published set with its files located and counted; raises DataError.
 
     The files are looked for at `path`, else in the data home. `fetch` downloads them there first.
-    The reader is found by the files' layout unless it is named.
+    The reader is found by the files' layout unless it is named. `stream` leaves shards unpacked.
     """
     card = catalog.published(name)
     if is_generated(card):
         return card
-    reason = catalog.unavailable(card)
+    reason = card.refusal
     if reason:
         raise DataError(f"{name}: {reason}", hint=card.how_to_get)
     folder = path.expanduser().absolute() if path is not None else home.folder_of(name)
@@ -50,7 +51,7 @@ def obtain(
     published_px = imagenet.OWN_SIZES_PX.get(reader, DEFAULT_PUBLISHED_SIZE_PX)
     side = size_px or (None if _native(reader) else published_px)
     block = DatasetBlock(
-        reader=reader, path=str(place), image_size_px=side, skip_damaged=skip_damaged
+        reader=reader, path=str(place), image_size_px=side, skip_damaged=skip_damaged, stream=stream
     )
     return catalog.resolve(name, block, base_dir=Path("/"))
 

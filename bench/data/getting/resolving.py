@@ -38,6 +38,11 @@ def resolve(name: str, block: DatasetBlock, *, base_dir: Path, known: Cards) -> 
     resolver = _RESOLVERS[block.reader]
     if resolver is None:
         return _resolve_formula(name, block)
+    if block.stream and resolver is not _resolve_shards:
+        raise DataError(
+            f"dataset.{name}: stream has no effect on the {block.reader} reader",
+            hint="Only shards are streamed: leave stream out, or pack the images into shards",
+        )
     if block.skip_damaged and resolver not in (_resolve_files, _resolve_rows):
         raise DataError(
             f"dataset.{name}: skip_damaged has no effect on the {block.reader} reader",
@@ -207,6 +212,8 @@ def _resolve_shards(block: DatasetBlock, path: Path) -> dict[str, Any]:
             for split, one in sets.items()
         },
     }
+    if block.stream:  # the order of the images is another one, and with it the number
+        content["stream"] = shards.WINDOW_SHARDS
     return {
         "size_px": size_px,
         "digest": content_id(content),
@@ -238,11 +245,21 @@ def _path(name: str, block: DatasetBlock, base_dir: Path) -> Path:
     return path
 
 
+_EXTRA = ("skip_damaged", "stream", "image_column", "label_column", "revision", "config")
+
+
 def block_args(block: DatasetBlock, path: Path, *, size_px: int) -> Args:
     """Return the reader's arguments that go on the card; those left at their default are not."""
     extra = {
         field: value
-        for field in ("skip_damaged", "image_column", "label_column", "revision", "config")
+        for field in (
+            "skip_damaged",
+            "stream",
+            "image_column",
+            "label_column",
+            "revision",
+            "config",
+        )
         if (value := getattr(block, field))
     }
     return {

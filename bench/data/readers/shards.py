@@ -24,7 +24,7 @@ from pathlib import Path, PurePosixPath
 
 import numpy as np
 
-from bench.data.decode import load_rgb, square
+from bench.data.decode import square_of
 from bench.data.readers import files
 from bench.data.readers.folders import SUFFIXES
 from bench.errors import DataError
@@ -34,6 +34,9 @@ INDEX_VERSION = 1
 
 MAX_MEMBER_BYTES = 1 << 28
 """A larger member is refused: it is no image."""
+
+WINDOW_SHARDS = 16
+"""Shards of an epoch that are mixed with each other; more mixes better and seeks more."""
 
 ENTRY = np.dtype([("offset", "<u8"), ("bytes", "<u4"), ("label", "<i4")])
 """One example in a shard's index: where its image lies, how long it is, and its label."""
@@ -81,8 +84,7 @@ class ShardSet:
         """Return one example as uint8 (size, size, 3) and its label; raises DataError."""
         entry = self.shards[shard].entries()[row]
         name = f"{self.shards[shard].path}, byte {int(entry['offset'])}"
-        content = io.BytesIO(self.content(shard, row))
-        return square(load_rgb(content, name=name), size_px), int(entry["label"])
+        return square_of(self.content(shard, row), size_px=size_px, name=name), int(entry["label"])
 
     def content(self, shard: int, row: int) -> bytes:
         """Return the bytes of one example's image file; raises DataError."""
@@ -147,8 +149,8 @@ class Order:
     """Examples of each shard."""
     seed: int
     """Seed of all epochs."""
-    window_shards: int = 16
-    """Shards that are mixed with each other; more mixes better and seeks more."""
+    window_shards: int = WINDOW_SHARDS
+    """Shards that are mixed with each other."""
 
     @property
     def num_examples(self) -> int:
@@ -198,7 +200,7 @@ class ShardBatches:
         size_px: int,
         worker: int = 0,
         num_workers: int = 1,
-        window_shards: int = 16,
+        window_shards: int = WINDOW_SHARDS,
         num_threads: int = 1,
     ) -> None:
         if not 0 <= worker < num_workers or batch_size % num_workers:

@@ -184,7 +184,7 @@ def test_unknown_names(tmp_path: Path) -> None:
 
 def test_what_is_generated_needs_no_files() -> None:
     assert obtain.obtain("digits") is catalog.published("digits")
-    assert catalog.unavailable(catalog.published("digits")) == ""
+    assert catalog.published("digits").refusal == ""
 
 
 def test_a_home_that_cannot_be_written(

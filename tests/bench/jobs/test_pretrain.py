@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import functools
+import io
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from bench.checkpoint import Checkpoints, file_sha256
-from bench.data import loader
+from bench.data import catalog, loader, prepare
 from bench.data.prepare import Split
+from bench.data.readers.shards import write_shard
+from bench.errors import DataError
 from bench.jobs import finetune, pretrain
-from bench.specs import JobResult
+from bench.specs import DatasetBlock, DatasetCard, JobResult
 
 Perform = Callable[..., tuple[JobResult, Path]]
 
@@ -44,6 +48,55 @@ def test_the_same_spec_gives_the_same_bits_and_another_seed_others(
         return perform(spec, folder=folder)[0].files["model.safetensors"]
 
     assert digest("a", 0) == digest("b", 0) != digest("c", 1)
+
+
+@pytest.fixture
+def streamed(toy: Any, tmp_path: Path) -> DatasetCard:
+    """The card of the toy's training images as PNGs in three shards that are not packed."""
+    folder = tmp_path / "shards"
+    folder.mkdir()
+    split = toy.data.split("train")
+    examples = []
+    for image_HWC, label in zip(split.images_NHWC, split.labels_N, strict=True):
+        buffer = io.BytesIO()
+        Image.fromarray(image_HWC).save(buffer, "PNG")
+        examples.append((buffer.getvalue(), ".png", int(label)))
+    for index in range(3):
+        write_shard(folder / f"{index}.tar", examples[index::3])
+    block = DatasetBlock(reader="shards", path=str(folder), image_size_px=8, stream=True)
+    return catalog.resolve("streamed", block, base_dir=tmp_path)
+
+
+def test_shards_are_trained_on_where_they_lie_and_resumed_to_the_same_bits(
+    toy: Any, perform: Perform, monkeypatch: pytest.MonkeyPatch, streamed: DatasetCard
+) -> None:
+    monkeypatch.setattr(pretrain, "Checkpoints", functools.partial(Checkpoints, interval_s=0))
+    monkeypatch.setattr(prepare, "packed", None)  # nothing is packed
+    spec = toy.spec("pretrain", recipe=toy.pretraining)
+    spec = spec.model_copy(
+        update={"data": spec.data.model_copy(update={"digest": streamed.digest})}
+    )
+    whole, _ = perform(spec, folder="whole", card=streamed)
+
+    def killed(line: dict[str, Any]) -> None:
+        if line["step"] == 5:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        perform(spec, folder="resumed", card=streamed, report=killed)
+    resumed, _ = perform(spec, folder="resumed", card=streamed, attempt=2)
+    assert resumed.files == whole.files
+    assert whole.cost is not None
+    assert whole.cost.examples == 12 * 8
+
+
+def test_a_streamed_set_is_another_one_than_the_packed_set(streamed: DatasetCard) -> None:
+    block = DatasetBlock(reader="shards", path=str(streamed.args["path"]), image_size_px=8)
+    packed = catalog.resolve("packed", block, base_dir=Path("/"))
+    assert packed.digest != streamed.digest  # the order of its images is another one
+    wrong = block.model_copy(update={"reader": "image_folder", "stream": True})
+    with pytest.raises(DataError, match="stream has no effect"):
+        catalog.resolve("folder", wrong, base_dir=Path("/"))
 
 
 @pytest.mark.parametrize("kind", ["pretrain", "finetune"])

@@ -13,6 +13,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
+from baselines.bit_rule import hyperrule
 from bench.specs import Args, PublishedResult
 
 PRIVATE_UPSTREAMS = ("JFT-300M",)
@@ -185,12 +186,19 @@ def _finetuning(dataset: str) -> str:
 
 
 def _hyperrule(row: PublishedResult) -> tuple[str, str]:
-    """Return BiT-HyperRule's recipe, by the size of the data set, and its protocol."""
-    small = ("Oxford-IIIT Pets", "Oxford Flowers-102", "VTAB-1k")
-    if row.dataset.startswith(small):
-        recipe = "bit-hyperrule-small"
-    elif row.dataset.startswith("CIFAR"):
-        recipe = "bit-hyperrule-medium"
-    else:
-        recipe = "bit-hyperrule-large"
-    return recipe, "bit-small" if row.dataset.startswith("CIFAR") else "bit-large"
+    """Return what BiT-HyperRule says for a row's data set: recipe and protocol."""
+    for start, (num_examples, image_size_px) in _SIZES.items():
+        if row.dataset.startswith(start):
+            system = "bit-r152x4" if "R152x4" in row.system else ""
+            return hyperrule(num_examples, image_size_px, system=system)
+    return "", ""
+
+
+_SIZES = {
+    "ImageNet": (1_281_167, 500),
+    "CIFAR": (50_000, 32),
+    "Oxford-IIIT Pets": (3680, 500),
+    "Oxford Flowers-102": (2040, 500),
+    "VTAB-1k": (1000, 500),
+}
+"""Training images of a data set, and about their side in pixels: what the rule goes by."""

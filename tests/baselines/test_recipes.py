@@ -34,14 +34,14 @@ TABLE_3 = {
 IMAGENET_RATES = (0.003, 0.01, 0.03, 0.06)
 OTHER_RATES = (0.001, 0.003, 0.01, 0.03)
 
-# name: steps, rates, share held out (arXiv:2010.11929, Table 4 and appendix B.1.1)
+# name: steps, rates, share held out (arXiv:2010.11929, Table 4 and appendix B.1.1), warm-up (code)
 TABLE_4 = {
-    "vit-finetune-imagenet": (20_000, IMAGENET_RATES, 0.01),
-    "vit-finetune-imagenet-polyak": (20_000, IMAGENET_RATES, 0.01),
-    "vit-finetune-cifar": (10_000, OTHER_RATES, 0.02),
-    "vit-finetune-pets": (500, OTHER_RATES, 0.1),
-    "vit-finetune-flowers": (500, OTHER_RATES, 0.1),
-    "vit-finetune-vtab": (2_500, (), None),
+    "vit-finetune-imagenet": (20_000, IMAGENET_RATES, 0.01, 500),
+    "vit-finetune-imagenet-polyak": (20_000, IMAGENET_RATES, 0.01, 500),
+    "vit-finetune-cifar": (10_000, OTHER_RATES, 0.02, 500),
+    "vit-finetune-pets": (500, OTHER_RATES, 0.1, 100),
+    "vit-finetune-flowers": (500, OTHER_RATES, 0.1, 100),
+    "vit-finetune-vtab": (2_500, (), None, 0),
 }
 
 # name: steps, share held out, warm-up (released code)
@@ -122,10 +122,11 @@ def test_table_3(name: str) -> None:
 
 @pytest.mark.parametrize("name", TABLE_4)
 def test_table_4(name: str) -> None:
-    steps, rates, held_out = TABLE_4[name]
+    steps, rates, held_out, warmup = TABLE_4[name]
     assert facts(baselines.recipe(name)) == without_none(
         steps=steps, batch_size=512, optimizer="sgd", learning_rates=rates, held_out=held_out,
         base_lr=0.01 if name.endswith("vtab") else None,
+        warmup_steps=warmup,
         schedule="cosine", clip_norm=1.0, polyak=0.9999 if name.endswith("polyak") else None,
     )  # fmt: skip
 

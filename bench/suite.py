@@ -83,7 +83,7 @@ def load(
 
 def scales(spec: SuiteSpec) -> tuple[Scale, ...]:
     """Return the scales that a suite has, small ones first; empty where it has none."""
-    groups = (spec.pretrain, spec.weights, spec.transfer, spec.pair)
+    groups = (spec.pretrain, spec.weights, spec.transfer, spec.profile, spec.pair)
     named = {*spec.scales, *(scale for group in groups for block in group for scale in block.scale)}
     return tuple(scale for scale in get_args(Scale) if scale in named)
 
@@ -99,8 +99,9 @@ def _at_scale(spec: SuiteSpec, settings: Sequence[str], *, file: str) -> SuiteSp
     if spec.scale not in known:
         raise SuiteError(file, "scale", f'the suite has no scale "{spec.scale}"', hint=words)
     ours = spec.narrowed()
-    if not (ours.pretrain or ours.weights) or not ours.transfer:
-        what = "transfer" if ours.pretrain or ours.weights else "pretrain]] or [[weights"
+    starts = bool(ours.pretrain or ours.weights)
+    if starts != bool(ours.transfer) or not (starts or ours.profile):
+        what = "transfer" if starts else "pretrain]] or [[weights"
         raise SuiteError(file, "scale", f'no [[{what}]] table belongs to scale "{spec.scale}"')
     block = spec.scales.get(spec.scale, ScaleBlock())
     named = {setting.partition("=")[0].strip() for setting in settings}
@@ -219,6 +220,9 @@ def _validate(data: dict[str, Any], *, file: str) -> SuiteSpec:
             cause = "missing"
         elif first["type"] == "too_short":
             cause = "must not be empty"
+        elif first["type"] == "string_pattern_mismatch":  # only names have one
+            letters = "A-Z, a-z, 0-9, then also '.', '_' and '-'; 64 at most"
+            cause = f"{first['input']!r} has other characters than {letters}"
         elif not isinstance(first["input"], dict | list):
             cause += f", not {first['input']!r}"
         if more:

@@ -1,8 +1,9 @@
 """Speed and memory of each system, as measured: the counterpart of Figure 12 of arXiv:2010.11929.
 
-The paper measures inference on TPUv3 cores over input sizes, and prints no numbers. Here every job
-that stepped through images tells its speed: training, or evaluation where nothing is trained.
-Timings differ between runs, so table and figure stand with the timings.
+The paper measures inference on TPUv3 cores over input sizes, and prints no numbers. Here a suite's
+profiles do (`reports/profile.py`), and beside them every job that stepped through images tells its
+speed: training, or evaluation where nothing is trained. Timings differ between runs, so table and
+figure stand with the timings.
 """
 
 from __future__ import annotations
@@ -12,8 +13,8 @@ from typing import TYPE_CHECKING
 
 from bench import metrics, stats
 from bench.specs import Cost
-from reports import style
-from reports.cells import number_cell, text_cell
+from reports import profile, style
+from reports.cells import Notes, absent_cell, number_cell, text_cell
 from reports.cost import STAGES
 from reports.render import Cell, Column, Sample, Table
 from reports.results import Study
@@ -29,6 +30,19 @@ WORK = STAGES | {
     "knn": "k-NN",
 }
 """What a stage's speed is the speed of; candidates step like the runs that report."""
+
+
+_STEPPING = (
+    "Speed: images per second of stepping, mean ± standard deviation over jobs; training images, "
+    "or evaluation images where nothing is trained. Memory: the largest peak of any job (of the "
+    "process on a CPU, allocated on an accelerator). A job that shared its machine was slowed by "
+    "it."
+)
+_PROFILED = (
+    "Inference and Training: profiles at the fastest of their batch sizes, median ± half the range "
+    "of the repeats; memory beyond what the process held before. Largest batch: what fits the "
+    "memory, to one part in sixteen."
+)
 
 
 @dataclass(frozen=True)
@@ -54,6 +68,11 @@ class Group:
     def speeds(self) -> list[float]:
         """Images per second, of the jobs that stated it."""
         return [cost.images_per_s for _, _, cost in self.jobs if cost.images_per_s]
+
+    @property
+    def mean_speed(self) -> float:
+        """Their mean; only asked where a job stated its speed."""
+        return sum(self.speeds) / len(self.speeds)
 
     @property
     def peak_memory_gib(self) -> float:
@@ -88,13 +107,17 @@ def _order(setup: Setup, titles: list[str], works: list[str]) -> tuple[int, int,
 
 def table(study: Study) -> Table:
     """Return speed and memory of every system, by what it did."""
+    notes = Notes()
+    profiled = profile.summary_rows(study, notes=notes)
+    rows = [
+        _row(setup, group, has_profiles=bool(profiled)) for setup, group in groups(study).items()
+    ]
+    said = [_STEPPING] * bool(rows or not profiled) + [_PROFILED] * bool(profiled)
+    largest = _measured("largest_batch", "Largest batch", "images", "images")
     return Table(
         name="speed",
         title="Speed and memory",
-        caption="As measured on the device of the row. Speed: images per second of stepping, mean "
-        "± standard deviation over jobs; training images, or evaluation images where nothing is "
-        "trained. Memory: the largest peak of any job (of the process on a CPU, allocated on an "
-        "accelerator). A job that shared its machine was slowed by it.",
+        caption=" ".join(["As measured on the device of the row.", *said]),
         columns=(
             Column(key="system", title="System", align="left", header=True),
             Column(key="work", title="Work", align="left", header=True),
@@ -102,10 +125,12 @@ def table(study: Study) -> Table:
             Column(key="batch_size", title="Batch", priority=1),
             _measured("images_per_s", "Speed", "images/s", "images per second"),
             _measured("peak_memory_gib", "Peak memory", "GiB", "GiB"),
+            *([largest] if profiled else []),
             Column(key="num_jobs", title="Jobs", priority=2),
             Column(key="device", title="Device", align="left", priority=3, measured=True),
         ),
-        rows=tuple(_row(setup, group) for setup, group in groups(study).items()),
+        rows=(*profiled, *rows),
+        notes=tuple(notes.texts),
         warning=study.warning,
         group_by=("system",),
     )
@@ -115,7 +140,7 @@ def _measured(key: str, title: str, unit: str, base_unit: str) -> Column:
     return Column(key=key, title=title, unit=unit, base_unit=base_unit, measured=True)
 
 
-def _row(setup: Setup, group: Group) -> tuple[Cell, ...]:
+def _row(setup: Setup, group: Group, *, has_profiles: bool) -> tuple[Cell, ...]:
     memory = group.peak_memory_gib
     batch = setup.batch_size
     return (
@@ -125,6 +150,7 @@ def _row(setup: Setup, group: Group) -> tuple[Cell, ...]:
         Cell(text="–", status="absent") if batch is None else number_cell(batch, f"{batch:,}"),
         _speed_cell(group),
         number_cell(memory, metrics.show("peak_memory_gib", memory)),
+        *([absent_cell()] if has_profiles else []),
         number_cell(len(group.jobs), f"{len(group.jobs):,}"),
         text_cell(setup.device),
     )
@@ -148,7 +174,10 @@ def _speed_cell(group: Group) -> Cell:
 
 
 def figure(study: Study) -> style.Drawing | None:
-    """Draw speed and peak memory over input size; None where nothing was measured."""
+    """Draw a suite's profiles, else speed and peak memory of its jobs; None without either."""
+    profiled = profile.drawing(study)
+    if profiled is not None:
+        return profiled
     met = {setup: group for setup, group in groups(study).items() if group.speeds}
     if not met:
         return None
@@ -157,8 +186,8 @@ def figure(study: Study) -> style.Drawing | None:
             _draw(met),
             name="speed",
             title="Speed and memory over input size",
-            caption="Images per second (log scale) and largest peak memory, over the side of the "
-            "input images; a marker for each kind of work, joined for each system. Measured on "
+            caption="Images per second (log scale), a panel for each kind of work, and largest "
+            "peak memory of all, over the side of the input images. Measured on "
             f"{' and '.join(sorted({setup.device for setup in met}))}.",
             alt=f"Speed and memory over input size, a line a system. {_words(met)}",
         )
@@ -166,28 +195,40 @@ def figure(study: Study) -> style.Drawing | None:
 
 def _draw(met: dict[Setup, Group]) -> Figure:
     look = style.looks((setup.title, setup.family) for setup in met)
-    figure, (speed, memory) = style.panels(2)
+    works = list(dict.fromkeys(setup.work for setup in met))
+    figure, (*speeds, memory) = style.panels(len(works) + 1)
+    for ax, work in zip(speeds, works, strict=True):
+        own = {setup: group for setup, group in met.items() if setup.work == work}
+        for title in look:
+            rates = [(s, g.mean_speed) for s, g in own.items() if s.title == title]
+            _over_size(ax, rates, look[title])
+        ax.set(title=work, ylabel="Images per second")
+        _size_axis(ax, sorted({setup.image_size_px for setup in own}))
+        ax.set_yscale("log")
+        style.plain_log_labels(ax)
     for title in look:
-        own = [(setup, group) for setup, group in met.items() if setup.title == title]
-        own.sort(key=lambda item: (item[0].image_size_px, item[0].work))
-        x_N = [setup.image_size_px for setup, _ in own]
-        rates_N = [sum(group.speeds) / len(group.speeds) for _, group in own]
-        peaks_N = [group.peak_memory_gib for _, group in own]
-        for ax, y_N in ((speed, rates_N), (memory, peaks_N)):
-            style.line(ax, x_N, y_N, look[title])
-            style.points(ax, x_N, y_N, look[title])
-    sizes = sorted({setup.image_size_px for setup in met})
-    for ax, title, label in (
-        (speed, "Speed", "Images per second"),
-        (memory, "Memory", "Peak memory (GiB)"),
-    ):
-        _size_axis(ax, sizes)
-        ax.set(title=title, xlabel="Input size (px)", ylabel=label)
-    speed.set_yscale("log")
-    style.plain_log_labels(speed)
+        peaks = [(s, g.peak_memory_gib) for s, g in met.items() if s.title == title]
+        _over_size(memory, peaks, look[title])
+    memory.set(title="Memory", ylabel="Peak memory (GiB)")
     memory.set_ylim(0, 1.1 * max(group.peak_memory_gib for group in met.values()))
+    _size_axis(memory, sorted({setup.image_size_px for setup in met}))
+    for place, ax in enumerate((*speeds, memory)):
+        if style.is_lowest(place, len(works) + 1):
+            ax.set_xlabel("Input size (px)")
     style.legend(figure, look, list(look))
     return figure
+
+
+def _over_size(ax: Axes, values: list[tuple[Setup, float]], look: style.Look) -> None:
+    """Draw one system's values, the largest at each size."""
+    largest: dict[int, float] = {}
+    for setup, value in values:
+        size = setup.image_size_px
+        largest[size] = max(largest.get(size, 0.0), value)
+    x_N = sorted(largest)
+    y_N = [largest[size] for size in x_N]
+    style.line(ax, x_N, y_N, look)
+    style.points(ax, x_N, y_N, look)
 
 
 def _size_axis(ax: Axes, sizes: list[int]) -> None:
@@ -201,7 +242,7 @@ def _size_axis(ax: Axes, sizes: list[int]) -> None:
 def _words(met: dict[Setup, Group]) -> str:
     parts = [
         f"{setup.title}, {setup.work.lower()} at {setup.image_size_px} px: "
-        f"{metrics.show('images_per_s', sum(group.speeds) / len(group.speeds))} images a second"
+        f"{metrics.show('images_per_s', group.mean_speed)} images a second"
         for setup, group in met.items()
     ]
     return f"{'; '.join(parts)}."

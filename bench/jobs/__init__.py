@@ -110,14 +110,18 @@ def _memory_errors(context: JobContext) -> Iterator[None]:
         yield
     except (MemoryError, RuntimeError) as error:
         # torch raises RuntimeError when the host, or CUDA outside its allocator, has no more.
-        text = str(error).lower()
-        exhausted = isinstance(error, MemoryError) or any(
-            words in text for words in ("out of memory", "can't allocate memory", "alloc_failed")
-        )
-        if not exhausted:
+        if not is_exhausted(error):
             raise
         where = "host" if context.device == "cpu" else context.device
         raise OutOfMemory(
             f"the {where} ran out of memory in job {context.spec.job_id} ({context.spec.kind})",
             hint="Lower the batch size or the image size, or run fewer jobs at once",
         ) from error
+
+
+def is_exhausted(error: BaseException) -> bool:
+    """Tell whether an error says that memory is exhausted: libraries raise many things then."""
+    text = str(error).lower()
+    return isinstance(error, MemoryError) or any(
+        words in text for words in ("out of memory", "can't allocate memory", "alloc_failed")
+    )

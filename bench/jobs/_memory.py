@@ -14,6 +14,7 @@ from contextlib import contextmanager
 _TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3  # M_TRIM_THRESHOLD and M_MMAP_THRESHOLD of malloc.h
 _NEVER_BYTES = 2**31 - 1
 _LARGE_BYTES = 2**30
+_PIECE_BYTES = 2**16
 
 
 @contextmanager
@@ -32,3 +33,22 @@ def kept_memory() -> Iterator[None]:
         yield
     finally:
         library.malloc_trim(0)
+
+
+@contextmanager
+def returned_memory() -> Iterator[None]:
+    """Give what is freed back at once while the block runs, inside `kept_memory`.
+
+    What is resident is then what is held, without the holes between pieces: slow, but exact.
+    """
+    library = ctypes.CDLL(None)
+    if not hasattr(library, "mallopt"):
+        yield
+        return
+    library.mallopt(_MMAP_THRESHOLD, _PIECE_BYTES)
+    library.mallopt(_TRIM_THRESHOLD, _PIECE_BYTES)
+    try:
+        yield
+    finally:
+        library.mallopt(_TRIM_THRESHOLD, _NEVER_BYTES)
+        library.mallopt(_MMAP_THRESHOLD, _LARGE_BYTES)

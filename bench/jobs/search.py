@@ -138,8 +138,10 @@ def _search(context: JobContext, num_trials: int) -> None:
         raise RuntimeError(f"a trial of search {context.spec.job_id} died: {found.errors[0]}")
     for index in range(num_trials):
         last = _Trial(context, index).scores[-1:]
-        if not last or last[0]["failed"]:
-            raise JobError(last[0]["failed"] if last else f"trial {index} left no score")
+        if not last:  # its process never came so far: it may at the next attempt
+            raise RuntimeError(f"trial {index} of search {context.spec.job_id} left no score")
+        if last[0]["failed"]:
+            raise JobError(last[0]["failed"])
 
 
 # --- one candidate --------------------------------------------------------------------------

@@ -6,6 +6,7 @@
     transfers.py   [[transfer]]: few-shot, probe, nearest neighbours, evaluation of classifiers
     finetuning.py  [[transfer]]: the sweep of learning rates and the final runs
     pairs.py       [[pair]]: systems of equal pre-training compute
+    profiles.py    [[profile]]: speed and memory, from random weights
 
 A job that nobody can do (data or weights that are not public) is planned as *refused*, with the
 reason, and so is everything that needs it.
@@ -18,6 +19,7 @@ from collections.abc import Mapping
 from bench.plan.graph import Builder
 from bench.plan.names import Names
 from bench.plan.pairs import check_pair
+from bench.plan.profiles import profile
 from bench.plan.starts import Start, pretrain, weights
 from bench.plan.transfers import transfer
 from bench.specs import DatasetCard, JobGraph, Protocol, SuiteSpec
@@ -47,6 +49,9 @@ def plan(
     for index, moved in enumerate(suite.transfer):
         if suite.runs(moved):
             transfer(builder, moved, f"transfer[{index}]", starts)
+    for index, measured in enumerate(suite.profile):
+        if suite.runs(measured):
+            profile(builder, measured, f"profile[{index}]")
     for index, pair in enumerate(suite.pair):
         if suite.runs(pair):
             check_pair(names, pair, f"pair[{index}]", starts)

@@ -20,6 +20,7 @@ KIND_VERSIONS = {
     "probe": 1,
     "knn": 1,
     "evaluate": 1,
+    "profile": 1,
 }
 """Version of each job kind (the file in `bench/jobs/`); bumped when its result changes."""
 
@@ -122,8 +123,9 @@ class Labels(Record):
     best_of: str = ""
     """Alternatives of one name compete on validation; the better one is reported."""
     stage: Literal[
-        "pretrain", "weights", "candidate", "select", "final", "fewshot", "probe", "knn", "evaluate"
-    ]
+        "pretrain", "weights", "candidate", "select", "final", "fewshot", "probe", "knn",
+        "evaluate", "profile"
+    ]  # fmt: skip
     """Role in the suite: `candidate` and `select` choose, and are not reported."""
 
 

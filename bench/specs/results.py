@@ -21,7 +21,7 @@ class Metric(Record):
     n: int = 0
     """Test images (or draws) behind the value."""
     samples: tuple[float, ...] = ()
-    """Values that `value` is the mean of."""
+    """Values that `value` is the mean of; of timings, the median."""
 
     @model_validator(mode="after")
     def _value_or_reason(self) -> Metric:

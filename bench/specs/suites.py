@@ -142,6 +142,40 @@ class TransferBlock(Record):
         return self
 
 
+class ProfileBlock(Record):
+    """Measure speed and memory of every system at every input size; nothing is learned."""
+
+    systems: tuple[str, ...] = Field(min_length=1)
+    """Names of system cards."""
+    scale: Scales = ()
+    """The scales that this block belongs to; empty: every scale."""
+    image_sizes_px: tuple[int, ...] = Field(min_length=1)
+    """Sides of the square input, in pixels."""
+    batch_sizes: tuple[int, ...] = Field(min_length=1)
+    """Images pushed through at once."""
+    precision: Literal["float32", "bfloat16"] = "float32"
+    """Arithmetic of forward and backward; weights stay float32."""
+    steps: int = Field(default=5, gt=0, le=1000)
+    """Batches in one timing."""
+    repeats: int = Field(default=5, gt=0, le=100)
+    """Timings of each batch size, after a warm-up; their median is told."""
+    memory_gib: float | None = Field(default=None, gt=0)
+    """Memory that the largest batch must fit; None: all that the device has (on a CPU the largest
+    batch is then not sought)."""
+
+    @model_validator(mode="after")
+    def _sizes(self) -> ProfileBlock:
+        for key, sizes, most in (
+            ("image_sizes_px", self.image_sizes_px, 4096),
+            ("batch_sizes", self.batch_sizes, 16_384),
+        ):
+            if len(set(sizes)) != len(sizes):
+                raise ValueError(f"{key} must be distinct")
+            if any(not 1 <= size <= most for size in sizes):
+                raise ValueError(f"{key} must lie between 1 and {most:,}")
+        return self
+
+
 class Pair(Record):
     """Systems that the suite compares at matched pre-training compute."""
 
@@ -162,7 +196,10 @@ class ReportBlock(Record):
 
     tables: tuple[str, ...] = ("comparison", "pairs", "cost")
     """Tables, by the name of their file in `reports/`."""
-    figures: tuple[str, ...] = ("upstream_size", "pretrain_compute", "learning_curves")
+    figures: tuple[str, ...] = (
+        "upstream_size", "pretrain_compute", "equal_compute", "learning_curves", "speed",
+        "makespan",
+    )  # fmt: skip
     """Figures, by the name of their file in `reports/`."""
     confidence: float = Field(default=0.95, gt=0.5, lt=1)
     """Confidence level of intervals."""
@@ -186,6 +223,8 @@ class DatasetBlock(Record):
     skip_damaged: bool = False
     """image files, parquet, huggingface: leave out images that do not decode; their number stands
     on the card."""
+    stream: bool = False
+    """shards: read them where they lie, for sets larger than the disk; for pre-training alone."""
     image_column: str = ""
     """parquet, huggingface: column of images, where its name is unusual."""
     label_column: str = ""
@@ -227,8 +266,10 @@ class SuiteSpec(Record):
     """Pre-train blocks."""
     weights: tuple[WeightsBlock, ...] = ()
     """Public weights to start from."""
-    transfer: tuple[TransferBlock, ...] = Field(min_length=1)
+    transfer: tuple[TransferBlock, ...] = ()
     """Transfer blocks."""
+    profile: tuple[ProfileBlock, ...] = ()
+    """Profile blocks: they need neither weights nor data, and may stand alone."""
     pair: tuple[Pair, ...] = ()
     """Pairs compared at matched compute."""
     report: ReportBlock = ReportBlock()
@@ -242,7 +283,14 @@ class SuiteSpec(Record):
     limit_steps: int | None = Field(default=None, gt=0)
     """Cap on the steps of every training job; results are marked as limited."""
 
-    def runs(self, block: PretrainBlock | WeightsBlock | TransferBlock | Pair) -> bool:
+    @property
+    def label(self) -> str:
+        """The suite's name, with its scale where it has several: what reports and runs carry."""
+        return "-".join(filter(None, (self.name, self.scale)))
+
+    def runs(
+        self, block: PretrainBlock | WeightsBlock | TransferBlock | ProfileBlock | Pair
+    ) -> bool:
         """Return whether a block belongs to the suite's scale."""
         return not block.scale or self.scale in block.scale
 
@@ -256,14 +304,21 @@ class SuiteSpec(Record):
                 "pretrain": tuple(block for block in self.pretrain if self.runs(block)),
                 "weights": tuple(block for block in self.weights if self.runs(block)),
                 "transfer": tuple(block for block in self.transfer if self.runs(block)),
+                "profile": tuple(block for block in self.profile if self.runs(block)),
                 "pair": tuple(pair for pair in self.pair if self.runs(pair)),
             }
         )
 
     @model_validator(mode="after")
     def _starts_somewhere(self) -> SuiteSpec:
-        if not (self.pretrain or self.weights):
-            raise ValueError("a suite needs at least one [[pretrain]] or [[weights]] table")
+        if not (self.pretrain or self.weights or self.profile):
+            raise ValueError(
+                "a suite needs at least one [[pretrain]], [[weights]] or [[profile]] table"
+            )
+        if self.transfer and not (self.pretrain or self.weights):
+            raise ValueError("a [[transfer]] needs a [[pretrain]] or [[weights]] table")
+        if (self.pretrain or self.weights) and not self.transfer:
+            raise ValueError("a suite that pre-trains needs at least one [[transfer]] table")
         return self
 
     @model_validator(mode="after")

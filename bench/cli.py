@@ -6,25 +6,23 @@ rejected suite stay fast.
 
 from __future__ import annotations
 
-import json
 import os
 import signal
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
 from enum import StrEnum
-from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from bench import cli_data, cli_doctor, cli_results
-from bench.errors import BenchError, UserError, suggest
+from bench.cli_print import conclude, new_console, print_json, split_words
+from bench.errors import BenchError, UserError
 from bench.options import RUNS, AsJson, LimitSteps, Scale, Seeds, Settings, Suite, Workdir
 from bench.wiring import (
     catch_up,
     execute,
-    explanations,
     graph_of,
     make_report,
     prepare_data,
@@ -35,8 +33,6 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from bench.specs import JobGraph, JobResult, PlannedJob
-    from bench.store import Store
-    from reports import Report
 
 app = typer.Typer(
     name="vitbench",
@@ -47,8 +43,6 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 app.add_typer(cli_data.app, name="data")
-app.command()(cli_doctor.doctor)
-cli_results.add_to(app)
 
 
 class Things(StrEnum):
@@ -58,13 +52,6 @@ class Things(StrEnum):
     datasets = "datasets"
     suites = "suites"
     recipes = "recipes"
-
-
-class Origin(StrEnum):
-    """Where `report` reads results from."""
-
-    folders = "folders"
-    mlflow = "mlflow"
 
 
 # --- verbs ----------------------------------------------------------------------------------
@@ -102,7 +89,7 @@ def run(
         if job.job_id not in done and job.spec.kind in kinds and not job.refused
     ]
     check_place(todo, workdir=workdir, local=local, address=address)
-    console = _console()
+    console = new_console()
     _say_what_is_reused(console, graph, done, todo)
     if todo:
         prepare_data(graph, todo, store)
@@ -113,7 +100,7 @@ def run(
         outcomes = {**store.outcomes(ids), **refuse(graph, store)}
         catch_up(graph, outcomes, store)
     report = make_report(graph, store)
-    _conclude(console, report, store)
+    conclude(console, report, store)
     if any(result.status == "failed" for result in outcomes.values()):
         raise typer.Exit(1)
 
@@ -138,9 +125,9 @@ def plan(
     estimates = Estimates(graph, done)
     rows = plan_rows(graph, done, estimates.seconds)
     if as_json:
-        _print_json({"suite": graph.suite.model_dump(mode="json"), "jobs": rows})
+        print_json({"suite": graph.suite.model_dump(mode="json"), "jobs": rows})
         return
-    show_plan(_console(), graph, rows)
+    show_plan(new_console(), graph, rows)
 
 
 @app.command()
@@ -157,91 +144,10 @@ def status(
 
     graph = graph_of(suite, settings, seeds, None, scale=scale)
     outcomes = Store(workdir).outcomes(job.job_id for job in graph.jobs)
-    show_status(_console(), graph, outcomes)
+    show_status(new_console(), graph, outcomes)
 
 
-@app.command()
-def report(
-    suite: Suite,
-    workdir: Workdir = RUNS,
-    scale: Scale = None,
-    settings: Settings = None,
-    seeds: Seeds = None,
-    limit_steps: LimitSteps = None,
-    formats: Annotated[
-        str | None, typer.Option("--format", metavar="FMT,...", help="md, tex, csv, html.")
-    ] = None,
-    out: Annotated[Path | None, typer.Option("--out", help="Folder to write to.")] = None,
-    origin: Annotated[
-        Origin, typer.Option("--from", help="Read job folders or MLflow.")
-    ] = Origin.folders,
-    imports: Annotated[
-        Path | None, typer.Option("--import", help="A TOML that maps CSV files of others.")
-    ] = None,
-    check: Annotated[
-        bool, typer.Option("--check", help="Compare with written tables; exit 1 on a difference.")
-    ] = False,
-    against: Annotated[
-        Path | None, typer.Option("--against", help="--check: folder of the written tables.")
-    ] = None,
-) -> None:
-    """Regenerate the tables, figures and page of a suite from what is there.
-
-    `vitbench report paper` prints and writes the ViT paper's tables as published, beside what
-    follows from arithmetic alone: parameter counts and pre-training compute.
-    """
-    from bench.store import Store
-
-    if suite == "paper":
-        _report_paper(out or Store(workdir).workdir / "reports" / "paper", formats)
-        return
-    graph = graph_of(suite, settings, seeds, limit_steps, scale=scale)
-    import reports
-
-    wanted = _split(formats, reports.FORMATS, "--format") if formats else None
-    store = Store(workdir)
-    known: dict[str, Any] = {"imported": cli_results.imported(imports)}
-    if origin is Origin.mlflow:
-        from bench.tracking import read_results
-
-        known["outcomes"] = read_results(store.workdir, graph)
-    else:
-        known["digests"] = store.digests(job.job_id for job in graph.jobs)
-    if not (known.get("outcomes") or known.get("digests")):
-        raise UserError(
-            f"{suite}: nothing was run in {workdir}", hint=f"Run it: vitbench run {suite}"
-        )
-    if check:
-        cli_results.check_report(graph, store, against=against, **known)
-        return
-    made = make_report(graph, store, out=out, formats=wanted, **known)
-    _conclude(_console(), made, store)
-
-
-@app.command()
-def explain(
-    what: Annotated[
-        str,
-        typer.Argument(
-            metavar="JOB|CELL",
-            help='The start of a job id, or a published cell: "Table 5: ViT-B/16, CIFAR-10".',
-        ),
-    ],
-    suite: Annotated[
-        str | None, typer.Option("--suite", help="A suite; else every suite that was run.")
-    ] = None,
-    workdir: Workdir = RUNS,
-    settings: Settings = None,
-) -> None:
-    """Show how a run's protocol differs from the published one, and the verdict that follows."""
-    from bench.store import Store
-    from reports.render import terminal
-
-    console = _console()
-    for found in explanations(what, suite=suite, settings=settings, store=Store(workdir)):
-        typer.echo(f"{found.title}\n{found.verdict}")
-        if found.table is not None:
-            typer.echo(terminal(found.table, width=console.width, color=console.is_terminal))
+cli_results.add_to(app)  # here, so that --help lists them in the order of use
 
 
 @app.command()
@@ -255,6 +161,10 @@ def sync(
     graph = graph_of(suite, settings, None, None, scale=scale)
     store = Store(workdir)
     outcomes = store.outcomes(job.job_id for job in graph.jobs)
+    if not outcomes:
+        raise UserError(
+            f"{suite}: nothing was run in {workdir}", hint=f"Run it: vitbench run {suite}"
+        )
     missing = tracking.missing(graph, outcomes, store.workdir)
     problems = catch_up(graph, outcomes, store)
     typer.echo(f"{len(missing)} results carried to MLflow" if not problems else problems[0])
@@ -293,6 +203,9 @@ def ui(
     raise typer.Exit(code)
 
 
+app.command()(cli_doctor.doctor)
+
+
 @app.command("ls")
 def list_things(
     things: Things,
@@ -315,14 +228,14 @@ def list_things(
     rows = LISTS[things]()
     if family is not None:
         families = sorted({row["family"] for row in rows if "family" in row})
-        _split(family, families, f"ls {things} --family")
+        split_words(family, families, f"ls {things} --family")
         rows = [row for row in rows if row["family"] == family]
     if public:
         rows = [row for row in rows if set(row.get("weights", ())) - {"jft"}]
     if as_json:
-        _print_json(rows)
+        print_json(rows)
         return
-    show_rows(_console(), rows)
+    show_rows(new_console(), rows)
 
 
 @app.command()
@@ -335,9 +248,9 @@ def show(
 
     facts = system_facts(system)
     if as_json:
-        _print_json(facts)
+        print_json(facts)
         return
-    show_system(_console(), facts)
+    show_system(new_console(), facts)
 
 
 def _show_version(wanted: bool) -> None:
@@ -386,36 +299,13 @@ def main() -> None:
 # --- words ----------------------------------------------------------------------------------
 
 
-def _split(text: str, known: Sequence[str], option: str) -> tuple[str, ...]:
-    words = tuple(word.strip() for word in text.split(",") if word.strip())
-    for word in words:
-        if word not in known:
-            raise UserError(f'{option}: unknown "{word}"', hint=suggest(word, known))
-    return words
-
-
 def _kinds(only: str | None) -> tuple[str, ...]:
     from bench.specs import KIND_VERSIONS
 
-    return _split(only, tuple(KIND_VERSIONS), "--only") if only else tuple(KIND_VERSIONS)
+    return split_words(only, tuple(KIND_VERSIONS), "--only") if only else tuple(KIND_VERSIONS)
 
 
 # --- what is printed ------------------------------------------------------------------------
-
-
-def _report_paper(out: Path, formats: str | None) -> None:
-    import baselines
-    from bench import cost
-    from reports import paper
-    from reports.render import terminal
-
-    wanted = _split(formats, paper.FORMATS, "--format") if formats else paper.FORMATS
-    made = paper.tables(baselines.published(), systems=baselines.systems(), compute=cost.table_6())
-    paper.write(made, out, formats=wanted)
-    console = _console()
-    for table in made:
-        typer.echo(terminal(table, width=console.width, color=console.is_terminal))
-    typer.echo(f"tables     {_near(out)}")
 
 
 def _say_what_is_reused(
@@ -435,60 +325,6 @@ def _say_what_is_reused(
         words += f", {left_out} left out (--only)"
     words += f", {len(todo)} to do" if todo else ", nothing to do"
     console.print(words, highlight=False)
-
-
-def _conclude(
-    console: Console,
-    report: Report,
-    store: Store,
-) -> None:
-    """Print the comparison and where to look further."""
-    from reports import escape
-    from reports.render import terminal
-
-    look: dict[str, Any] = {"width": console.width, "color": console.is_terminal}
-    typer.echo(f"\n{report.terminal(**look)}")
-    if "pairs" in report.tables:
-        typer.echo(terminal(report.tables["pairs"], **look))
-    for finding in report.findings:
-        console.print(finding, markup=False, highlight=False)
-    for failure in report.failures:
-        typer.echo(f"failed     {escape.plain(failure)}")
-    folders = {
-        "page": report.files.get("index.html"),
-        "tables": next((p.parent for n, p in report.files.items() if n.startswith("tables")), None),
-        "jobs": store.jobs,
-    }
-    typer.echo("")
-    for name, path in folders.items():
-        if path is not None:
-            typer.echo(f"{name:10} {_near(path)}")
-    typer.echo(f"MLflow UI  {_ui_command(store)}")
-
-
-def _ui_command(store: Store) -> str:
-    command = "vitbench ui"
-    script = Path(sys.argv[0])
-    if script.name == "vitbench":
-        command = f"{_near(script)} ui"
-    return command if store.workdir == RUNS.resolve() else f"{command} --workdir {store.workdir}"
-
-
-def _near(path: Path) -> str:
-    try:
-        return str(path.resolve().relative_to(Path.cwd()))
-    except ValueError:
-        return str(path)
-
-
-def _console() -> Console:
-    from rich.console import Console
-
-    return Console(width=None if sys.stdout.isatty() else 140)
-
-
-def _print_json(data: Any) -> None:
-    typer.echo(json.dumps(data, indent=1, ensure_ascii=False))
 
 
 if __name__ == "__main__":

@@ -1,15 +1,18 @@
-"""The verbs that compare, pack and verify results, and the words of `report --check`."""
+"""The verbs on results: report, explain, compare, bundle, verify."""
 
 from __future__ import annotations
 
 import json
+from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from bench.cli_print import conclude, near, new_console, split_words
 from bench.errors import UserError
 from bench.options import RUNS, AsJson, LimitSteps, Scale, Seeds, Settings, Suite, Workdir
+from bench.wiring import explanations, graph_of, make_report
 
 if TYPE_CHECKING:
     from bench.specs import JobGraph
@@ -21,6 +24,98 @@ MAX_SHOWN = 40
 """Differences that are printed; the rest is counted."""
 
 Results = Annotated[Path, typer.Argument(help="A work folder or a bundle.")]
+
+
+class Origin(StrEnum):
+    """Where `report` reads results from."""
+
+    folders = "folders"
+    mlflow = "mlflow"
+
+
+def report(
+    suite: Suite,
+    workdir: Workdir = RUNS,
+    scale: Scale = None,
+    settings: Settings = None,
+    seeds: Seeds = None,
+    limit_steps: LimitSteps = None,
+    formats: Annotated[
+        str | None, typer.Option("--format", metavar="FMT,...", help="md, tex, csv, html.")
+    ] = None,
+    out: Annotated[Path | None, typer.Option("--out", help="Folder to write to.")] = None,
+    origin: Annotated[
+        Origin, typer.Option("--from", help="Read job folders or MLflow.")
+    ] = Origin.folders,
+    imports: Annotated[
+        Path | None, typer.Option("--import", help="A TOML that maps CSV files of others.")
+    ] = None,
+    check: Annotated[
+        bool, typer.Option("--check", help="Compare with written tables; exit 1 on a difference.")
+    ] = False,
+    against: Annotated[
+        Path | None, typer.Option("--against", help="--check: folder of the written tables.")
+    ] = None,
+) -> None:
+    """Regenerate the tables, figures and page of a suite from what is there.
+
+    `vitbench report paper` prints and writes the ViT paper's tables as published, beside what
+    follows from arithmetic alone: parameter counts and pre-training compute.
+    """
+    from bench.store import Store
+
+    if suite == "paper":
+        _report_paper(out or Store(workdir).workdir / "reports" / "paper", formats)
+        return
+    graph = graph_of(suite, settings, seeds, limit_steps, scale=scale)
+    import reports
+
+    wanted = split_words(formats, reports.FORMATS, "--format") if formats else None
+    store = Store(workdir)
+    known: dict[str, Any] = {"imported": _imported(imports)}
+    if origin is Origin.mlflow:
+        from bench.tracking import read_results
+
+        known["outcomes"] = read_results(store.workdir, graph)
+    else:
+        known["digests"] = store.digests(job.job_id for job in graph.jobs)
+    if not (known.get("outcomes") or known.get("digests")):
+        raise UserError(
+            f"{suite}: nothing was run in {workdir}", hint=f"Run it: vitbench run {suite}"
+        )
+    if check:
+        _check_report(graph, store, against=against, **known)
+        return
+    made = make_report(graph, store, out=out, formats=wanted, **known)
+    conclude(new_console(), made, store)
+
+
+def explain(
+    what: Annotated[
+        str,
+        typer.Argument(
+            metavar="JOB|CELL",
+            help='The start of a job id, or a published cell: "Table 5: ViT-B/16, CIFAR-10".',
+        ),
+    ],
+    suite: Annotated[
+        str | None, typer.Option("--suite", help="A suite; else every suite that was run.")
+    ] = None,
+    workdir: Workdir = RUNS,
+    scale: Scale = None,
+    settings: Settings = None,
+) -> None:
+    """Show how a run's protocol differs from the published one, and the verdict that follows."""
+    from bench.store import Store
+    from reports.render import terminal
+
+    console = new_console()
+    for found in explanations(
+        what, suite=suite, scale=scale, settings=settings, store=Store(workdir)
+    ):
+        typer.echo(f"{found.title}\n{found.verdict}")
+        if found.table is not None:
+            typer.echo(terminal(found.table, width=console.width, color=console.is_terminal))
 
 
 def compare(
@@ -67,7 +162,7 @@ def bundle(
     from bench.wiring import graph_of
 
     graph = graph_of(suite, settings, seeds, limit_steps, scale=scale)
-    path = out or Path(f"{graph.suite.name}.vitbench.zip")
+    path = out or Path(f"{graph.suite.label}.vitbench.zip")
     if path.is_dir():
         raise UserError(f"--out {path}: is a folder", hint="Name a file")
     evidence, digest = sharing.pack(graph, Store(workdir), path)
@@ -110,18 +205,18 @@ def verify(
 
 def add_to(app: typer.Typer) -> None:
     """Put the verbs of this file among those of the command."""
-    for verb in (compare, bundle, verify):
+    for verb in (report, explain, compare, bundle, verify):
         app.command()(verb)
 
 
-def imported(path: Path | None) -> tuple[ImportedResult, ...]:
+def _imported(path: Path | None) -> tuple[ImportedResult, ...]:
     """Return the numbers that a TOML file maps; none where no file is named."""
     from reports import imports
 
     return () if path is None else imports.read(path)
 
 
-def check_report(graph: JobGraph, store: Store, *, against: Path | None, **known: Any) -> None:
+def _check_report(graph: JobGraph, store: Store, *, against: Path | None, **known: Any) -> None:
     """Compare the written tables with what the records say; exit 1 where a cell differs."""
     from bench import sharing
     from bench.wiring import report_folder
@@ -138,6 +233,21 @@ def check_report(graph: JobGraph, store: Store, *, against: Path | None, **known
     stale = sum(difference.kind == "stale" for difference in found)
     typer.echo(f"{name}: {len(found) - stale:,} cells differ, {stale:,} are stale")
     raise typer.Exit(1)
+
+
+def _report_paper(out: Path, formats: str | None) -> None:
+    import baselines
+    from bench import cost
+    from reports import paper
+    from reports.render import terminal
+
+    wanted = split_words(formats, paper.FORMATS, "--format") if formats else paper.FORMATS
+    made = paper.tables(baselines.published(), systems=baselines.systems(), compute=cost.table_6())
+    paper.write(made, out, formats=wanted)
+    console = new_console()
+    for table in made:
+        typer.echo(terminal(table, width=console.width, color=console.is_terminal))
+    typer.echo(f"tables     {near(out)}")
 
 
 def _tell(differences: tuple[Difference, ...] | list[Difference]) -> None:

@@ -66,10 +66,11 @@ def prepare_data(graph: JobGraph, todo: Iterable[PlannedJob], store: Store) -> N
 
     fresh = not store.workdir.exists()
     try:
-        for name in {job.dataset: None for job in todo if job.spec.kind != "weights"}:
-            prepare.packed(
-                graph.datasets[name], cache_dir=store.cache, num_workers=os.cpu_count() or 1
-            )
+        without = ("weights", "profile")
+        for name in {job.dataset: None for job in todo if job.spec.kind not in without}:
+            card = graph.datasets[name]
+            if not card.args.get("stream"):
+                prepare.packed(card, cache_dir=store.cache, num_workers=os.cpu_count() or 1)
     except BenchError:
         if fresh:
             shutil.rmtree(store.workdir, ignore_errors=True)
@@ -185,8 +186,7 @@ def terminate_on(number: int, frame: object) -> None:
 
 def report_folder(store: Store, graph: JobGraph) -> Path:
     """Return where the report of a suite, at its scale, lies in a work folder."""
-    suite = graph.suite
-    return store.workdir / "reports" / "-".join(filter(None, (suite.name, suite.scale)))
+    return store.workdir / "reports" / graph.suite.label
 
 
 def make_report(
@@ -262,6 +262,7 @@ def explanations(
     what: str,
     *,
     suite: str | None,
+    scale: str | None = None,
     settings: Sequence[str] | None,
     store: Store,
 ) -> list[Explanation]:
@@ -273,7 +274,9 @@ def explanations(
     from reports.explain import explain
     from reports.results import Study
 
-    graphs = [graph_of(suite, settings, None, None)] if suite else list(_graphs(store))
+    graphs = list(_graphs(store))
+    if suite:
+        graphs = [graph_of(suite, settings, None, None, scale=scale)]
     if not graphs:
         raise UserError(
             f"nothing was run in {store.workdir}", hint="Name a suite: vitbench explain --suite"
@@ -290,7 +293,7 @@ def explanations(
     if first is not None and not found:
         raise first
     measured = [explanation for explanation in found if explanation.table is not None]
-    return measured or list(dict.fromkeys(found))
+    return list(dict.fromkeys(measured or found))
 
 
 def _graphs(store: Store) -> Iterator[JobGraph]:

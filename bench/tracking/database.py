@@ -59,11 +59,14 @@ def _use_write_ahead_log(database: Path) -> None:
         connection.close()
 
 
-def experiment(client: MlflowClient, workdir: Path, suite: str) -> str:
-    """Return the id of a suite's experiment, made where there is none."""
+def experiment(client: MlflowClient, workdir: Path, suite: str, *, note: str = "") -> str:
+    """Return the id of a suite's experiment, made with a description where there is none."""
     found = client.get_experiment_by_name(suite)
     if found is not None:
         return str(found.experiment_id)
     artifacts = workdir.resolve() / "mlartifacts" / suite
-    tags = {"mlflow.experimentKind": "custom_model_development"}  # the UI for training runs
+    tags = {
+        "mlflow.experimentKind": "custom_model_development",  # the UI for training runs
+        "mlflow.note.content": note,
+    }
     return str(client.create_experiment(suite, artifact_location=artifacts.as_uri(), tags=tags))

@@ -75,7 +75,7 @@ class Ledger:
 
 def missing(graph: JobGraph, outcomes: Mapping[str, JobResult], workdir: Path) -> list[PlannedJob]:
     """Return the jobs whose outcome has not arrived in MLflow yet; imports no MLflow."""
-    ledger = Ledger(workdir, graph.suite.name)
+    ledger = Ledger(workdir, graph.suite.label)
     return [
         job for job in graph.jobs if job.job_id in outcomes and not ledger.has(outcomes[job.job_id])
     ]
@@ -92,7 +92,7 @@ class Mirror:
         self._client: MlflowClient | None = None
         self._experiment_id = ""
         self._parent_id = ""
-        self._ledger = Ledger(store.workdir, graph.suite.name)
+        self._ledger = Ledger(store.workdir, graph.suite.label)
         self._known: dict[str, str] = {}
         self.errors: list[str] = []
         self._thread = threading.Thread(target=self._work, name="mlflow-mirror", daemon=True)
@@ -148,14 +148,14 @@ class Mirror:
         workdir = self._store.workdir
         client = connect(workdir)
         suite = self._graph.suite
-        self._experiment_id = experiment(client, workdir, suite.name)
+        self._experiment_id = experiment(client, workdir, suite.label, note=suite.claim)
         _end_abandoned(client, self._experiment_id)
         self._known = _known_runs(client, workdir, self._experiment_id)
         view.save(client, self._experiment_id, self._graph)
         started = time.strftime("%Y-%m-%d %H:%M")
         run = client.create_run(
             self._experiment_id,
-            run_name=f"{suite.name} {started}",
+            run_name=f"{suite.label} {started}",
             tags={
                 f"{TAG}role": "suite",
                 f"{TAG}suite": suite.name,

@@ -24,7 +24,7 @@ def read_results(workdir: Path, graph: JobGraph) -> dict[str, JobResult]:
     that is damaged.
     """
     database = workdir / "mlflow.db"
-    suite = graph.suite.name
+    suite = graph.suite.label
     if not database.is_file():
         raise BenchError(f"{workdir}: no MLflow store there", hint="Run the suite first")
     try:
@@ -33,7 +33,10 @@ def read_results(workdir: Path, graph: JobGraph) -> dict[str, JobResult]:
         log.debug("MLflow is read through search_runs: %s: %s", database, error)
         texts = _searched(workdir, suite)
     if texts is None:
-        raise BenchError(f"MLflow has no experiment {suite!r}", hint=f"vitbench sync {suite}")
+        scale = f" --scale {graph.suite.scale}" if graph.suite.scale else ""
+        raise BenchError(
+            f"MLflow has no experiment {suite!r}", hint=f"vitbench sync {graph.suite.name}{scale}"
+        )
     wanted = {job.job_id for job in graph.jobs}
     found = (_parsed(text, suite) for text in texts)
     return {result.job_id: result for result in found if result.job_id in wanted}

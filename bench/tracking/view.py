@@ -52,7 +52,7 @@ def save(client: MlflowClient, experiment_id: str, graph: JobGraph) -> None:
 
 
 def _metrics(graph: JobGraph) -> list[str]:
-    """Return the names of the metrics that the suite's transfers report."""
+    """Return the names of the metrics that the suite's transfers and profiles report."""
     names: dict[str, None] = {}
     for block in graph.suite.transfer:
         if block.kind == "finetune":
@@ -63,4 +63,7 @@ def _metrics(graph: JobGraph) -> list[str]:
             names |= {f"knn_top1/{count}": None for count in block.neighbours}
         else:
             names["probe_top1" if block.kind == "probe" else "eval_top1"] = None
+    for measured in graph.suite.profile:
+        names |= {f"inference_images_per_s/{batch}": None for batch in measured.batch_sizes}
+        names |= {"inference_largest_batch": None, "train_largest_batch": None}
     return list(names)

@@ -12,7 +12,7 @@ from bench import suite as suites
 from bench.data import catalog
 from bench.errors import SuiteError
 from bench.plan import plan
-from bench.specs import JobGraph, PlannedJob
+from bench.specs import DatasetCard, JobGraph, PlannedJob, SplitCard
 
 HEAD = """
 name = "kinds"
@@ -378,3 +378,51 @@ def test_a_system_may_be_like_an_earlier_one_of_the_suite(tmp_path: Path) -> Non
     graph = planned(tmp_path, PRETRAIN, KNN, settings=settings)
     args = graph.jobs[0].spec.system.args
     assert (args["posemb"], args["depth"]) == ("none", 1)
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        (('transfer[0].datasets=["imagenet-v2"]',), "imagenet-v2 has no train split"),
+        (('pretrain[0].upstream="imagenet-v2"',), "imagenet-v2 has no train split to learn from"),
+        (('pretrain[0].upstream="imagenet-21k"', 'transfer[0].datasets=["imagenet-21k"]'),
+         "imagenet-21k has no test split"),
+        (('pretrain[0].recipe="vit-micro-masked-patch"',), "BiT-micro has no patches to mask"),
+    ],
+)  # fmt: skip
+def test_what_a_set_or_a_system_cannot_serve_is_told(
+    tmp_path: Path, settings: tuple[str, ...], words: str
+) -> None:
+    with pytest.raises(SuiteError) as caught:
+        planned(tmp_path, PRETRAIN, FINETUNE, settings=settings)
+    assert words in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        ((), ""),
+        (("pretrain[0].num_examples=[6]",), "a random part of it cannot be"),
+        (('transfer[0].datasets=["tars"]',), "streamed, which serves pre-training alone"),
+    ],
+)
+def test_a_streamed_set_serves_whole_pre_training_alone(
+    tmp_path: Path, settings: tuple[str, ...], words: str
+) -> None:
+    splits = {"train": SplitCard(num_examples=12), "test": SplitCard(num_examples=4)}
+    tars = DatasetCard(
+        name="tars", title="Tars", reader="shards", args={"stream": True}, num_classes=2,
+        splits=splits, digest="d",
+    )  # fmt: skip
+    path = tmp_path / "kinds.toml"
+    path.write_text(HEAD + PRETRAIN + FINETUNE, encoding="utf-8")
+    whole = ('pretrain[0].upstream="tars"', "pretrain[0].num_examples=[]")
+    spec = suites.load(str(path), settings=(*whole, *settings))
+    datasets = {**catalog.datasets(), "tars": tars}
+    if not words:
+        graph = plan(spec, datasets=datasets, protocols=catalog.protocols())
+        assert stages(graph)["pretrain"] == 4
+        return
+    with pytest.raises(SuiteError) as caught:
+        plan(spec, datasets=datasets, protocols=catalog.protocols())
+    assert words in str(caught.value)

@@ -196,7 +196,17 @@ CHANGES_A_SUITE_NUMBER = {"seeds", "num_threads", "limit_steps"}
 NO_NUMBER_IN_A_SUITE = {
     "name", "title", "claim", "source", "gpus", "tpus", "max_attempts", "report", "scales",
 }  # fmt: skip
-BLOCKS = {"scale", "pretrain", "weights", "transfer", "pair", "recipe", "dataset", "system"}
+BLOCKS = {
+    "scale",
+    "pretrain",
+    "weights",
+    "transfer",
+    "pair",
+    "recipe",
+    "dataset",
+    "system",
+    "profile",
+}
 
 
 def test_words_and_resources_of_a_suite_change_no_job(suite: SuiteSpec) -> None:

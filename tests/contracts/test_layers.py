@@ -31,6 +31,7 @@ LAYERS = [
     {"bench.wiring"},
     {"bench.sharing"},
     {"bench.options"},
+    {"bench.cli_print"},
     {"bench.cli_data", "bench.cli_doctor", "bench.cli_results"},
     {"bench.cli"},
 ]
@@ -144,3 +145,10 @@ def test_light_verbs_import_nothing_heavy(words: list[str], tmp_path: Path) -> N
     assert "bench.cli" in loaded
     assert not loaded & set(HEAVY)
     assert not (tmp_path / "runs").exists()
+
+
+def test_contributing_states_the_law() -> None:
+    text = (REPOSITORY / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    law = text[text.index("    errors <") :].partition("\n\n")[0]
+    stated = [set(layer.split()) for layer in law.split("<")]
+    assert stated == [{name.removeprefix("bench.") for name in layer} for layer in LAYERS]

@@ -24,6 +24,7 @@ import hashlib
 import importlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -48,12 +49,12 @@ REPORT_VERSION = 1
 TABLES = (
     "comparison", "published", "imported", "table_1", "table_2", "table_5", "table_6",
     "table_7", "table_8", "table_9", "pairs", "equal_compute", "images", "ranks", "scaling",
-    "cost", "speed", "training",
+    "cost", "speed", "profile", "training",
 )  # fmt: skip
 """Names of the tables: each is a module here with `table(study)`."""
 COMPANIONS = {
     "comparison": ("published", "imported", "ranks"), "pairs": ("equal_compute", "images"),
-    "cost": ("speed",),
+    "cost": ("speed", "profile"),
 }  # fmt: skip
 """Tables that come with another one, where they have rows."""
 FIGURES = (
@@ -63,7 +64,7 @@ FIGURES = (
 """Names of the figures: each is a module here with `figure(study)`."""
 FORMATS = tuple(SUFFIXES)
 """Formats of tables."""
-MEASURED = ("cost", "overview", "speed", "makespan")
+MEASURED = ("cost", "overview", "speed", "profile", "makespan")
 """Tables and figures with timings; they stand in `timings/`."""
 
 
@@ -147,7 +148,7 @@ def check_names(
     ):
         for name in asked:
             if name not in known:
-                raise UnknownName(kind, name, known)
+                raise UnknownName(kind, name, known, where=f"report.{kind}s")
 
 
 def make_tables(study: Study) -> dict[str, Table]:
@@ -155,7 +156,12 @@ def make_tables(study: Study) -> dict[str, Table]:
     from reports import cost
 
     tables = dict(_tables(study))
-    tables["overview"] = cost.joined(study, tables["comparison"], tables["cost"])
+    compared = cost.joined(study, tables["comparison"], tables["cost"])
+    # A suite of profiles alone compares speeds.
+    tables["overview"] = (
+        compared if compared.rows or "speed" not in tables
+        else replace(tables["speed"], name="overview", title=study.graph.suite.title)
+    )  # fmt: skip
     return tables
 
 

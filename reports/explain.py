@@ -55,7 +55,7 @@ def _of_job(study: Study, start: str) -> Iterator[Explanation]:
     if len(found) != 1:
         what = "no job" if not found else f"{len(found)} jobs"
         raise UserError(
-            f"{what} of {study.graph.suite.name} begin with {start}",
+            f"{what} of {study.graph.suite.name} whose id begins with {start}",
             hint=f"Ids are in `vitbench plan {study.graph.suite.name} --json` and in the tables",
         )
     job = found[0]
@@ -88,7 +88,7 @@ def _alone(study: Study, job: PlannedJob) -> Explanation:
         title=job.name,
         verdict="no published number is answered: none is known for this system, upstream data, "
         "downstream data and metric",
-        table=_table(job.name, fields(job, _UNKNOWN, jobs=jobs, datasets=study.graph.datasets)),
+        table=_protocol(job, fields(job, _UNKNOWN, jobs=jobs, datasets=study.graph.datasets)),
     )
 
 
@@ -166,13 +166,32 @@ def _explained(study: Study, answer: Counterpart) -> Explanation:
     )
 
 
+def _protocol(job: PlannedJob, found: Sequence[Field]) -> Table:
+    """Return a run's protocol alone, where there is no published one to compare it with."""
+    rows = [(field.name, field.measured) for field in found]
+    if job.spec.recipe is not None:
+        recipe = job.spec.recipe.model_dump(mode="json", exclude_defaults=True, exclude={"source"})
+        rows += [(key.replace("_", " "), str(value)) for key, value in recipe.items()]
+    return Table(
+        name="explain",
+        title=job.name,
+        caption="The run's own protocol; nothing published stands beside it.",
+        columns=(
+            Column(key="field", title="Field", align="left", header=True),
+            Column(key="measured", title="As run", align="left"),
+        ),
+        rows=tuple((text_cell(name), text_cell(value)) for name, value in rows),
+    )
+
+
 def _table(title: str, compared: Sequence[Field]) -> Table:
     differing = [field for field in compared if field.differs]
     same = [field for field in compared if not field.differs]
     return Table(
         name="explain",
         title=title,
-        caption="What differs first, by known effect; empty: print leaves it open.",
+        caption="What differs stands first, the largest known effect on top; where print leaves a "
+        "field open, nothing is compared.",
         columns=(
             Column(key="field", title="Field", align="left", header=True),
             Column(key="measured", title="As run", align="left"),

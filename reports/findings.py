@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from itertools import groupby
 
 from bench import metrics, stats
-from reports.averages import measure_title
+from reports.averages import measure_title, values
 from reports.curves import Match, Reading, levels, matches, read
 from reports.pairs import WORDS, Contest, contests
-from reports.results import Study
+from reports.results import Measure, Study
 
 NO_PUBLISHED = (
     "No published counterpart: this suite is a miniature of the question, not a reproduction."
@@ -31,11 +31,27 @@ class Finding:
 
 
 def findings(study: Study) -> list[Finding]:
-    """Return a finding for each pair and rival, and for whole families: the first measure."""
-    met = [c for c in contests(study) if c.measure == study.measures[0]] if study.measures else []
+    """Return a finding for each pair and rival, and for whole families: the first measure.
+
+    Without any of these: the least and the most accurate system at each upstream size.
+    """
+    met = [contest for contest in contests(study) if contest.measure == _first(study)]
     ordered = sorted(met, key=lambda c: (c.pair, c.role, c.vit.upstream, c.vit.upstream_examples))
     groups = groupby(ordered, key=lambda c: (c.pair, c.role, c.vit.upstream))
-    return [*(_finding(study, list(group)) for _, group in groups), *_families(study)]
+    told = [*(_finding(study, list(group)) for _, group in groups), *_families(study)]
+    return told or list(_ends(study))
+
+
+def _first(study: Study) -> Measure | None:
+    """Return the measure that findings are about: the suite's first, of few-shot ones 5-shot.
+
+    Table 8 and Figure 4 of arXiv:2010.11929 are 5-shot accuracies.
+    """
+    measures = study.measures
+    if measures and measures[0].metric.startswith("fewshot_top1"):
+        usual = [m for m in measures if m.metric == "fewshot_top1/5"]
+        return (usual or measures)[0]
+    return measures[0] if measures else None
 
 
 def _finding(study: Study, group: list[Contest]) -> Finding:
@@ -49,6 +65,29 @@ def _finding(study: Study, group: list[Contest]) -> Finding:
     parts = [_outcome(contest, is_first=contest is known[0]) for contest in known]
     text = f"{_capital('; '.join(parts))}. {_trend(known)}".rstrip()
     return Finding(subject, f"{text} {_terms(study, known)}")
+
+
+def _ends(study: Study) -> Iterator[Finding]:
+    """Say which systems came first and last, where no pair was named; ranks say what is shown."""
+    measure = _first(study)
+    if measure is not None:
+        for (_, size), arms in study.arms_by_size.items():
+            found = [(arm, values(study, arm, measure)) for arm in arms]
+            means = sorted(
+                (sum(value.value for value in by_seed.values()) / len(by_seed), arm.title)
+                for arm, by_seed in found
+                if by_seed
+            )
+            if len(means) < 2:
+                continue
+            n = max(len(by_seed) for _, by_seed in found)
+            low, high = (f"{100 * mean:.1f} % ({title})" for mean, title in (means[0], means[-1]))
+            terms = "one seed, no interval" if n == 1 else f"means over {n} seeds"
+            yield Finding(
+                measure_title(study, measure),
+                f"From {low} to {high}, {len(means)} systems at {size:,} upstream images. "
+                f"({_capital(terms)}; the ranks say which differences are shown.)",
+            )
 
 
 def _families(study: Study) -> Iterator[Finding]:

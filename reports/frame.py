@@ -28,9 +28,9 @@ STARTS = ("pretrain", "weights")
 """Stages that systems start from."""
 BY_STAGE = {
     "pretrain": ("train_loss",), "weights": (), "final": ("test_top1",),
-    "probe": ("probe_top1",), "evaluate": ("eval_top1",),
+    "probe": ("probe_top1",), "evaluate": ("eval_top1",), "profile": (),
 }  # fmt: skip
-"""Metrics by the stage that reports them."""
+"""Metrics by the stage that reports them; timings stand in a table of their own."""
 QUALIFIED = {"fewshot": ("fewshot_top1", "shots"), "knn": ("knn_top1", "neighbours")}
 """Stages that report one metric for each of an argument's values: stage -> (metric, argument)."""
 

@@ -30,10 +30,20 @@ def figure(study: Study) -> style.Drawing | None:
             name="learning_curves",
             title="Learning curves of pre-training",
             caption="Training loss over optimizer steps. Thin lines are single seeds, thick lines "
-            "their mean.",
+            f"their mean.{_objectives(study)}",
             alt=f"Line charts of pre-training loss over steps, a panel for each upstream size. "
             f"{words}.",
         )
+
+
+def _objectives(study: Study) -> str:
+    """Return a sentence where systems were pre-trained to lower different losses."""
+    met = {
+        job.spec.recipe.objective
+        for job in study.graph.jobs
+        if job.labels.stage == "pretrain" and job.spec.recipe is not None
+    }
+    return " Losses of different objectives are not comparable." if len(met) > 1 else ""
 
 
 def points(study: Study) -> pd.DataFrame:

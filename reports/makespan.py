@@ -8,6 +8,7 @@ are cut out.
 
 from __future__ import annotations
 
+import statistics
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -23,12 +24,17 @@ STAGES = {
     "pretrain": ("Pre-training", "#0072b2"),
     "candidate": ("Choosing rates", "#b87a00"),
     "final": ("Fine-tuning", "#d55e00"),
-    "fewshot": ("Few-shot", "#009e73"),
+    "fewshot": ("Frozen features", "#009e73"),
+    "profile": ("Profile", "#7b5ea7"),
     "other": ("Other", "#8c6d1f"),
 }
 """Printed name and colour of a bar, by stage of the job."""
+MERGED = {"select": "candidate", "probe": "fewshot", "knn": "fewshot"}
+"""Stages that share a colour with another."""
 IDLE_SHARE = 0.05
 """Share of the working time beyond which a stretch without jobs is cut out."""
+NARROW_SHARE = 0.005
+"""Share of the figure's width below which bars are drawn without gaps."""
 MAX_ROW_IN = 0.22
 
 
@@ -75,7 +81,7 @@ def schedule(study: Study) -> Schedule | None:
         cost = result.cost if result else None
         if cost is not None and cost.finished_unix_s is not None:
             stage: str = job.labels.stage
-            stage = {"select": "candidate"}.get(stage, stage)
+            stage = MERGED.get(stage, stage)
             end = cost.finished_unix_s
             spans.append(
                 (end - cost.wall_s, end, cost.worker, stage if stage in STAGES else "other")
@@ -128,7 +134,10 @@ def _draw(found: Schedule) -> Figure:
     for stage in stages:
         own = [(rows[bar.worker], bar) for bar in found.bars if bar.stage == stage]
         boxes = [(bar.start_s / unit, bar.end_s / unit, row) for row, bar in own]
-        ax.add_patch(_boxes(boxes, STAGES[stage][1]))
+        width = statistics.median(end - start for start, end, _ in boxes) * unit
+        # The gaps between bars would hide bars that are hardly wider.
+        gap = 0.4 if width > NARROW_SHARE * found.end_s else 0.0
+        ax.add_patch(_boxes(boxes, STAGES[stage][1], gap=gap))
     ax.set_xlim(0, 1.02 * found.end_s / unit)
     ax.set_ylim(len(rows) - 0.4, -0.6)
     for cut_s in found.cuts_s:
@@ -144,7 +153,7 @@ def _draw(found: Schedule) -> Figure:
     return figure
 
 
-def _boxes(boxes: list[tuple[float, float, int]], color: str) -> PathPatch:
+def _boxes(boxes: list[tuple[float, float, int]], color: str, *, gap: float) -> PathPatch:
     """Return bars (start, end, row) as one shape: thousands of jobs stay a small file."""
     from matplotlib.patches import PathPatch
     from matplotlib.path import Path
@@ -155,4 +164,4 @@ def _boxes(boxes: list[tuple[float, float, int]], color: str) -> PathPatch:
     ]
     codes = [Path.MOVETO, *[Path.LINETO] * 3, Path.CLOSEPOLY] * len(boxes)
     path = Path([corner for box in corners for corner in box], codes)
-    return PathPatch(path, facecolor=color, edgecolor=style.PAPER, linewidth=0.4)
+    return PathPatch(path, facecolor=color, edgecolor=style.PAPER, linewidth=gap)

@@ -18,8 +18,6 @@ from reports.results import Arm, Measure, Study, bare_name
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-COLORS = ("#0072b2", "#d55e00", "#009e73", "#c0609a", "#b87a00", "#3a8fc4")
-MARKERS = ("o", "s", "^", "D", "v", "P")
 NAMES = {
     "depth": "depth",
     "width": "width",
@@ -91,7 +89,8 @@ def _draw(study: Study, measure: Measure, found: list[Line]) -> Figure:
     figure, (ax,) = style.panels(1)
     entries: dict[str, style.Look] = {}
     for place, line in enumerate(found):
-        look = style.Look(COLORS[place % len(COLORS)], MARKERS[place % len(MARKERS)], ())
+        color = style.SYSTEM_COLORS[place % len(style.SYSTEM_COLORS)]
+        look = style.Look(color, style.SYSTEM_MARKERS[place % len(style.SYSTEM_MARKERS)], ())
         x_N = [arm.exaflops for arm, _ in line.points]
         y_N = [100 * (study.mean(arm, measure) or 0.0) for arm, _ in line.points]
         style.line(ax, x_N, y_N, look)

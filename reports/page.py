@@ -84,14 +84,20 @@ def _answers(tables: Mapping[str, Table]) -> bool:
 
 def _badges(study: Study) -> list[tuple[str, str, str]]:
     """Return (number, label, kind) for the head of the page."""
-    systems = {arm.system for arm in study.arms}
+    systems = {job.labels.system for job in study.graph.jobs}
     sizes = {(arm.upstream, arm.upstream_examples) for arm in study.arms}
     total = len(study.graph.jobs)
     badges = [
         (f"{study.count('done'):,} / {total:,}", "jobs done", "good"),
-        (str(len(systems)), "systems", ""),
-        (str(len(sizes)), "upstream sizes", ""),
-        (str(len(study.graph.suite.seeds)), "seeds", ""),
+        *(
+            (str(count), word + "s" * (count != 1), "")
+            for word, count in (
+                ("system", len(systems)),
+                ("upstream size", len(sizes)),
+                ("seed", len(study.graph.suite.seeds)),
+            )
+            if count
+        ),
     ]
     problems = [
         (f"{study.count(status):,}", status, "bad")

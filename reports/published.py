@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from decimal import Decimal
+
 from bench import metrics
 from bench.specs import PublishedResult
 from reports.cells import Notes, mean_cell, number_cell, text_cell
@@ -58,6 +61,7 @@ def _row(study: Study, answer: Counterpart, notes: Notes) -> tuple[Cell, ...]:
 def cells(answer: Counterpart, notes: Notes) -> tuple[Cell, Cell, Cell, Cell]:
     """Return the cells of `COLUMNS` for a measured cell and the number that it answers."""
     verdict, metric = answer.verdict, answer.measure.metric
+    reasons = "; ".join(verdict.reasons)
     difference = (
         Cell(text="–", status="absent")
         if verdict.difference is None
@@ -65,21 +69,28 @@ def cells(answer: Counterpart, notes: Notes) -> tuple[Cell, Cell, Cell, Cell]:
     )
     return (
         printed_cell(answer.row),
-        mean_cell(metric, answer.scores, notes=Notes(), num_expected=len(values(answer.scores))),
+        _measured_cell(answer, notes),
         difference,
         Cell(
             text=verdict.word,
             strong=verdict.word in ("reproduced", "off"),
-            marks=(notes.mark(f"{verdict.word}: {'; '.join(verdict.reasons)}"),),
+            marks=(notes.mark(f"{verdict.word}: {reasons}"),) if reasons != verdict.word else (),
         ),
     )
 
 
+def _measured_cell(answer: Counterpart, notes: Notes) -> Cell:
+    there = values(answer.scores)
+    if not there:  # the verdict's note says why
+        notes = Notes()
+    cell = mean_cell(answer.measure.metric, answer.scores, notes=notes, num_expected=len(there))
+    return cell if there else replace(cell, marks=())
+
+
 def printed_cell(row: PublishedResult) -> Cell:
-    """Return a published number as printed; a share in per cent is kept as a fraction."""
-    scale = 0.01 if row.unit == "%" else 1.0
-    return Cell(
-        text=f"{row.value} ± {row.std}" if row.std else row.value,
-        value=scale * float(row.value),
-        std=scale * float(row.std) if row.std else None,
-    )
+    """Return a published number in per cent, with the digits of print; kept as a fraction."""
+    parts = [row.value, row.std] if row.std else [row.value]
+    if row.unit != "%":
+        parts = [str(Decimal(part).scaleb(2)) for part in parts]
+    value, *std = [float(part) / 100 for part in parts]
+    return Cell(text=" ± ".join(parts), value=value, std=std[0] if std else None)

@@ -48,6 +48,9 @@ _FAMILY_MARKERS = {
     "noisy-student": ("*",),
 }
 _OTHER_MARKERS = ("v", "d")
+SYSTEM_COLORS = ("#0072b2", "#d55e00", "#009e73", "#c0609a", "#b87a00", "#3a8fc4")
+"""Colours of systems, or of other things, that no family tells apart."""
+SYSTEM_MARKERS = ("o", "s", "^", "D", "v", "P")
 _DASHES: tuple[tuple[float, ...], ...] = (
     (), (4, 1.5), (1, 1.2), (5, 1.5, 1, 1.5), (8, 2), (3, 1, 1, 1, 1, 1),
 )  # fmt: skip
@@ -101,14 +104,28 @@ def published(look: Look) -> Look:
 
 
 def looks(systems: Iterable[tuple[str, str]]) -> dict[str, Look]:
-    """Return the look of each system (title, family): colour by family, line and marker in it."""
+    """Return the look of each system (title, family): colour by family, line and marker in it.
+
+    Three or more systems of one family, with no other beside it, have colours of their own.
+    """
+    families = dict(systems)
+    if len(set(families.values())) == 1 and len(families) > 2:
+        return {title: _own_look(place) for place, title in enumerate(families)}
     found: dict[str, Look] = {}
     count: dict[str, int] = {}
-    for title, family in systems:
-        if title not in found:
-            found[title] = family_look(family, place=count.get(family, 0))
-            count[family] = count.get(family, 0) + 1
+    for title, family in families.items():
+        found[title] = family_look(family, place=count.get(family, 0))
+        count[family] = count.get(family, 0) + 1
     return found
+
+
+def _own_look(place: int) -> Look:
+    turn, place_in_turn = divmod(place, len(SYSTEM_COLORS))
+    return Look(
+        color=SYSTEM_COLORS[place_in_turn],
+        marker=SYSTEM_MARKERS[place_in_turn],
+        dashes=_DASHES[(place_in_turn + turn) % len(_DASHES)],
+    )
 
 
 @contextmanager

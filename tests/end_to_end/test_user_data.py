@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import csv
 import subprocess
+import tarfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -10,9 +12,24 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from bench.store import Store
+
 pytestmark = [pytest.mark.ordinary, pytest.mark.xdist_group("ray")]
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
+
+OWN_FILES = """
+[dataset.cifar10-jpeg-part]
+reader = "image_folder"
+path = "cifar10-jpeg"
+image_size_px = 32
+
+[dataset.mnist-part]
+reader = "idx"
+path = "{mnist}"
+
+"""
+"""Real files of both ends; MNIST's training part is short, so that its card's name is not free."""
 
 
 @pytest.fixture
@@ -82,3 +99,45 @@ def test_wrong_pictures_are_told_and_nothing_is_written(
     assert len(finished.stderr.strip().splitlines()) == 1
     assert expected in finished.stderr
     assert not (tmp_path / "runs").exists()
+
+
+@pytest.fixture
+def cifar_folders(shared_data: Path, tmp_path: Path) -> Path:
+    """CIFAR-10's first 40 training and 10 test images of each class, as folders of JPEG files."""
+    for split, count in (("train", 40), ("test", 10)):
+        path = shared_data / "cifar10-jpeg" / f"cifar10-jpeg-{split}.tar.gz"
+        with tarfile.open(path) as archive:
+            wanted = [
+                member
+                for member in archive
+                if member.isfile() and int(Path(member.name).stem) < count
+            ]
+            archive.extractall(tmp_path, members=wanted, filter="data")
+    return tmp_path / "cifar10-jpeg"
+
+
+@pytest.mark.slow
+def test_cifar_jpegs_to_mnist_by_toml_alone(
+    suite_file: Path, cifar_folders: Path, shared_data: Path, vitbench: Run, tmp_path: Path
+) -> None:
+    """Real files at both ends: JPEG folders to pre-train on, MNIST's own files to transfer to."""
+    text = suite_file.read_text().replace('upstream = "shapes"', 'upstream = "cifar10-jpeg-part"')
+    text = text.replace('datasets = ["digits"]', 'datasets = ["mnist-part"]')
+    own = OWN_FILES.format(mnist=shared_data / "mnist" / "MNIST" / "raw")
+    suite_file.write_text(text.replace("[dataset.shapes]", f"{own}[dataset.shapes]"))
+    words = ["run", suite_file, "--seeds", "1", "--workdir", tmp_path / "runs"]
+    finished = vitbench(*words, "--set", "pretrain[0].num_examples=[100,400]")
+    assert finished.returncode == 0, finished.stdout + finished.stderr
+    table = tmp_path / "runs" / "reports" / "tiny" / "tables" / "comparison.long.csv"
+    rows = list(csv.DictReader(table.read_text(encoding="utf-8").splitlines()))
+    scores = [row for row in rows if row["quantity"] == "mnist-part_fewshot_top1/5"]
+    assert {(row["system"], row["upstream_examples"]) for row in scores} == {
+        (system, size) for system in ("ViT-micro/4", "BiT-micro") for size in ("100", "400")
+    }
+    assert all(float(row["value"]) > 0.15 for row in scores)  # guessing: 0.10 +- 0.003
+    store = Store(tmp_path / "runs")
+    for row in rows:
+        if "top1" in row["quantity"]:
+            result = store.results([row["job_ids"]])[row["job_ids"]]
+            name = row["quantity"].removeprefix("mnist-part_")
+            assert result.metrics[name].n == 10_000  # MNIST's whole test part

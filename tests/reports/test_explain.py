@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -116,3 +117,15 @@ def test_what_is_not_clear_is_told(tmp_path: Path, what: str, words: str) -> Non
     with pytest.raises(UserError) as caught:
         explain(_study(_graph(tmp_path)), what)
     assert words in str(caught.value)
+
+
+def test_a_job_without_counterpart_shows_its_own_protocol_alone(made: Any) -> None:
+    study = Study(made.graph, made.results, {}, published=baselines.published())
+    job = next(job for job in made.graph.jobs if job.labels.stage == "final")
+    (found,) = explain(study, job.job_id)
+    assert found.verdict.startswith("no published number is answered")
+    assert found.table is not None
+    assert [column.key for column in found.table.columns] == ["field", "measured"]
+    shown = {row[0].text: row[1].text for row in found.table.rows}
+    assert job.spec.recipe is not None
+    assert shown["batch size"] == str(job.spec.recipe.batch_size)

@@ -12,7 +12,7 @@ import pytest
 
 import baselines
 import reports
-from reports import makespan, model_shape, style, summary
+from reports import makespan, style, summary
 from reports.results import Study
 
 TEXT = (
@@ -66,7 +66,7 @@ def test_text_and_lines_of_figures_can_be_seen(dark: bool) -> None:
     for ink in (style.INK, style.MUTED):
         assert contrast(shown(ink), shown(style.PAPER)) >= 4.5
     series = {style.family_look(f).color for f in ("vit", "bit", "hybrid", "noisy-student", "")}
-    series |= {color for _, color in makespan.STAGES.values()} | set(model_shape.COLORS)
+    series |= {color for _, color in makespan.STAGES.values()} | set(style.SYSTEM_COLORS)
     for color in series:
         assert contrast(shown(color), shown(style.PAPER)) >= 3, color
 

@@ -1,0 +1,195 @@
+"""What the documents name is there, and what is there is named in the documents."""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+import tomllib
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import typer
+from typer.core import TyperGroup
+
+import reports
+from baselines.protocols import PROTOCOLS
+from bench import specs, suite
+from bench.cli import app
+from bench.data import catalog, vtab
+from bench.data.readers import arrays, binaries, layouts, rows
+from bench.plan import plan
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+DOCUMENTS = sorted(
+    [*REPOSITORY.glob("*.md"), *(REPOSITORY / "docs").glob("*.md")], key=lambda path: path.name
+)
+TEXTS = {path.name: path.read_text(encoding="utf-8") for path in DOCUMENTS}
+
+LINK = re.compile(r"\]\(([^)\s]+)\)")
+ROOM = re.compile(r"(?<![\w/.:-])(?:bench|baselines|reports|suites|tests|docs)/[\w./*-]*")
+MODULE = re.compile(r"(?<![\w/.*-])[\w/]+\.py\b")
+COMMAND = re.compile(r"\bvitbench ([^`\n]+)")
+OF_THE_WORK_FOLDER = ("reports/quickstart", "reports/data-size-smoke", "reports/paper")
+OF_OTHERS = ("validate.py", "input_pipeline.py")
+
+
+@pytest.fixture(scope="module")
+def group() -> TyperGroup:
+    command = typer.main.get_command(app)
+    assert isinstance(command, TyperGroup)
+    return command
+
+
+def named() -> Iterator[tuple[str, str]]:
+    """Yield each path of the project that a document names."""
+    for document, text in TEXTS.items():
+        for path in ROOM.findall(text):
+            if not path.startswith(OF_THE_WORK_FOLDER):
+                yield document, path.rstrip(".")
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
+def test_links_lead_somewhere(document: Path) -> None:
+    for target in LINK.findall(document.read_text(encoding="utf-8")):
+        path, _, place = target.partition("#")
+        if "://" in target:
+            continue
+        file = document.parent / path if path else document
+        assert file.exists(), f"{document.name}: {target}"
+        if place:
+            headings = re.findall(r"^#+ (.*)$", file.read_text(encoding="utf-8"), re.MULTILINE)
+            anchors = {re.sub(r"[^\w -]", "", line).lower().replace(" ", "-") for line in headings}
+            assert place in anchors, f"{document.name}: {target}"
+
+
+def test_paths_that_documents_name_are_there() -> None:
+    found = list(named())
+    assert len(found) > 30
+    lost = [pair for pair in found if not any(REPOSITORY.glob(pair[1].rstrip("/")))]
+    assert not lost
+
+
+def test_modules_that_documents_name_are_there() -> None:
+    known = {
+        path.relative_to(REPOSITORY).as_posix()
+        for room in ("bench", "baselines", "reports", "suites", "tests")
+        for path in (REPOSITORY / room).rglob("*.py")
+    }
+    for document, text in TEXTS.items():
+        for name in set(MODULE.findall(text)) - set(OF_OTHERS):
+            assert any(f"/{path}".endswith(f"/{name}") for path in known), f"{document}: {name}"
+
+
+# --- the command ----------------------------------------------------------------------------
+
+
+def commands() -> Iterator[tuple[str, list[str]]]:
+    """Yield the words after `vitbench` wherever a document writes them."""
+    for document, text in TEXTS.items():
+        for line in COMMAND.findall(text.replace("\\\n", " ")):
+            words = line.partition("#")[0]
+            try:
+                yield document, shlex.split(words)
+            except ValueError:  # a sentence with an apostrophe
+                yield document, words.split()
+
+
+def test_every_verb_is_documented(group: TyperGroup) -> None:
+    written = {tuple(words[:2]) for _, words in commands()} | {
+        (words[0],) for _, words in commands() if words
+    }
+    for verb, command in group.commands.items():
+        assert (verb,) in written, f"no document names `vitbench {verb}`"
+        for part in getattr(command, "commands", {}):
+            assert any(pair[0] == verb and part in pair[-1].split("|") for pair in written), (
+                f"no document names `vitbench {verb} {part}`"
+            )
+
+
+def test_commands_in_documents_exist(group: TyperGroup) -> None:
+    checked = 0
+    for document, words in commands():
+        if not words or words[0] not in group.commands:
+            continue
+        command = group.commands[words[0]]
+        if isinstance(command, TyperGroup):
+            command = command.commands.get("".join(words[1:2]).split("|")[0], command)
+        options = {name for parameter in command.params for name in parameter.opts}
+        for word in words[1:]:
+            if word.startswith("--"):
+                assert word.partition("=")[0].rstrip(".,;:)") in options, f"{document}: {words}"
+                checked += 1
+    assert checked > 20
+
+
+# --- suites ---------------------------------------------------------------------------------
+
+RECORDS = (
+    specs.SuiteSpec, specs.ScaleBlock, specs.SystemBlock, specs.WeightsBlock, specs.PretrainBlock,
+    specs.TransferBlock, specs.ProfileBlock, specs.Pair, specs.ReportBlock, specs.DatasetBlock,
+    specs.Recipe,
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("record", RECORDS, ids=lambda record: record.__name__)
+def test_every_field_of_a_suite_is_documented(record: type[specs.Record]) -> None:
+    text = TEXTS["suites.md"] + TEXTS["data.md"]
+    for field in record.model_fields:
+        assert re.search(rf"(?<![\w]){field}(?![\w])", text), f"{record.__name__}.{field}"
+
+
+def test_suites_and_protocols_are_documented() -> None:
+    for name in (*suite.names(), *PROTOCOLS):
+        assert f"`{name}`" in TEXTS["suites.md"], name
+
+
+def planned(name: str, scale: specs.Scale | None) -> str:
+    """Return the line of a suite at one scale."""
+    graph = plan(suite.load(name, scale=scale), datasets=catalog.datasets(), protocols=PROTOCOLS)
+    refused = sum(job.exaflops for job in graph.jobs if job.refused)
+    work = sum(job.exaflops for job in graph.jobs)
+    shown = f"{work:,.0f}" if work >= 1000 else f"{work:.3g}"
+    share = f"{refused / work:.0%}".replace("%", " %") if refused else ""
+    return f"| `{name}` | {scale or ''} | {len(graph.jobs):,} | {shown} | {share} |"
+
+
+def test_the_work_of_each_suite_is_told() -> None:
+    """Renewed by VITBENCH_REGENERATE=1, as golden files are."""
+    head = "| Suite | Scale | Jobs | exaFLOPs | refused |\n|---|---|---:|---:|---:|\n"
+    text = TEXTS["suites.md"]
+    before, _, rest = text.partition(head)
+    written, _, after = rest.partition("\n\n")
+    lines = [
+        planned(name, scale)
+        for name in suite.names()
+        for scale in suite.scales(suite.load(name)) or (None,)
+    ]
+    if os.environ.get("VITBENCH_REGENERATE"):
+        path = REPOSITORY / "docs" / "suites.md"
+        path.write_text(before + head + "\n".join(lines) + "\n\n" + after, encoding="utf-8")
+    else:
+        assert written.splitlines() == lines
+
+
+def test_readers_are_documented() -> None:
+    known = {*layouts.READERS, *arrays.READERS, *binaries.READERS, *rows.READERS}
+    for name in (*known, *vtab.ARRAY_READERS, "formula", "shards"):
+        assert f"`{name}`" in TEXTS["data.md"], name
+
+
+def test_tables_and_figures_are_documented() -> None:
+    for name in (*reports.TABLES, *reports.FIGURES):
+        if not name.startswith("table_"):
+            assert f"`{name}`" in TEXTS["reports.md"], name
+
+
+def test_the_suite_in_the_documents_plans(tmp_path: Path) -> None:
+    block = re.search(r"```toml\n(name.*?)```", TEXTS["suites.md"], re.DOTALL)
+    assert block is not None
+    assert tomllib.loads(block[1])
+    path = tmp_path / "mine.toml"
+    path.write_text(block[1], encoding="utf-8")
+    graph = plan(suite.load(str(path)), datasets=catalog.datasets(), protocols=PROTOCOLS)
+    assert len(graph.jobs) == 12  # two systems, three seeds: pre-training and few-shot

@@ -205,15 +205,15 @@ def test_hits_that_are_no_hits_are_told(evidence: bundle.Evidence) -> None:
         ("No such file: '/mnt/my data/a.png'", "No such file: '…/my data/a.png'"),
         ("[Errno 2] /opt/a/b and /opt/c/d: gone", "[Errno 2] …/b and …/d: gone"),
         ("sqlite:////srv/runs/mlflow.db", "…/mlflow.db"),
-        ("in /work/runs/jobs/3", "in …/jobs/3"),
-        ("in /work/runs", "in …"),
+        ("in /srv/runs/jobs/3", "in …/jobs/3"),
+        ("in /srv/runs", "in …"),
         ("ViT-B/16 at 3/4 of https://example.org/a/b, train/test", None),
         ("12 images/s", None),
         ("", None),
     ],
 )
 def test_paths_are_cut_to_their_last_part(text: str, expected: str | None) -> None:
-    found = scrub.text(text, roots=["/work/runs"])
+    found = scrub.text(text, roots=["/srv/runs"])
     assert found == (text if expected is None else expected)
     assert scrub.text(found) == found
 

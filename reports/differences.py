@@ -151,7 +151,7 @@ def _upstream(
     if upstream.spec.kind == "weights":
         name = str(upstream.spec.params.get("weights", ""))
         whose = "AugReg's" if name.startswith("augreg") else "the authors'"
-        yield _field("weights", f"{whose} ({name})", f"the authors' ({name})")
+        yield _field("weights", f"{whose} release", "the authors' release")
         return
     card = datasets.get(upstream.labels.upstream)
     if card is not None:

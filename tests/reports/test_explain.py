@@ -86,6 +86,15 @@ def test_500_steps_and_another_resize_are_named_exactly_and_first(tmp_path: Path
     assert "because of 2: steps 500, published 10,000; preparation of test images" in found.verdict
 
 
+def test_weights_of_another_release_are_named(tmp_path: Path) -> None:
+    file = tmp_path / "cifar.toml"
+    text = SUITE.format(protocol="vit-finetune", recipe="vit-finetune-cifar")
+    file.write_text(text.replace('"in21k"', '"augreg-in21k"'), encoding="utf-8")
+    study = _study(graph_of(str(file), None, None, None))
+    (found,) = explain(study, "Table 5: ViT-B/16, ImageNet-21k, CIFAR-10")
+    assert "weights AugReg's release, published the authors' release" in found.verdict
+
+
 def test_a_job_is_explained_by_the_start_of_its_id(tmp_path: Path) -> None:
     study = _study(_graph(tmp_path))
     final = next(job for job in study.graph.jobs if job.labels.stage == "final")

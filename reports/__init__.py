@@ -31,16 +31,16 @@ from typing import TYPE_CHECKING, Any
 
 from bench.errors import UnknownName
 from bench.specs import JobGraph, JobResult, PublishedResult
-from reports.frame import versions
-from reports.imports import ImportedResult
-from reports.render import SUFFIXES, Table, file_bytes, render
-from reports.written import Report, data_bytes, data_name, load, write
+from reports.exchange.imports import ImportedResult
+from reports.printing.render import SUFFIXES, Table, file_bytes, render
+from reports.printing.written import Report, data_bytes, data_name, load, write
+from reports.study.frame import versions
 
 if TYPE_CHECKING:
     import numpy as np
 
-    from reports.results import Study
-    from reports.style import Drawing
+    from reports.figures.style import Drawing
+    from reports.study.scores import Study
 
 __all__ = ["FIGURES", "FORMATS", "TABLES", "Report", "build", "check_names", "key", "load"]
 
@@ -110,9 +110,9 @@ def build(
     stand beside them; `digests` stand for the results in the report's key.
     Raises UnknownName for a format, table or figure that does not exist.
     """
-    from reports import findings
-    from reports.page import page
-    from reports.results import Study
+    from reports.printing.page import page
+    from reports.study import findings
+    from reports.study.scores import Study
 
     check_names(graph.suite.report.tables, graph.suite.report.figures, formats)
     study = Study(graph, results, curves, hits, tuple(published), tuple(imported))
@@ -153,7 +153,7 @@ def check_names(
 
 def make_tables(study: Study) -> dict[str, Table]:
     """Return the tables of a suite by name; `overview` has timings beside the comparison."""
-    from reports import cost
+    from reports.tables import cost
 
     tables = dict(_tables(study))
     compared = cost.joined(study, tables["comparison"], tables["cost"])
@@ -214,14 +214,14 @@ def _tables(study: Study) -> Iterator[tuple[str, Table]]:
     beside = {name for table in asked for name in COMPANIONS.get(table, ())} - asked
     for name in TABLES:
         if name in asked | beside:
-            table = _module(name).table(study)
+            table = _module("tables", name).table(study)
             if table.rows or name in asked:
                 yield name, table
 
 
 def _drawings(study: Study) -> Iterator[Drawing]:
     for name in study.graph.suite.report.figures:
-        drawing = _module(name).figure(study)
+        drawing = _module("figures", name).figure(study)
         if drawing is not None:
             yield drawing
 
@@ -233,8 +233,10 @@ def _drawing_files(drawings: Sequence[Drawing]) -> Iterator[tuple[str, bytes]]:
         yield f"{folder}/{drawing.name}.png", drawing.png
 
 
-def _module(name: str) -> Any:
-    return importlib.import_module(f"reports.{name}")
+def _module(room: str, name: str) -> Any:
+    if room == "figures" and name in TABLES:  # a file of both
+        room = "tables"
+    return importlib.import_module(f"reports.{room}.{name}")
 
 
 def table_files(
@@ -255,11 +257,11 @@ def _sources_digest() -> str:
     What was published is a source too: it stands beside what was measured.
     """
     from bench import metrics, stats
-    from reports.results import digest
+    from reports.study.scores import digest
 
     here = Path(__file__).parent
     sources = [
-        path for path in sorted(here.iterdir()) if path.suffix in (".py", ".html", ".css", ".js")
+        path for path in sorted(here.rglob("*")) if path.suffix in (".py", ".html", ".css", ".js")
     ]
     sources += [Path(metrics.__file__), *sorted(Path(stats.__path__[0]).glob("*.py"))]
     sources += [path for path in [here.parent / "baselines" / "published.csv"] if path.is_file()]

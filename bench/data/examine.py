@@ -20,15 +20,7 @@ from bench.data import catalog
 from bench.data.getting.checking import damaged_in
 from bench.data.packing import Progress
 from bench.data.packs import open_packed
-from bench.data.prepare import (
-    Packed,
-    Packing,
-    Split,
-    check_located,
-    packed,
-    packed_sets,
-    verify,
-)
+from bench.data.prepare import Packed, Packing, Split, check_located, packed, packed_sets, verify
 from bench.specs import DatasetBlock, DatasetCard, Record
 
 NUM_NAMED = 5

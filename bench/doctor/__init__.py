@@ -47,7 +47,7 @@ def examine(
     workdir = workdir.resolve()
     if suite is None:
         return [*_machine(None, None), *_folder(workdir, needed_bytes=0)]
-    from bench import suite as suites
+    from bench.plan import suites as suites
 
     spec = suites.load(suite, settings=settings, scale=scale)
     cards, checks = datasets.cards(spec, base_dir=suites.locate(suite).parent)

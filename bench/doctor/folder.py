@@ -11,7 +11,7 @@ from contextlib import closing
 from pathlib import Path
 
 from bench.doctor.check import Check, ok, problem, warning
-from bench.store import Store
+from bench.store.folders import Store
 
 NETWORK = frozenset(
     ("nfs", "nfs4", "cifs", "smb3", "smbfs", "9p", "afs", "ceph", "glusterfs", "lustre", "beegfs")

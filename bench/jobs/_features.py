@@ -22,12 +22,13 @@ import torch
 from filelock import FileLock
 from torch import Tensor
 
-from bench import models, training
-from bench.checkpoint import file_sha256, replace_file
+from bench import models
 from bench.data import loader, prepare, scoring, transforms
 from bench.errors import CheckpointError, JobError
 from bench.jobs import JobContext, _work
 from bench.specs import content_id
+from bench.training import loop as training
+from bench.training.checkpoint import file_sha256, replace_file
 
 _VERSION = 1
 """Bumped when features of the same digest would differ."""

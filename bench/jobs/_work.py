@@ -17,12 +17,12 @@ import torch
 from torch import Tensor, nn
 
 from bench import models
-from bench.checkpoint import read_tensors, replace_file, write_tensors
 from bench.data import prepare
 from bench.errors import CheckpointError, JobError
 from bench.jobs import JobContext
 from bench.specs import Cost, JobResult, Metric, Scalar
-from bench.training import Training
+from bench.training.checkpoint import read_tensors, replace_file, write_tensors
+from bench.training.loop import Training
 
 WEIGHTS = "model.safetensors"
 """File of the weights that a training job leaves behind."""

@@ -18,13 +18,14 @@ from typing import Any
 
 import numpy as np
 
-from bench import models, training
-from bench.checkpoint import Checkpoints
+from bench import models
 from bench.data import loader, prepare, transforms
 from bench.data.prepare import Split
 from bench.errors import Diverged, JobError
 from bench.jobs import JobContext, _work
 from bench.specs import JobResult, Metric, Recipe
+from bench.training import loop as training
+from bench.training.checkpoint import Checkpoints
 
 VERSION = 1
 

@@ -13,13 +13,13 @@ import numpy as np
 import torch
 from torch import nn
 
-from bench import training
-from bench.checkpoint import Checkpoints
 from bench.data import loader, prepare, transforms
 from bench.data.readers import shards
 from bench.jobs import JobContext, _work
-from bench.objectives import MaskedPatches
 from bench.specs import JobResult, Metric, Recipe
+from bench.training import loop as training
+from bench.training.checkpoint import Checkpoints
+from bench.training.objectives import MaskedPatches
 
 VERSION = 1
 

@@ -6,9 +6,9 @@ takes a constant factor more; here it is measured too.
 
 Weights are random and images are noise: neither changes a speed. Both stay on the device, so that
 reading and cropping images is not measured. Inference is the model's forward pass; training is
-what `bench/training.py` does at a step, with Adam, as in the paper's pre-training. Arithmetic is
-that of every job, deterministic kernels included. On a CPU one profile runs at a time on a machine;
-other work is not kept away.
+what `bench/training/loop.py` does at a step, with Adam, as in the paper's pre-training. Arithmetic
+is that of every job, deterministic kernels included. On a CPU one profile runs at a time on a
+machine; other work is not kept away.
 """
 
 from __future__ import annotations
@@ -28,12 +28,12 @@ import torch
 from filelock import FileLock
 from torch import Tensor
 
-from bench import training
 from bench.errors import JobError
 from bench.jobs import JobContext, _work, is_exhausted
 from bench.jobs._memory import returned_memory
 from bench.jobs._peak import Peak
 from bench.specs import JobResult, Metric, Recipe
+from bench.training import loop as training
 
 VERSION = 1
 

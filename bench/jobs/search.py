@@ -22,12 +22,12 @@ from pathlib import Path
 from typing import Any
 
 from bench import jobs
-from bench.checkpoint import Checkpoints, replace_file
 from bench.errors import BenchError, Diverged, JobError
 from bench.jobs import JobContext, _work
 from bench.jobs._ray import environment, node_resource, ray_here
 from bench.jobs.finetune import Task, Tuning
 from bench.specs import JobResult, Metric, Scalar
+from bench.training.checkpoint import Checkpoints, replace_file
 
 VERSION = 1
 

@@ -7,14 +7,7 @@ from collections.abc import Mapping
 
 import baselines
 from bench.errors import SuiteError, UnknownName, UserError, suggest
-from bench.specs import (
-    DatasetCard,
-    Protocol,
-    Recipe,
-    SuiteSpec,
-    SystemCard,
-    WeightsSource,
-)
+from bench.specs import DatasetCard, Protocol, Recipe, SuiteSpec, SystemCard, WeightsSource
 
 
 class Names:

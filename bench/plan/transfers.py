@@ -9,14 +9,7 @@ from bench.errors import suggest
 from bench.plan import finetuning
 from bench.plan.graph import Builder, digest
 from bench.plan.starts import Start
-from bench.specs import (
-    Args,
-    DatasetCard,
-    DataUse,
-    PlannedJob,
-    Protocol,
-    TransferBlock,
-)
+from bench.specs import Args, DatasetCard, DataUse, PlannedJob, Protocol, TransferBlock
 
 KNN_TEMPERATURE = 0.07
 """Temperature of the vote of neighbours (Wu et al., arXiv:1805.01978)."""

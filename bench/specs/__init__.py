@@ -18,14 +18,7 @@ Glossary (one word per idea)
     core-seconds  seconds of CPU time, summed over cores (device-seconds on an accelerator)
 """
 
-from bench.specs.cards import (
-    DatasetCard,
-    Protocol,
-    Recipe,
-    SplitCard,
-    SystemCard,
-    WeightsSource,
-)
+from bench.specs.cards import DatasetCard, Protocol, Recipe, SplitCard, SystemCard, WeightsSource
 from bench.specs.jobs import (
     KIND_VERSIONS,
     DataUse,
@@ -36,19 +29,8 @@ from bench.specs.jobs import (
     Resources,
     SystemUse,
 )
-from bench.specs.record import (
-    Args,
-    Record,
-    Scalar,
-    canonical_json,
-    content_id,
-)
-from bench.specs.results import (
-    Cost,
-    JobResult,
-    Metric,
-    PublishedResult,
-)
+from bench.specs.record import Args, Record, Scalar, canonical_json, content_id
+from bench.specs.results import Cost, JobResult, Metric, PublishedResult
 from bench.specs.suites import (
     DatasetBlock,
     Pair,

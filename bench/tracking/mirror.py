@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bench.specs import JobGraph, JobResult, PlannedJob, content_id
-from bench.store import Store
+from bench.store.folders import Store
 from bench.tracking import runs, sql, view
 from bench.tracking.database import TAG, connect, experiment
 

@@ -107,7 +107,7 @@ def test_only_without_positions_an_image_is_a_bag_of_patches(args, pooling):
 
 @EVERY_KIND
 def test_everything_learns_and_decay_leaves_embeddings_alone(args):
-    from bench.optim import kernels
+    from bench.training.optimizer import kernels
 
     model = micro(**args)
     torch.nn.init.normal_(model.head.weight)

@@ -15,9 +15,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from bench import bundle, scrub
 from bench.errors import UserError
 from bench.specs import Cost, DatasetCard, JobGraph, JobResult, PlannedJob
+from bench.store import bundle, scrub
 
 Make = Callable[..., Any]
 

@@ -12,9 +12,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from bench import checkpoint
-from bench.checkpoint import Checkpoints
 from bench.errors import CheckpointError
+from bench.training import checkpoint
+from bench.training.checkpoint import Checkpoints
 
 
 def tensors(value: float) -> dict[str, torch.Tensor]:

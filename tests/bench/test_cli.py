@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from bench import cli
+from bench.cli import app as cli
 
 Run = Callable[..., tuple[int, str, str]]
 
@@ -154,7 +154,7 @@ def test_an_error_of_our_own_is_one_line_unless_debug(
     def broken(*words: object) -> None:
         raise ZeroDivisionError("boom")
 
-    monkeypatch.setattr("bench.listing.show_status", broken)
+    monkeypatch.setattr("bench.cli.listing.show_status", broken)
     code, _, err = run("status", "quickstart")
     assert code == 1
     assert err.strip() == "vitbench: ZeroDivisionError: boom (vitbench --debug shows more)"

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from bench.cli import main
+from bench.cli.app import main
 from bench.data import catalog
 from bench.data.readers.shards import write_shard
 from bench.specs import SplitCard

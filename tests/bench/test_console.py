@@ -9,11 +9,11 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from bench.console import SuiteProgress
-from bench.listing import duration
-from bench.schedule import Event
+from bench.cli.listing import duration
+from bench.cli.progress import SuiteProgress
+from bench.schedule.loop import Event
 from bench.specs import JobGraph, JobResult, PlannedJob
-from bench.store import Store
+from bench.store.folders import Store
 
 
 @pytest.mark.parametrize(
@@ -33,8 +33,8 @@ def test_progress_counts_jobs_and_shows_loss_speed_and_failures(
     monkeypatch: pytest.MonkeyPatch,
     terminal: bool,
 ) -> None:
-    monkeypatch.setattr("bench.console.PLAIN_EVERY_S", 0.0)
-    monkeypatch.setattr("bench.console.REFRESH_EVERY_S", 0.0)
+    monkeypatch.setattr("bench.cli.progress.PLAIN_EVERY_S", 0.0)
+    monkeypatch.setattr("bench.cli.progress.REFRESH_EVERY_S", 0.0)
     monkeypatch.setenv("TERM", "xterm")
     store = Store(tmp_path)
     store.create()

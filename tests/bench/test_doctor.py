@@ -14,7 +14,7 @@ import pytest
 from filelock import FileLock
 from PIL import Image
 
-from bench import cli
+from bench.cli import app as cli
 from bench.data import catalog, imagenet, prepare
 from bench.doctor import Check, before, datasets, examine, folder, machine, weights
 from bench.specs import DatasetBlock, DatasetCard, SplitCard

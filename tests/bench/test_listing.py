@@ -7,9 +7,9 @@ import io
 import pytest
 from rich.console import Console
 
-from bench.listing import LISTS, duration, plan_rows, show_plan
-from bench.schedule import Estimates
-from bench.wiring import graph_of
+from bench.cli.listing import LISTS, duration, plan_rows, show_plan
+from bench.cli.wiring import graph_of
+from bench.schedule.loop import Estimates
 
 
 def shown(suite: str, scale: str | None) -> str:

@@ -12,15 +12,16 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from bench import objectives, training
-from bench.checkpoint import Checkpoints
 from bench.data import loader, transforms
 from bench.data.prepare import Split
 from bench.data.readers import formula
 from bench.errors import JobError
 from bench.models import build, encoder_state, load_encoder
-from bench.objectives import MaskedPatches, corruption, patch_colours
 from bench.specs import Recipe
+from bench.training import loop as training
+from bench.training import objectives
+from bench.training.checkpoint import Checkpoints
+from bench.training.objectives import MaskedPatches, corruption, patch_colours
 
 NUM_STEPS = 6
 

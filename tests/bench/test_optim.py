@@ -10,8 +10,9 @@ import pytest
 import torch
 from torch import nn
 
-from bench import optim, training
 from bench.specs import Recipe
+from bench.training import loop as training
+from bench.training import optimizer as optim
 
 
 @pytest.fixture(autouse=True)

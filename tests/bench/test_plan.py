@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
-from bench import suite as suites
 from bench.data import catalog
 from bench.errors import SuiteError
 from bench.plan import plan
+from bench.plan import suites as suites
 from bench.specs import DatasetCard, JobGraph, PlannedJob, SplitCard
 
 HEAD = """

@@ -15,9 +15,9 @@ from typing import Any, Literal
 import pytest
 
 import baselines
-from bench import suite as suites
 from bench.data import catalog
 from bench.plan import plan
+from bench.plan import suites as suites
 from bench.specs import (
     DatasetCard,
     JobGraph,

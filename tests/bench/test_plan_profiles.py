@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 
 import baselines
-from bench import suite as suites
 from bench.data import catalog
 from bench.errors import SuiteError
 from bench.plan import plan
+from bench.plan import suites as suites
 from bench.specs import JobGraph
 
 HEAD = """

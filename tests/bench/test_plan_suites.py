@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from bench import suite as suites
 from bench.data import catalog
 from bench.plan import plan
+from bench.plan import suites as suites
 from bench.specs import JobGraph
 
 GOLDEN = Path(__file__).parents[1] / "golden"

@@ -10,11 +10,11 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from bench import schedule
 from bench.errors import JobError
-from bench.schedule import Event, Lost, remaining_paths
+from bench.schedule import loop as schedule
+from bench.schedule.loop import Event, Lost, remaining_paths
 from bench.specs import JobGraph, JobResult, PlannedJob, Resources
-from bench.store import Store
+from bench.store.folders import Store
 
 Make = Callable[..., PlannedJob]
 

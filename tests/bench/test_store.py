@@ -14,7 +14,7 @@ import pytest
 
 from bench.errors import BenchError, StaleAttempt, UserError
 from bench.specs import JobResult, PlannedJob
-from bench.store import Store, write_atomic
+from bench.store.folders import Store, write_atomic
 
 Make = Callable[..., PlannedJob]
 

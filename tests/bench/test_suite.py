@@ -10,10 +10,10 @@ from typing import Any
 
 import pytest
 
-from bench import suite as suites
 from bench.data import catalog
 from bench.errors import SuiteError, UnknownName, UserError
 from bench.plan import plan
+from bench.plan import suites as suites
 from bench.specs import JobGraph, JobSpec, SuiteSpec
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "plan_quickstart.json"

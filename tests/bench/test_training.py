@@ -17,11 +17,12 @@ import pytest
 import torch
 from torch import nn
 
-from bench import objectives, training
-from bench.checkpoint import Checkpoints
 from bench.data.prepare import Split
 from bench.errors import CheckpointError, Diverged
 from bench.specs import Recipe
+from bench.training import loop as training
+from bench.training import objectives
+from bench.training.checkpoint import Checkpoints
 
 NUM_STEPS = 12
 

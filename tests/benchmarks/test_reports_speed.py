@@ -19,11 +19,12 @@ import pytest
 
 import baselines
 import reports
-from bench import tracking, wiring
+from bench import tracking
+from bench.cli import wiring
 from bench.specs import JobResult, PlannedJob
-from bench.store import Store
+from bench.store.folders import Store
 from bench.tracking import reading, runs, sql
-from reports.results import Study
+from reports.study.scores import Study
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("mlflow")]
 

@@ -19,10 +19,11 @@ import pytest
 import torch
 from torch import nn
 
-from bench import models, training
-from bench.checkpoint import Checkpoints
+from bench import models
 from bench.jobs._memory import kept_memory
 from bench.specs import Recipe
+from bench.training import loop as training
+from bench.training.checkpoint import Checkpoints
 
 NUM_STEPS, ROUNDS, BATCH = 20, 3, 64
 RECIPE = Recipe(

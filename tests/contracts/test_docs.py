@@ -15,11 +15,12 @@ from typer.core import TyperGroup
 
 import reports
 from baselines.protocols import PROTOCOLS
-from bench import specs, suite
-from bench.cli import app
+from bench import specs
+from bench.cli.app import app
 from bench.data import catalog, vtab
 from bench.data.readers import arrays, binaries, layouts, rows
 from bench.plan import plan
+from bench.plan import suites as suite
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 DOCUMENTS = sorted(

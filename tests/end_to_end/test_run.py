@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from bench.store import Store
+from bench.store.folders import Store
 
 pytestmark = [pytest.mark.ordinary, pytest.mark.xdist_group("ray")]
 

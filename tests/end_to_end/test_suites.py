@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
+from bench.cli.wiring import graph_of
+from bench.plan.suites import names
 from bench.specs import JobGraph, PlannedJob
-from bench.store import Store
-from bench.suite import names
-from bench.wiring import graph_of
+from bench.store.folders import Store
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
 

@@ -7,13 +7,13 @@ from typing import Any
 import pytest
 
 import baselines
+from bench.cli.wiring import graph_of
 from bench.specs import JobResult, Metric, PublishedResult
-from bench.wiring import graph_of
-from reports import published
-from reports.beside import paper_table
-from reports.published import printed_cell
-from reports.render import Table, render
-from reports.results import Study
+from reports.printing.render import Table, render
+from reports.study.scores import Study
+from reports.tables import published
+from reports.tables.beside import paper_table
+from reports.tables.published import printed_cell
 
 NUMBERS = {"2": 31, "5": 84, "6": 108, "7": 24, "8": 8, "9": 60}
 """Accuracies in each table of the ViT paper."""

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+from bench.cli.wiring import graph_of
 from bench.specs import JobGraph, JobResult, Metric
-from bench.wiring import graph_of
-from reports.best_of import beaten
+from reports.study.best_of import beaten
 
 ALTERNATIVES = ("micro-finetune", "bit-micro-finetune")
 

@@ -11,8 +11,8 @@ import pytest
 import reports
 from bench.errors import SuiteError, UserError
 from bench.specs import JobResult, Metric
-from reports.check import check
-from reports.results import Study
+from reports.exchange.check import check
+from reports.study.scores import Study
 
 
 def tables(made: Any) -> dict[str, Any]:

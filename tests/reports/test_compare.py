@@ -9,7 +9,7 @@ import pytest
 
 from bench import stats
 from bench.specs import JobResult, Metric
-from reports.compare import Side, compare, words
+from reports.exchange.compare import Side, compare, words
 
 
 def side(made: Any, name: str) -> Side:

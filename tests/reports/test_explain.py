@@ -8,12 +8,12 @@ from typing import Any
 import pytest
 
 import baselines
+from bench.cli.wiring import graph_of
 from bench.errors import UserError
 from bench.specs import JobGraph, JobResult, Metric
-from bench.wiring import graph_of
-from reports.explain import explain
-from reports.linking import counterparts
-from reports.results import Study
+from reports.study.scores import Study
+from reports.verdicts.explain import explain
+from reports.verdicts.linking import counterparts
 
 SUITE = """
 name = "cifar"

@@ -38,22 +38,11 @@ from bench.specs import (
     SystemUse,
     TransferBlock,
 )
-from reports import (
-    averages,
-    compute_tradeoff,
-    curves,
-    equal_compute,
-    findings,
-    images,
-    makespan,
-    model_shape,
-    ranks,
-    scaling,
-    speed,
-    vtab_groups,
-)
-from reports.render import latex, markdown, render
-from reports.results import Study
+from reports.figures import compute_tradeoff, makespan, model_shape, vtab_groups
+from reports.printing.render import latex, markdown, render
+from reports.study import averages, curves, findings
+from reports.study.scores import Study
+from reports.tables import equal_compute, images, ranks, scaling, speed
 
 SEEDS = (0, 1)
 UPSTREAMS = {"imagenet-21k": ("ImageNet-21k", 14_000_000), "jft-300m": ("JFT-300M", 303_000_000)}
@@ -210,7 +199,7 @@ def study() -> Study:
 
 
 def drawn(name: str, study: Study) -> Any:
-    return reports._module(name).figure(study)
+    return reports._module("figures", name).figure(study)
 
 
 def without_results(study: Study) -> Study:
@@ -431,7 +420,8 @@ def test_every_table_compiles_as_latex(study: Study, made: Any, tmp_path: Any) -
     if subprocess.run([finder, "booktabs.sty"], capture_output=True, check=False).returncode:
         pytest.skip("pdflatex is here without booktabs")
     both = (study, Study(made.graph, made.results, made.curves, made.hits))
-    tables = [reports._module(name).table(each) for each in both for name in reports.TABLES]
+    modules = [reports._module("tables", name) for name in reports.TABLES]
+    tables = [module.table(each) for each in both for module in modules]
     body = "\n".join(latex(table) + r"\clearpage" for table in tables if table.rows)
     source = "\n".join(
         [r"\documentclass{article}", r"\usepackage{booktabs}",

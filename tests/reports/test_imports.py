@@ -10,10 +10,10 @@ import pytest
 import reports
 from bench.errors import UserError
 from bench.specs import PublishedResult
-from reports import imported
-from reports.imports import read
-from reports.render import render
-from reports.results import Study
+from reports.exchange.imports import read
+from reports.printing.render import render
+from reports.study.scores import Study
+from reports.tables import imported
 
 TIMM = """\
 model,top1,top1_err,top5,top5_err,param_count,img_size,crop_pct,interpolation

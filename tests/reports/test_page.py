@@ -12,8 +12,9 @@ import pytest
 
 import baselines
 import reports
-from reports import makespan, style, summary
-from reports.results import Study
+from reports.figures import makespan, style
+from reports.printing import summary
+from reports.study.scores import Study
 
 TEXT = (
     ("ink", "paper"), ("ink", "raised"), ("ink", "measured"), ("ink", "warm"), ("muted", "paper"),
@@ -38,7 +39,7 @@ def contrast(one: str, two: str) -> float:
 
 def schemes() -> dict[str, dict[str, str]]:
     """Return the page's colours by name, in light, dark and print."""
-    css = resources.files("reports").joinpath("page.css").read_text(encoding="utf-8")
+    css = resources.files("reports.printing").joinpath("page.css").read_text(encoding="utf-8")
     blocks = re.findall(r":root \{([^}]*)\}", css)
     found = [dict(re.findall(r"--([a-z-]+): (#[0-9a-f]+)", block)) for block in blocks]
     long = [{k: v if len(v) == 7 else "#" + "".join(c * 2 for c in v[1:]) for k, v in b.items()}
@@ -150,6 +151,6 @@ def test_every_value_is_traced_to_its_job_and_its_run(made: Any, tmp_path: Path)
 def test_every_verdict_has_a_meaning() -> None:
     from typing import get_args
 
-    from reports.verdict import Word
+    from reports.verdicts.rule import Word
 
     assert set(summary.MEANINGS) == set(get_args(Word))

@@ -9,10 +9,18 @@ import pytest
 
 import reports
 from bench.plan import plan
-from bench.specs import Cost, JobGraph, JobResult, Metric, PlannedJob, ProfileBlock, SuiteSpec
-from reports import profile, speed
-from reports.render import markdown
-from reports.results import Study
+from bench.specs import (
+    Cost,
+    JobGraph,
+    JobResult,
+    Metric,
+    PlannedJob,
+    ProfileBlock,
+    SuiteSpec,
+)
+from reports.printing.render import markdown
+from reports.study.scores import Study
+from reports.tables import profile, speed
 
 SUITE = SuiteSpec(
     name="fast",

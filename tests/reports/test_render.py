@@ -11,19 +11,20 @@ from typing import Any
 
 import pytest
 
-from reports import comparison, cost, equal_compute, escape, images, pairs, ranks, speed, training
-from reports.csvform import long_csv, wide_csv
-from reports.render import (
-    Cell,
-    Column,
-    Sample,
-    Table,
-    latex,
-    markdown,
-    render,
-    terminal,
+from reports.printing import escape
+from reports.printing.csvform import long_csv, wide_csv
+from reports.printing.render import Cell, Column, Sample, Table, latex, markdown, render, terminal
+from reports.study.scores import Study
+from reports.tables import (
+    comparison,
+    cost,
+    equal_compute,
+    images,
+    pairs,
+    ranks,
+    speed,
+    training,
 )
-from reports.results import Study
 
 NASTY = {
     "html": '<script>alert(1)</script><img src=x onerror="x">',

@@ -10,8 +10,8 @@ import pytest
 
 from bench.errors import UserError
 from bench.specs import JobResult, Metric
-from reports.frame import COLUMNS, frame
-from reports.results import Study, scores
+from reports.study.frame import COLUMNS, frame
+from reports.study.scores import Study, scores
 
 
 def test_a_row_for_each_job_metric_and_seed(made: Any) -> None:

@@ -13,10 +13,11 @@ import numpy as np
 import pytest
 
 import reports
-from bench import bundle, sharing, wiring
+from bench.cli import sharing, wiring
 from bench.errors import UserError
-from bench.store import Store
-from reports.compare import compare
+from bench.store import bundle
+from bench.store.folders import Store
+from reports.exchange.compare import compare
 
 pytestmark = pytest.mark.ordinary
 

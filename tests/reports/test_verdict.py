@@ -7,10 +7,10 @@ from typing import Any
 import pytest
 
 from bench.specs import PublishedResult
-from reports.linking import counterparts
-from reports.published import table
-from reports.results import Study
-from reports.verdict import Measured, Printed, judge, printed
+from reports.study.scores import Study
+from reports.tables.published import table
+from reports.verdicts.linking import counterparts
+from reports.verdicts.rule import Measured, Printed, judge, printed
 
 TIGHT = Printed(value=0.9915, rounding=0.00005, std=0.0003, n=3)  # CIFAR-10, ViT-L/16, Table 2
 BIG, SMALL = 10_000, 360

@@ -12,11 +12,11 @@ import pytest
 import torch
 
 from bench import models
-from bench.checkpoint import read_tensors, write_tensors
 from bench.data import transforms
 from bench.errors import JobError
 from bench.jobs import _features
 from bench.specs import JobResult, JobSpec
+from bench.training.checkpoint import read_tensors, write_tensors
 
 Perform = Callable[..., tuple[JobResult, Path]]
 

@@ -11,10 +11,10 @@ from typing import Any
 import pytest
 
 import baselines
-from bench.checkpoint import Checkpoints, read_tensors
 from bench.errors import JobError
 from bench.jobs import pretrain
 from bench.specs import JobResult
+from bench.training.checkpoint import Checkpoints, read_tensors
 
 Perform = Callable[..., tuple[JobResult, Path]]
 

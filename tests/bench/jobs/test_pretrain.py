@@ -12,13 +12,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from bench.checkpoint import Checkpoints, file_sha256
 from bench.data import catalog, loader, prepare
 from bench.data.prepare import Split
 from bench.data.readers.shards import write_shard
 from bench.errors import DataError
 from bench.jobs import finetune, pretrain
 from bench.specs import DatasetBlock, DatasetCard, JobResult
+from bench.training.checkpoint import Checkpoints, file_sha256
 
 Perform = Callable[..., tuple[JobResult, Path]]
 

@@ -13,12 +13,13 @@ from typing import Any
 
 import pytest
 
-from bench import jobs, schedule
+from bench import jobs
 from bench.data import catalog
 from bench.errors import JobError
 from bench.jobs import JobContext
+from bench.schedule import loop as schedule
 from bench.specs import JobResult, Labels, PlannedJob, Resources
-from bench.store import Store
+from bench.store.folders import Store
 
 Perform = Callable[..., tuple[JobResult, Path]]
 

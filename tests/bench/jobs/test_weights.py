@@ -13,10 +13,10 @@ import torch
 
 import baselines
 from bench import models
-from bench.checkpoint import read_tensors
 from bench.errors import CheckpointError, UserError
 from bench.jobs import JobContext, _features
 from bench.specs import JobResult, SystemUse
+from bench.training.checkpoint import read_tensors
 
 Perform = Callable[..., tuple[JobResult, Path]]
 

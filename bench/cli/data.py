@@ -1,0 +1,217 @@
+"""The verbs `vitbench data ...`: look after data sets before a suite needs them."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from bench.cli.options import RUNS, Workdir
+
+if TYPE_CHECKING:
+    from bench.data.packing import Progress
+    from bench.data.packs import Packing
+    from bench.specs import DatasetCard
+
+app = typer.Typer(help="Prepare, verify, list and show data sets.", no_args_is_help=True)
+
+
+class PackingChoice(StrEnum):
+    """How images are kept."""
+
+    arrays = "arrays"
+    encoded = "encoded"
+    streamed = "streamed"
+
+
+Name = Annotated[str, typer.Argument(help="A data set, by its name in `ls datasets` or the suite.")]
+NameOrPath = Annotated[str, typer.Argument(help="A data set by its name, or a path of files.")]
+Suite = Annotated[
+    str | None, typer.Option("--suite", help="A suite whose own [dataset.NAME] is meant.")
+]
+PathOption = Annotated[
+    Path | None,
+    typer.Option("--path", help="Where the files are; VITBENCH_DATA/NAME or ./data/NAME if not."),
+]
+Reader = Annotated[
+    str, typer.Option("--reader", help="The layout of the files, where it is not recognized.")
+]
+SizePx = Annotated[
+    int | None, typer.Option("--size-px", min=1, max=4096, help="Side of the packed squares.")
+]
+
+
+@app.command()
+def prepare(
+    name: Name,
+    suite: Suite = None,
+    path: PathOption = None,
+    reader: Reader = "",
+    size_px: SizePx = None,
+    download: Annotated[
+        bool, typer.Option("--download", help="Fetch the files from their owner first.")
+    ] = False,
+    skip_damaged: Annotated[
+        bool, typer.Option("--skip-damaged", help="Leave out, and count, images that fail.")
+    ] = False,
+    packing: Annotated[
+        PackingChoice | None,
+        typer.Option(
+            "--packing",
+            help="Decode once, keep files, or read shards where they lie; by size if not said.",
+        ),
+    ] = None,
+    workdir: Workdir = RUNS,
+) -> None:
+    """Find a data set's files, check them, decode them once, and say what is in them."""
+    from bench.data import examine
+    from bench.data.getting import home, obtain
+
+    if suite is not None:
+        card = _card(name, suite)
+    else:
+        if download:
+            _tell_terms(name)
+        card = obtain.obtain(
+            name, path=path, reader=reader, size_px=size_px,
+            skip_damaged=skip_damaged, stream=packing is PackingChoice.streamed, fetch=download,
+        )  # fmt: skip
+    if card.args.get("stream"):
+        home.note(card)
+        _print({"name": card.name, "streamed from": card.args["path"], **_counts(card)})
+        return
+    with _progress(name) as on_progress:
+        found = examine.prepare_set(
+            card,
+            cache_dir=_cache(workdir),
+            num_workers=os.cpu_count() or 1,
+            packing=_PACKINGS.get(packing),
+            on_progress=on_progress,
+        )
+    if suite is None and not obtain.is_generated(card):
+        home.note(card)
+    _print(found.model_dump(mode="json"))
+
+
+@app.command()
+def verify(name: NameOrPath, suite: Suite = None, workdir: Workdir = RUNS) -> None:
+    """Decode every source file and check every packed byte; exit 1 when something is wrong."""
+    from bench.data import examine
+    from bench.data.getting import checking
+
+    num_workers = os.cpu_count() or 1
+    if suite is None and _is_path(name):
+        found = checking.check_path(Path(name), num_workers=num_workers)
+        _print(found.model_dump(mode="json", exclude={"problems"}))
+        problems = found.problems
+    else:
+        card = _card(name, suite)
+        problems = examine.verify_set(card, cache_dir=_cache(workdir), num_workers=num_workers)
+        for note in () if problems else examine.notes_on(card, cache_dir=_cache(workdir)):
+            typer.echo(f"note: {note}")
+    for problem in problems:
+        typer.echo(problem)
+    typer.echo(f"{name}: {len(problems)} problems" if problems else f"{name}: sound")
+    if problems:
+        raise typer.Exit(1)
+
+
+@app.command("ls")
+def list_packed(workdir: Workdir = RUNS) -> None:
+    """List the data sets that are packed in the work folder."""
+    from bench.data import examine
+
+    there = examine.list_sets(_cache(workdir))
+    if not there:
+        typer.echo(f"nothing is packed in {workdir}")
+    for found in there:
+        typer.echo(
+            f"{found.name:20} {found.image_size_px:4} px {found.num_classes:6,} classes "
+            f"{found.num_bytes / 2**20:10,.1f} MiB  {found.folder}"
+        )
+
+
+@app.command()
+def show(name: Name, suite: Suite = None, workdir: Workdir = RUNS) -> None:
+    """Show everything known of a data set: its card, and what is packed of it."""
+    from bench.data import examine
+
+    card = _card(name, suite)
+    packed = next(
+        (set_ for set_ in examine.list_sets(_cache(workdir)) if set_.digest == card.digest), None
+    )
+    _print(card.model_dump(mode="json", exclude_defaults=True))
+    typer.echo("packed" if packed else "not packed yet")
+    if packed:
+        _print(packed.model_dump(mode="json"))
+
+
+_PACKINGS: dict[PackingChoice | None, Packing] = {
+    PackingChoice.arrays: "arrays",
+    PackingChoice.encoded: "encoded",
+}
+
+
+def _counts(card: DatasetCard) -> dict[str, int]:
+    return {f"{split} images": part.num_examples for split, part in card.splits.items()}
+
+
+def _is_path(name: str) -> bool:
+    from bench.data import catalog
+
+    if os.sep in name or name in (".", "..") or name.startswith("~"):
+        return True
+    return name not in catalog.datasets() and Path(name).exists()
+
+
+def _cache(workdir: Path) -> Path:
+    from bench.store.folders import Store
+
+    return Store(workdir).cache
+
+
+def _card(name: str, suite: str | None) -> DatasetCard:
+    from bench.data import catalog
+    from bench.plan import suites as suites
+
+    if suite is None:
+        return catalog.dataset(name)
+    blocks = suites.load(suite).dataset
+    if name not in blocks:
+        return catalog.dataset(name)
+    return catalog.resolve(name, blocks[name], base_dir=suites.locate(suite).parent)
+
+
+def _tell_terms(name: str) -> None:
+    """Say whose data are about to be downloaded, and under which terms."""
+    from bench.data import catalog
+
+    card = catalog.published(name)
+    typer.echo(f"{card.title}: {card.source}. Terms: {card.licence or 'not stated'}", err=True)
+
+
+@contextmanager
+def _progress(name: str) -> Iterator[Progress]:
+    """Draw a bar on a terminal; elsewhere nothing is drawn."""
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
+
+    console = Console(stderr=True)
+    columns = (f"{name}: ", BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=console, disable=not console.is_terminal) as bar:
+        task = bar.add_task(name, total=None)
+        yield lambda done, total: bar.update(task, completed=done, total=total)
+
+
+def _print(facts: dict[str, Any], indent: str = "") -> None:
+    for key, value in facts.items():
+        if isinstance(value, dict):
+            typer.echo(f"{indent}{key}")
+            _print(value, indent + "  ")
+        elif value not in (None, "", [], ()):
+            typer.echo(f"{indent}{key.replace('_', ' '):{24 - len(indent)}} {value}")

@@ -1,0 +1,317 @@
+"""What there is and what is planned, as rows: for a person as a table, for a program as JSON."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from bench.specs import JobGraph, JobResult, Pair, PlannedJob, SuiteSpec
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+Row = Mapping[str, Any]
+
+
+def duration(seconds: float) -> str:
+    """Return seconds as a person says them: `48 s`, `3 min 20 s`, `2 h 05 min`, `9 days`."""
+    whole = round(seconds)
+    if whole >= 100 * 3600:
+        return f"{whole / 86_400:,.0f} days"
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60:02d} s"
+    return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
+
+
+def plan_rows(
+    graph: JobGraph, done: Mapping[str, JobResult], seconds: Callable[[PlannedJob], float]
+) -> list[Row]:
+    """Return one row per job: what it is, what it costs and whether it is done."""
+    return [
+        {
+            "job_id": job.job_id,
+            "name": job.name,
+            "kind": job.spec.kind,
+            "stage": job.labels.stage,
+            "system": job.labels.system,
+            "steps": job.num_steps,
+            "exaflops": job.exaflops,
+            "estimated_s": round(seconds(job), 3),
+            "done": job.job_id in done,
+            "refused": job.refused,
+            "needs": sorted(set(job.spec.needs.values())),
+        }
+        for job in graph.jobs
+    ]
+
+
+def show_rows(console: Console, rows: Sequence[Row]) -> None:
+    """Print rows of equal keys as a table."""
+    from rich.table import Table
+
+    if not rows:
+        return
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for name, value in rows[0].items():
+        numeric = isinstance(value, int | float)
+        table.add_column(name.replace("_", " "), justify="right" if numeric else "left")
+    for row in rows:
+        table.add_row(*(_cell(value) for value in row.values()))
+    console.print(table)
+
+
+def _cell(value: Any) -> str:
+    from rich.markup import escape
+
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, float):
+        return f"{value:,.3g}" if abs(value) < 1e3 else f"{value:,.0f}"
+    if isinstance(value, int):
+        return f"{value:,}"
+    return escape(", ".join(value) if isinstance(value, list | tuple) else str(value))
+
+
+def show_plan(console: Console, graph: JobGraph, rows: Sequence[Row]) -> None:
+    """Print a plan: jobs by stage and system, what is done, exaFLOPs, time, and the pairs."""
+    groups: dict[tuple[str, str], list[Row]] = {}
+    for row in rows:
+        groups.setdefault((row["stage"], row["system"]), []).append(row)
+    refused = list(dict.fromkeys(row["refused"] for row in rows if row["refused"]))
+    table = [
+        {
+            "stage": stage,
+            "system": system,
+            "jobs": len(members),
+            "done": sum(row["done"] for row in members),
+            **({"refused": sum(bool(row["refused"]) for row in members)} if refused else {}),
+            "exaFLOPs": f"{sum(row['exaflops'] for row in members):.3g}",
+            "estimated time": duration(sum(row["estimated_s"] for row in members if _is_left(row))),
+        }
+        for (stage, system), members in groups.items()
+    ]
+    console.print(f"{graph.suite.title}\n{graph.suite.claim}\n", markup=False, highlight=False)
+    _show_scale(console, graph)
+    show_rows(console, table)
+    left_s = sum(row["estimated_s"] for row in rows if _is_left(row))
+    slots = max(1, (os.cpu_count() or 1) // graph.suite.num_threads)
+    at_once = f"{slots} jobs at a time"
+    if graph.suite.gpus or graph.suite.tpus:
+        slots, at_once = 1, "one device"
+    console.print(
+        f"\n{len(rows)} jobs, {sum(row['done'] for row in rows)} done; "
+        f"{sum(row['exaflops'] for row in rows):.3g} exaFLOPs{_refused_work(rows)}; about "
+        f"{duration(left_s / slots)} left on {at_once}",
+        highlight=False,
+    )
+    for reason in refused:
+        number = sum(row["refused"] == reason for row in rows)
+        words = f"refused: {number} jobs, since {reason}"
+        console.print(words, markup=False, highlight=False, soft_wrap=True)
+    for pair in graph.suite.pair:
+        console.print(f"pair: {_pair_words(graph, pair)}", markup=False, highlight=False)
+
+
+def _refused_work(rows: Sequence[Row]) -> str:
+    work = sum(row["exaflops"] for row in rows if row["refused"])
+    return f", {work:.3g} of them refused" if work else ""
+
+
+def _is_left(row: Row) -> bool:
+    return not (row["done"] or row["refused"])
+
+
+def _show_scale(console: Console, graph: JobGraph) -> None:
+    """Print at which scale the suite runs, what should come out and what it takes."""
+    scale = graph.suite.scale
+    if scale is None:
+        return
+    block = graph.suite.scales.get(scale)
+    facts: dict[str, str] = {"scale": scale}
+    if block is not None:
+        facts |= {"expected": block.expected, "cost": block.cost}
+    for name, words in facts.items():
+        if words:
+            _fact(console, name, words)
+    console.print()
+
+
+def _pair_words(graph: JobGraph, pair: Pair) -> str:
+    work = {job.labels.system: job.exaflops for job in graph.jobs if job.spec.kind == "pretrain"}
+    base = work[pair.vit]
+    others = [name for name in (pair.bit, pair.hybrid) if name]
+    ratios = ", ".join(f"{name} {work[name] / base:.2f}x" for name in others)
+    return f"{pair.vit} 1.00x, {ratios} of its pre-training compute"
+
+
+def show_status(console: Console, graph: JobGraph, outcomes: Mapping[str, JobResult]) -> None:
+    """Print how many jobs of each stage are done, failed, skipped or missing, and why."""
+    groups: dict[str, list[PlannedJob]] = {}
+    for job in graph.jobs:
+        groups.setdefault(job.labels.stage, []).append(job)
+
+    def count(members: Sequence[PlannedJob], what: str) -> int:
+        return sum(
+            (outcomes[job.job_id].status if job.job_id in outcomes else "missing") == what
+            for job in members
+        )
+
+    words = ("done", "failed", "skipped", "missing")
+    show_rows(
+        console,
+        [
+            {"stage": stage, "jobs": len(members), **{word: count(members, word) for word in words}}
+            for stage, members in groups.items()
+        ],
+    )
+    for job in graph.jobs:
+        result = outcomes.get(job.job_id)
+        if result is not None and result.status == "failed":
+            console.print(f"failed  {job.name}: {result.error}", markup=False, highlight=False)
+
+
+def system_facts(name: str) -> dict[str, Any]:
+    """Return everything known of a system: its card, builder arguments, costs and weights."""
+    import dataclasses
+
+    import baselines
+    from bench import cost
+
+    card = baselines.system(name)
+    size = card.image_size_px
+    memory = cost.train_memory(card, batch_size=32)
+    return {
+        **card.model_dump(mode="json", exclude={"weights", "args"}),
+        "arguments": dataclasses.asdict(baselines.sizes(card)),  # type: ignore[call-overload]
+        "gflops": {
+            f"{px} px": {
+                "forward": cost.forward_gflops(card, image_size_px=px),
+                "forward_without_padding": cost.forward_gflops(
+                    card, image_size_px=px, padding="skipped"
+                ),
+            }
+            for px in (size, 2 * size)
+        },
+        "train_memory_gib": {"batch 32, float32, adam": dataclasses.asdict(memory)},
+        "weights": [source.model_dump(mode="json") for source in card.weights],
+    }
+
+
+def show_system(console: Console, facts: Mapping[str, Any]) -> None:
+    """Print the facts of one system, one line each."""
+    for name, value in facts.items():
+        if name == "weights":
+            for source in value:
+                where = source["url"] or "not public"
+                _fact(console, f"weights {source['name']}", f"{where} ({source['licence']})")
+                if source["note"]:
+                    _fact(console, "", source["note"])
+        elif isinstance(value, Mapping):
+            for key, inner in value.items():
+                _fact(console, f"{name} {key}", _inner(inner))
+        elif value not in ("", None):
+            _fact(console, name.replace("_", " "), _inner(value))
+
+
+def _inner(value: Any) -> str:
+    if isinstance(value, Mapping):
+        return ", ".join(f"{key.replace('_', ' ')} {_inner(part)}" for key, part in value.items())
+    if isinstance(value, float):
+        return f"{value:,.4g}"
+    return f"{value:,}" if isinstance(value, int) and not isinstance(value, bool) else str(value)
+
+
+def _fact(console: Console, name: str, value: str) -> None:
+    console.print(f"{name:28} {value}", markup=False, highlight=False, soft_wrap=True)
+
+
+def _list_systems() -> list[Row]:
+    import baselines
+
+    return [
+        {
+            "name": card.name,
+            "title": card.title,
+            "family": card.family,
+            "params_m": round(card.num_params / 1e6, 3),
+            "gflops": round(baselines.forward_flops(card, card.image_size_px) / 1e9, 4),
+            "image_size_px": card.image_size_px,
+            "weights": [source.name for source in card.weights],
+            "licence": card.licence,
+        }
+        for card in baselines.systems().values()
+    ]
+
+
+def _list_datasets() -> list[Row]:
+    from bench.data import catalog
+
+    return [
+        {
+            "name": card.name,
+            "title": card.title,
+            "classes": card.num_classes,
+            "splits": [f"{name} {split.num_examples:,}" for name, split in card.splits.items()],
+            "licence": card.licence,
+            "how_to_get": card.how_to_get,
+        }
+        for card in catalog.datasets().values()
+    ]
+
+
+def _list_suites() -> list[Row]:
+    from bench.plan import suites as suites
+
+    specs = [suites.load(name) for name in suites.names()]
+    return [
+        {
+            "name": spec.name,
+            "claim": spec.claim,
+            "source": spec.source,
+            "scales": list(suites.scales(spec)),
+            "jobs": _num_jobs(spec),
+        }
+        for spec in specs
+    ]
+
+
+def _num_jobs(spec: SuiteSpec) -> int:
+    """Return the number of jobs of a suite at the scale that its file names."""
+    from bench.data import catalog
+    from bench.plan import plan
+
+    return len(plan(spec, datasets=catalog.datasets(), protocols=catalog.protocols()).jobs)
+
+
+def _list_recipes() -> list[Row]:
+    import baselines
+
+    return [
+        {
+            "name": name,
+            "optimizer": recipe.optimizer,
+            "length": next(
+                f"{value:,.10g} {unit}"
+                for unit in ("steps", "epochs", "examples")
+                if (value := getattr(recipe, unit)) is not None
+            ),
+            "batch_size": recipe.batch_size,
+            "base_lr": ", ".join(f"{rate:g}" for rate in recipe.learning_rates)
+            or ("swept" if recipe.base_lr is None else f"{recipe.base_lr:g}"),
+            "schedule": "steps" if recipe.drop_steps or recipe.drop_shares else recipe.schedule,
+            "source": recipe.source,
+        }
+        for name, recipe in baselines.recipes().items()
+    ]
+
+
+LISTS: dict[str, Callable[[], list[Row]]] = {
+    "systems": _list_systems,
+    "datasets": _list_datasets,
+    "suites": _list_suites,
+    "recipes": _list_recipes,
+}
+"""What `vitbench ls` can list: name -> rows."""

@@ -1,0 +1,87 @@
+"""What the verbs print: the console, JSON, where things lie, how a run ends."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import typer
+
+from bench.cli.options import RUNS
+from bench.errors import UserError, suggest
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from bench.store.folders import Store
+    from reports import Report
+
+
+def split_words(text: str, known: Sequence[str], option: str) -> tuple[str, ...]:
+    """Return the words of a list with commas; raises UserError for one that is not known."""
+    words = tuple(word.strip() for word in text.split(",") if word.strip())
+    for word in words:
+        if word not in known:
+            raise UserError(f'{option}: unknown "{word}"', hint=suggest(word, known))
+    return words
+
+
+def conclude(
+    console: Console,
+    report: Report,
+    store: Store,
+) -> None:
+    """Print the comparison and where to look further."""
+    from reports.printing import escape
+    from reports.printing.render import terminal
+
+    look: dict[str, Any] = {"width": console.width, "color": console.is_terminal}
+    typer.echo(f"\n{report.terminal(**look)}")
+    pairs = report.tables.get("pairs")
+    if pairs is not None and pairs.rows:
+        typer.echo(terminal(pairs, **look))
+    for finding in report.findings:
+        console.print(finding, markup=False, highlight=False)
+    for failure in report.failures:
+        typer.echo(f"failed     {escape.plain(failure)}")
+    folders = {
+        "page": report.files.get("index.html"),
+        "tables": next((p.parent for n, p in report.files.items() if n.startswith("tables")), None),
+        "jobs": store.jobs,
+    }
+    typer.echo("")
+    for name, path in folders.items():
+        if path is not None:
+            typer.echo(f"{name:10} {near(path)}")
+    typer.echo(f"MLflow UI  {_ui_command(store)}")
+
+
+def _ui_command(store: Store) -> str:
+    command = "vitbench ui"
+    script = Path(sys.argv[0])
+    if script.name == "vitbench":
+        command = f"{near(script)} ui"
+    return command if store.workdir == RUNS.resolve() else f"{command} --workdir {store.workdir}"
+
+
+def near(path: Path) -> str:
+    """Return a path as a person here would type it."""
+    try:
+        return str(path.resolve().relative_to(Path.cwd()))
+    except ValueError:
+        return str(path)
+
+
+def new_console() -> Console:
+    """Return a console as wide as the terminal, or of a fixed width where there is none."""
+    from rich.console import Console
+
+    return Console(width=None if sys.stdout.isatty() else 140)
+
+
+def print_json(data: Any) -> None:
+    """Print data for a program."""
+    typer.echo(json.dumps(data, indent=1, ensure_ascii=False))

@@ -1,0 +1,190 @@
+"""Results beyond one work folder: packed for others, verified, compared."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from bench.cli.wiring import GRAPH, curves_of
+from bench.errors import UserError
+from bench.store import bundle
+
+if TYPE_CHECKING:
+    from bench.specs import JobGraph, JobResult
+    from bench.store.folders import Store
+    from reports.exchange.check import Difference
+    from reports.exchange.compare import Side
+    from reports.exchange.imports import ImportedResult
+    from reports.study.scores import Study
+
+
+@dataclass(frozen=True)
+class Verified:
+    """What came of rendering a bundle's tables again."""
+
+    evidence: bundle.Evidence
+    """What the bundle holds; every hash was right."""
+    num_tables: int
+    """Files of tables in the bundle."""
+    num_equal: int
+    """Those that are the same bytes when rendered here."""
+    differences: tuple[Difference, ...]
+    """Cells that differ between the bundle's tables and those rendered here."""
+
+
+def pack(graph: JobGraph, store: Store, path: Path) -> tuple[bundle.Evidence, str]:
+    """Write the evidence of a suite to `path`; return it and its digest.
+
+    Raises UserError where nothing was run.
+    """
+    evidence = _evidence(graph, store)
+    if not evidence.results:
+        raise UserError(
+            f"{graph.suite.name}: nothing was run in {store.workdir}",
+            hint=f"Run it: vitbench run {graph.suite.name}",
+        )
+    evidence = replace(evidence, tables=_tables(evidence))
+    return evidence, bundle.write(path, evidence)
+
+
+def verify(path: Path) -> Verified:
+    """Check every hash of a bundle and render its tables again, from nothing but the bundle."""
+    import reports
+    from reports.exchange.check import check
+
+    evidence = bundle.read(path)
+    now = _tables(evidence)
+    equal = [name for name, content in evidence.tables.items() if now.get(name) == content]
+    found: tuple[Difference, ...] = ()
+    if len(equal) != len(evidence.tables) or set(now) != set(evidence.tables):
+        with tempfile.TemporaryDirectory() as folder:
+            for name, content in evidence.tables.items():
+                file = Path(folder) / name
+                file.parent.mkdir(exist_ok=True)
+                file.write_bytes(content)
+            tables = reports.make_tables(_study(evidence))
+            kept = {name: table for name, table in tables.items() if name not in reports.MEASURED}
+            versions = reports.versions_of(evidence.graph)
+            found = tuple(check(kept, Path(folder), versions=versions))
+    return Verified(evidence, len(evidence.tables), len(equal), found)
+
+
+def render(evidence: bundle.Evidence, out: Path) -> Path:
+    """Write the whole report of a bundle; return its page."""
+    import reports
+
+    made = reports.build(
+        evidence.graph,
+        evidence.results,
+        curves=evidence.curves,
+        out_dir=out,
+        hits=evidence.hits_of,
+        published=evidence.published,
+    )
+    return made.files["index.html"]
+
+
+def check_tables(
+    graph: JobGraph,
+    store: Store,
+    folder: Path,
+    *,
+    outcomes: Mapping[str, JobResult] | None,
+    imported: tuple[ImportedResult, ...],
+) -> list[Difference]:
+    """Return the cells of the tables in `folder` that differ from what the records say now."""
+    import reports
+    from bench.cli.wiring import study_of
+    from reports.exchange.check import check
+
+    study = study_of(graph, store, outcomes=outcomes, imported=imported)
+    with reports.without_collection():
+        tables = reports.make_tables(study)
+        kept = {name: table for name, table in tables.items() if name not in reports.MEASURED}
+        return check(kept, folder, versions=reports.versions_of(graph))
+
+
+def side(path: Path, graph: JobGraph | None) -> Side:
+    """Return the results of a work folder or of a bundle; with a suite, those of its jobs alone.
+
+    Raises UserError where there are none.
+    """
+    from bench.store.folders import Store
+    from reports.exchange.compare import Side
+
+    if path.is_file():
+        evidence = bundle.read(path)
+        results = {key: r for key, r in evidence.results.items() if r.status == "done"}
+        titles = {job.job_id: job.name for job in evidence.graph.jobs}
+    elif (path / "jobs").is_dir():
+        store = Store(path)
+        names = sorted(folder.name for folder in store.jobs.iterdir() if len(folder.name) == 16)
+        results = store.results(name for name in names if set(name) <= set("0123456789abcdef"))
+        titles = _titles(path)
+    else:
+        raise UserError(f"{path}: neither a work folder nor a bundle")
+    if graph is not None:
+        titles = {job.job_id: job.name for job in graph.jobs}
+        results = {key: result for key, result in results.items() if key in titles}
+    if not results:
+        of = f" of {graph.suite.name}" if graph is not None else ""
+        raise UserError(f"{path}: no job{of} is done there")
+    return Side(name=str(path), results=results, titles=titles)
+
+
+def _titles(workdir: Path) -> dict[str, str]:
+    """Return the names of jobs by id, from the suites that were reported in a work folder."""
+    from bench.specs import JobGraph
+
+    found: dict[str, str] = {}
+    for file in sorted((workdir / "reports").glob(f"*/{GRAPH}")):
+        try:
+            graph = JobGraph.model_validate_json(file.read_bytes())
+        except ValueError:
+            continue  # of another version: its jobs go by their ids
+        found |= {job.job_id: job.name for job in graph.jobs}
+    return found
+
+
+def _evidence(graph: JobGraph, store: Store) -> bundle.Evidence:
+    import baselines
+    from bench import environment
+    from bench.store import scrub
+
+    roots = (store.workdir, Path.cwd())
+    outcomes = store.outcomes(job.job_id for job in graph.jobs)
+    clean, results = scrub.records(graph, outcomes, roots=roots)
+    curves = {
+        job_id: scrub.lines(curve, roots=roots)
+        for job_id, curve in curves_of(graph, store).items()
+        if curve
+    }
+    hits = {}
+    for job_id, result in results.items():
+        file = store.folder(job_id) / "hits.npz"
+        if result.status == "done" and file.is_file():
+            hits[job_id] = file.read_bytes()
+    return bundle.Evidence(
+        graph=clean, results=results, curves=curves, hits=hits,
+        published=tuple(baselines.published()), environment=environment.describe("cpu"), tables={},
+    )  # fmt: skip
+
+
+def _tables(evidence: bundle.Evidence) -> dict[str, bytes]:
+    import reports
+
+    with reports.without_collection():
+        tables = reports.make_tables(_study(evidence))
+        versions = reports.versions_of(evidence.graph)
+        return dict(reports.table_files(tables, reports.FORMATS, versions=versions))
+
+
+def _study(evidence: bundle.Evidence) -> Study:
+    from reports.study.scores import Study
+
+    return Study(
+        evidence.graph, evidence.results, evidence.curves, evidence.hits_of, evidence.published
+    )

@@ -1,0 +1,304 @@
+"""What a verb does with a suite: plan it, do its jobs, mirror them, and make its report.
+
+Here the layers are wired together; `bench/cli/app.py` holds the words a person types and reads.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from bench.errors import BenchError, UserError
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from bench.specs import JobGraph, JobResult, PlannedJob, SuiteSpec
+    from bench.store.folders import Store
+    from reports import Report
+    from reports.exchange.imports import ImportedResult
+    from reports.study.scores import Study
+    from reports.verdicts.explain import Explanation
+
+GRAPH = "graph.json"
+"""File of a report's folder that holds the planned suite."""
+
+
+def graph_of(
+    suite: str,
+    settings: Sequence[str] | None,
+    seeds: int | None,
+    limit_steps: int | None,
+    *,
+    scale: str | None = None,
+) -> JobGraph:
+    """Read and plan a suite, its own data sets resolved beside its file; raises UserError."""
+    from bench.plan import suites as suites
+
+    spec = suites.load(
+        suite, settings=settings or (), scale=scale, num_seeds=seeds, limit_steps=limit_steps
+    )
+    file = suites.locate(suite)
+    return _planned(spec, base_dir=file.parent, file=suites.shown(file))
+
+
+def _planned(spec: SuiteSpec, *, base_dir: Path, file: str) -> JobGraph:
+    import reports
+    from bench.data import catalog
+    from bench.plan import plan
+
+    reports.check_names(spec.report.tables, spec.report.figures, reports.FORMATS)
+    datasets = dict(catalog.datasets())
+    for name, block in spec.dataset.items():
+        datasets[name] = catalog.resolve(name, block, base_dir=base_dir)
+    return plan(spec, datasets=datasets, protocols=catalog.protocols(), file=file)
+
+
+def prepare_data(graph: JobGraph, todo: Iterable[PlannedJob], store: Store) -> None:
+    """Pack the data sets that the jobs read: bad images are told before anything runs."""
+    import shutil
+
+    from bench.data import prepare
+
+    fresh = not store.workdir.exists()
+    try:
+        without = ("weights", "profile")
+        for name in {job.dataset: None for job in todo if job.spec.kind not in without}:
+            card = graph.datasets[name]
+            if not card.args.get("stream"):
+                prepare.packed(card, cache_dir=store.cache, num_workers=os.cpu_count() or 1)
+    except BenchError:
+        if fresh:
+            shutil.rmtree(store.workdir, ignore_errors=True)
+        raise
+
+
+def execute(
+    graph: JobGraph,
+    todo: Sequence[PlannedJob],
+    done: Mapping[str, JobResult],
+    *,
+    store: Store,
+    local: bool,
+    address: str | None,
+    console: Console,
+) -> dict[str, JobResult]:
+    """Do the jobs of `todo` and mirror each result to MLflow as it comes; return all outcomes.
+
+    Runs on Ray, on the cluster at `address` where one is given, or in this process when `local`.
+    """
+    from bench.cli.progress import SuiteProgress
+    from bench.schedule import loop as schedule
+    from bench.tracking import Mirror, missing
+
+    store.create()
+    chosen = {job.job_id for job in todo}
+    mirror = Mirror(graph, store, command=" ".join(["vitbench", *sys.argv[1:]]))
+    for job in missing(graph, done, store.workdir):
+        mirror.record(job, done[job.job_id], reused=True)
+    executor: Any
+    if local:
+        executor = schedule.LocalExecutor(graph.datasets, store.workdir)
+    else:
+        executor = schedule.RayExecutor(graph.datasets, store.workdir, address=address)
+    received: list[int] = []
+
+    def terminate(number: int, frame: object) -> None:
+        received.append(number)  # Ray puts an exit code of its own in place of ours
+        terminate_on(number, frame)
+
+    signal.signal(signal.SIGTERM, terminate)  # after Ray, which sets a handler of its own
+    slots = 1 if local else max(1, int((os.cpu_count() or 1) / graph.suite.num_threads))
+    try:
+        if not local:
+            executor.check(todo)
+        with SuiteProgress(
+            graph, done, todo, store=store, num_slots=slots, console=console
+        ) as progress:
+
+            def on_event(event: schedule.Event) -> None:
+                progress.on_event(event)
+                if event.result is not None:
+                    mirror.record(event.job, event.result)
+
+            outcomes = schedule.run(
+                graph,
+                executor,
+                store=store,
+                only=lambda job: job.job_id in chosen,
+                on_event=on_event,
+                on_poll=progress.on_poll,
+            )
+    except (KeyboardInterrupt, SystemExit):
+        sys.stderr.write("vitbench: interrupted; run the same command again to go on\n")
+        sys.exit(128 + (received[0] if received else signal.SIGINT))
+    finally:
+        executor.close()
+    report = make_report(graph, store)
+    problems = mirror.finish(
+        outcomes=outcomes,
+        verdicts=report.verdicts,
+        files=report.files.values(),
+        root=report_folder(store, graph),
+        note=f"**{graph.suite.title}**\n\n{graph.suite.claim}",
+    )
+    _tell_problems(problems, graph)
+    return outcomes
+
+
+def catch_up(graph: JobGraph, outcomes: Mapping[str, JobResult], store: Store) -> list[str]:
+    """Carry to MLflow what an earlier run could not, or did for another suite."""
+    from bench import tracking
+
+    missing = tracking.missing(graph, outcomes, store.workdir)
+    if not missing:
+        return []
+    mirror = tracking.Mirror(graph, store, command=" ".join(["vitbench", *sys.argv[1:]]))
+    for job in missing:
+        mirror.record(job, outcomes[job.job_id], reused=True)
+    report = make_report(graph, store)
+    problems = mirror.finish(
+        outcomes=outcomes,
+        verdicts=report.verdicts,
+        files=report.files.values(),
+        root=report_folder(store, graph),
+    )
+    _tell_problems(problems, graph)
+    return problems
+
+
+def _tell_problems(problems: Sequence[str], graph: JobGraph) -> None:
+    if problems:
+        sys.stderr.write(
+            f"vitbench: {problems[0]} ({len(problems)} in all); no result is lost: "
+            f"`vitbench sync {graph.suite.name}` carries them over later\n"
+        )
+
+
+def terminate_on(number: int, frame: object) -> None:
+    """Handle a signal by ending with its code, so that everything is closed on the way."""
+    raise SystemExit(128 + number)
+
+
+def report_folder(store: Store, graph: JobGraph) -> Path:
+    """Return where the report of a suite, at its scale, lies in a work folder."""
+    return store.workdir / "reports" / graph.suite.label
+
+
+def make_report(
+    graph: JobGraph,
+    store: Store,
+    *,
+    outcomes: Mapping[str, JobResult] | None = None,
+    digests: Mapping[str, str] | None = None,
+    imported: Sequence[ImportedResult] = (),
+    out: Path | None = None,
+    formats: Sequence[str] | None = None,
+) -> Report:
+    """Return the report of a suite, rendering it only when something changed.
+
+    `outcomes` are those of the job folders where none are given; `digests` stand for these where
+    they are known, so that nothing is read when nothing changed.
+    """
+    import baselines
+    import reports
+    from bench.store.folders import write_atomic
+
+    ids = [job.job_id for job in graph.jobs]
+    if outcomes is None and digests is None:
+        digests = store.digests(ids)
+    folder = out if out is not None else report_folder(store, graph)
+    formats = formats if formats is not None else reports.FORMATS
+    known: Mapping[str, JobResult | str] = outcomes if outcomes is not None else digests or {}
+    there = reports.load(folder, reports.key(graph, known, formats=formats, imported=imported))
+    if there is not None:
+        return there
+    made = reports.build(
+        graph,
+        outcomes if outcomes is not None else store.outcomes(ids),
+        curves=curves_of(graph, store),
+        hits=store.hits,
+        published=baselines.published(),
+        imported=imported,
+        digests=None if outcomes is not None else digests,
+        out_dir=folder,
+        formats=formats,
+    )
+    write_atomic(folder / GRAPH, graph.model_dump_json())
+    return made
+
+
+def study_of(
+    graph: JobGraph,
+    store: Store,
+    *,
+    outcomes: Mapping[str, JobResult] | None = None,
+    imported: Sequence[ImportedResult] = (),
+) -> Study:
+    """Return what the tables of a suite are made from; outcomes from job folders if none given."""
+    import baselines
+    from reports.study.scores import Study
+
+    if outcomes is None:
+        outcomes = store.outcomes(job.job_id for job in graph.jobs)
+    return Study(
+        graph, outcomes, curves_of(graph, store), store.hits, baselines.published(),
+        tuple(imported),
+    )  # fmt: skip
+
+
+def curves_of(graph: JobGraph, store: Store) -> dict[str, list[dict[str, Any]]]:
+    """Return the learning curve of every pre-training job."""
+    return {
+        job.job_id: store.progress(job.job_id) for job in graph.jobs if job.spec.kind == "pretrain"
+    }
+
+
+def explanations(
+    what: str,
+    *,
+    suite: str | None,
+    scale: str | None = None,
+    settings: Sequence[str] | None,
+    store: Store,
+) -> list[Explanation]:
+    """Explain a job or a published cell, from a suite or from every suite that was run here.
+
+    Raises UserError where nothing is found.
+    """
+    import baselines
+    from reports.study.scores import Study
+    from reports.verdicts.explain import explain
+
+    graphs = list(_graphs(store))
+    if suite:
+        graphs = [graph_of(suite, settings, None, None, scale=scale)]
+    if not graphs:
+        raise UserError(
+            f"nothing was run in {store.workdir}", hint="Name a suite: vitbench explain --suite"
+        )
+    found: list[Explanation] = []
+    first: UserError | None = None
+    for graph in graphs:
+        outcomes = store.outcomes(job.job_id for job in graph.jobs)
+        study = Study(graph, outcomes, {}, store.hits, baselines.published())
+        try:
+            found += explain(study, what)
+        except UserError as error:
+            first = first or error
+    if first is not None and not found:
+        raise first
+    measured = [explanation for explanation in found if explanation.table is not None]
+    return list(dict.fromkeys(measured or found))
+
+
+def _graphs(store: Store) -> Iterator[JobGraph]:
+    """Yield the graph of each suite that was reported on in this work folder."""
+    from bench.specs import JobGraph
+
+    for path in sorted((store.workdir / "reports").glob(f"*/{GRAPH}")):
+        yield JobGraph.model_validate_json(path.read_bytes())

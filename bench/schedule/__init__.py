@@ -1,0 +1,1 @@
+"""A graph of jobs on the cores, GPUs and TPUs there are."""

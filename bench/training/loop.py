@@ -1,0 +1,337 @@
+"""The one training loop, for pre-training and fine-tuning alike, and scoring with frozen weights.
+
+Recipes follow Dosovitskiy et al., "An Image is Worth 16x16 Words" (arXiv:2010.11929), tables 3
+and 4; what is minimized stands in `objectives.py`, how a single update is made in `optim.py`.
+
+What happens at a step is a function of (seed, step) alone, so a run that is killed and resumed
+from a checkpoint has the same bits as one that never stopped. Nothing on the step path waits for
+the device: losses stay there and are read when a progress line is due.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from bench.data import loader
+from bench.data.prepare import Split
+from bench.data.transforms import Transform
+from bench.errors import CheckpointError, Diverged
+from bench.specs import Recipe
+from bench.training import objectives
+from bench.training.checkpoint import Checkpoints
+from bench.training.optimizer import Optimizer, learning_rate
+
+PROGRESS_LINES = 20
+"""Progress lines that a run writes, about evenly spaced; the last one at the last step."""
+
+MAX_UNREAD_STEPS = 100
+"""Losses are read (and a divergence noticed) at least this often."""
+
+EVALUATION_BATCH = 256
+"""Images scored at once; fixed, because another size may give another last bit."""
+
+Report = Callable[[dict[str, Any]], None]
+
+
+class BatchSource(Protocol):
+    """Training batches addressed by step, so that any step can be repeated."""
+
+    def at(self, step: int) -> tuple[Tensor, Tensor]:
+        """Return x_BCHW and labels_B of a step, on the device."""
+        ...
+
+
+@dataclass(frozen=True)
+class Training:
+    """What a training run did, in this attempt and in those whose checkpoint it continues."""
+
+    losses_T: np.ndarray
+    """Loss of every step, float32."""
+    num_images: int
+    """Training images seen."""
+    stepping_s: float
+    """Seconds spent stepping: without checkpoints and reports."""
+    resumed_step: int
+    """Step at which this attempt took over; 0 for an undisturbed run."""
+    earlier_wall_s: float
+    """Elapsed seconds of earlier attempts, up to their last checkpoint."""
+    earlier_core_s: float
+    """CPU seconds of earlier attempts, up to their last checkpoint."""
+
+    def final_loss(self, share: float = 0.05) -> float:
+        """Return the mean loss over the last `share` of the steps (at least one step)."""
+        count = max(1, round(share * len(self.losses_T)))
+        return float(self.losses_T[-count:].astype(np.float64).mean())
+
+
+def train(
+    model: nn.Module,
+    batches: BatchSource,
+    *,
+    recipe: Recipe,
+    num_steps: int,
+    seed: int,
+    checkpoints: Checkpoints | None = None,
+    report: Report | None = None,
+) -> Training:
+    """Train `model` in place for `num_steps` updates, from the newest checkpoint if there is one.
+
+    `report` gets about twenty progress lines: step, num_steps, loss (mean since the line before),
+    lr, images_per_s. Raises Diverged when a loss is not finite, and CheckpointError when a
+    checkpoint does not fit the model or cannot be written.
+    """
+    run = _Run(model, recipe=recipe, num_steps=num_steps, seed=seed)
+    if checkpoints is not None:
+        run.resume(checkpoints)
+    resumed_step = run.step
+    model.train()
+    with _isolated_generators(run.device, needed=recipe.dropout > 0):
+        while run.step < num_steps:
+            if recipe.dropout > 0:
+                torch.manual_seed(_step_seed(seed, run.step))
+            run.update(*batches.at(run.step))
+            if report is not None and run.step in run.report_steps:
+                line = run.progress()
+                with run.clock.paused():
+                    report(line)
+            if run.step - run.num_read >= MAX_UNREAD_STEPS or run.step == num_steps:
+                run.read_losses()
+            if checkpoints is not None and run.step < num_steps and checkpoints.due():
+                run.save(checkpoints)
+    return run.finish(resumed_step)
+
+
+def evaluate(
+    model: nn.Module, split: Split, transform: Transform, *, indices_N: np.ndarray | None = None
+) -> np.ndarray:
+    """Return hits_N (bool): whether the highest-scored class of each image is its label.
+
+    `indices_N` selects images of the split, in order; None takes all of them.
+    """
+    logits_NK, labels_N = _apply(model, model, split, transform, indices_N)
+    return (logits_NK.argmax(dim=1) == labels_N).cpu().numpy()
+
+
+def extract_features(model: nn.Module, split: Split, transform: Transform) -> np.ndarray:
+    """Return the frozen representation z_ND (float32) of every image; needs `model.features`."""
+    features: Any = model.features
+    z_ND, _ = _apply(model, features, split, transform, None)
+    return z_ND.cpu().numpy()
+
+
+def _apply(
+    model: nn.Module,
+    function: Callable[[Tensor], Tensor],
+    split: Split,
+    transform: Transform,
+    indices_N: np.ndarray | None,
+) -> tuple[Tensor, Tensor]:
+    """Return `function` of all images as float32 rows, and labels; nothing is learned from them."""
+    batches = loader.evaluation_batches(
+        split,
+        transform,
+        batch_size=EVALUATION_BATCH,
+        device=next(model.parameters()).device,
+        indices_N=indices_N,
+    )
+    model.eval()
+    with torch.inference_mode():
+        pairs = [(function(x_BCHW).float(), labels_B) for x_BCHW, labels_B in batches]
+    rows, labels = zip(*pairs, strict=True)
+    return torch.cat(rows), torch.cat(labels)
+
+
+class _Run:
+    """The moving parts of one training run: weights, optimizer, losses and clocks."""
+
+    def __init__(self, model: nn.Module, *, recipe: Recipe, num_steps: int, seed: int) -> None:
+        self.model = model
+        self.recipe = recipe
+        self.num_steps = num_steps
+        self.step = 0
+        self.num_read = 0
+        self.device = next(model.parameters()).device
+        self.objective = objectives.of(model, recipe, seed=seed)
+        self.optimizer = Optimizer(model, recipe)
+        self.averages = {
+            name: parameter.detach().clone()
+            for name, parameter in self.optimizer.parameters.items()
+            if recipe.polyak is not None
+        }
+        self.losses_T = torch.zeros(num_steps, device=self.device)
+        lines = min(PROGRESS_LINES, num_steps)
+        self.report_steps = {math.ceil(num_steps * i / lines): i for i in range(1, lines + 1)}
+        self.num_images = 0
+        self.clock = _Clock()
+        self._line = (0.0, 0)
+        self._autocast = torch.autocast(
+            self.device.type, dtype=torch.bfloat16, enabled=recipe.precision == "bfloat16"
+        )
+
+    def update(self, x_BCHW: Tensor, labels_B: Tensor) -> None:
+        """Take one optimizer step; nothing here waits for the device."""
+        loss = self.objective.loss(self._forward, x_BCHW, labels_B, step=self.step)
+        # Not right after the step: memory freed at once goes back to the kernel, page by page.
+        self.optimizer.zero_grad()
+        loss.backward()
+        self.optimizer.step(learning_rate(self.recipe, self.step, num_steps=self.num_steps))
+        if self.recipe.polyak is not None:
+            with torch.no_grad():
+                torch._foreach_lerp_(
+                    list(self.averages.values()),
+                    list(self.optimizer.parameters.values()),
+                    1 - self.recipe.polyak,
+                )
+        self.losses_T[self.step] = loss.detach()
+        self.step += 1
+        self.num_images += x_BCHW.shape[0]
+
+    def _forward(self, *inputs: Tensor) -> Tensor:
+        with self._autocast:
+            outputs: Tensor = self.model(*inputs)
+        return outputs
+
+    def read_losses(self) -> None:
+        """Wait for the device and raise Diverged at the first loss that is not finite."""
+        losses = self.losses_T[self.num_read : self.step].cpu()
+        bad = (~torch.isfinite(losses)).nonzero()
+        if len(bad):
+            step = self.num_read + int(bad[0])
+            raise Diverged(
+                f"the loss became {float(losses[bad[0]]):g} at step {step} of {self.num_steps}",
+                hint="Lower the learning rate, lengthen the warm-up or set clip_norm",
+            )
+        self.num_read = self.step
+
+    def progress(self) -> dict[str, Any]:
+        """Return the progress line of this step; the loss is the mean since the line before."""
+        self.read_losses()
+        index = self.report_steps[self.step]
+        start = math.ceil(self.num_steps * (index - 1) / len(self.report_steps))
+        stepping_s, num_images = self.clock.totals()["stepping_s"], self.num_images
+        elapsed_s, images = stepping_s - self._line[0], num_images - self._line[1]
+        self._line = (stepping_s, num_images)
+        return {
+            "step": self.step,
+            "num_steps": self.num_steps,
+            "loss": float(self.losses_T[start : self.step].double().mean()),
+            "lr": learning_rate(self.recipe, self.step - 1, num_steps=self.num_steps),
+            "images_per_s": round(images / max(elapsed_s, 1e-9), 1),
+        }
+
+    def save(self, checkpoints: Checkpoints) -> None:
+        """Write a checkpoint, never one with a loss that is not finite."""
+        self.read_losses()
+        with self.clock.paused():
+            checkpoints.save(self.step, self._tensors(), self._meta())
+
+    def resume(self, checkpoints: Checkpoints) -> None:
+        """Continue from the newest valid checkpoint, if there is one."""
+        found = checkpoints.newest()
+        if found is None:
+            return
+        self.step, tensors, meta = found
+        try:
+            self._restore(tensors)
+            self.num_images = int(meta["num_images"])
+            self.clock = _Clock(**meta["clock"])
+        except (KeyError, TypeError, RuntimeError) as error:
+            raise CheckpointError(
+                f"the checkpoint of step {self.step} in {checkpoints.folder} does not fit the model"
+                f" ({error})",
+                hint="Delete the folder to start the job again",
+            ) from error
+        self.num_read = self.step
+        self._line = (self.clock.totals()["stepping_s"], self.num_images)
+
+    def finish(self, resumed_step: int) -> Training:
+        """Put the averaged weights, if any, into the model and return what the run did."""
+        with torch.no_grad():
+            for name, average in self.averages.items():
+                self.optimizer.parameters[name].copy_(average)
+        return Training(
+            losses_T=self.losses_T.cpu().numpy(),
+            num_images=self.num_images,
+            stepping_s=self.clock.totals()["stepping_s"],
+            resumed_step=resumed_step,
+            earlier_wall_s=self.clock.earlier["wall_s"],
+            earlier_core_s=self.clock.earlier["core_s"],
+        )
+
+    def _meta(self) -> dict[str, Any]:
+        return {"num_images": self.num_images, "clock": self.clock.totals()}
+
+    def _tensors(self) -> dict[str, Tensor]:
+        return {
+            **{f"model/{name}": value for name, value in self.model.state_dict().items()},
+            **{f"optimizer/{name}": value for name, value in self.optimizer.tensors().items()},
+            **{f"average/{name}": value for name, value in self.averages.items()},
+            "losses_T": self.losses_T[: self.step],
+        }
+
+    def _restore(self, tensors: Mapping[str, Tensor]) -> None:
+        parts: dict[str, dict[str, Tensor]] = {"model": {}, "optimizer": {}, "average": {}}
+        for name, value in tensors.items():
+            part, _, rest = name.partition("/")
+            parts.setdefault(part, {})[rest] = value
+        self.model.load_state_dict(parts["model"])
+        self.optimizer.restore(parts["optimizer"])
+        for name, average in self.averages.items():
+            average.copy_(parts["average"][name])
+        self.losses_T[: self.step] = tensors["losses_T"]
+
+
+class _Clock:
+    """Monotonic and CPU time of a run, carried over from the attempts that it continues."""
+
+    def __init__(
+        self, *, stepping_s: float = 0.0, core_s: float = 0.0, wall_s: float = 0.0
+    ) -> None:
+        self.earlier = {"stepping_s": stepping_s, "core_s": core_s, "wall_s": wall_s}
+        self._started_s = time.perf_counter()
+        self._core_started_s = time.process_time()
+        self._paused_s = 0.0
+
+    @contextmanager
+    def paused(self) -> Iterator[None]:
+        """Leave what happens inside out of the stepping time."""
+        started_s = time.perf_counter()
+        try:
+            yield
+        finally:
+            self._paused_s += time.perf_counter() - started_s
+
+    def totals(self) -> dict[str, float]:
+        """Return stepping, CPU and elapsed seconds so far."""
+        wall_s = time.perf_counter() - self._started_s
+        core_s = time.process_time() - self._core_started_s
+        return {
+            "stepping_s": self.earlier["stepping_s"] + wall_s - self._paused_s,
+            "core_s": self.earlier["core_s"] + core_s,
+            "wall_s": self.earlier["wall_s"] + wall_s,
+        }
+
+
+@contextmanager
+def _isolated_generators(device: torch.device, *, needed: bool) -> Iterator[None]:
+    """Put torch's own generators, which dropout draws from, back as they were."""
+    if not needed:
+        yield
+        return
+    devices = [device] if device.type == "cuda" else []
+    with torch.random.fork_rng(devices=devices):
+        yield
+
+
+def _step_seed(seed: int, step: int) -> int:
+    """Return a seed for torch that is a function of (seed, step) and unlike its neighbours."""
+    return int(np.random.SeedSequence((seed, step)).generate_state(1, np.uint64)[0] >> 1)

@@ -1,0 +1,1 @@
+"""Results of others beside ours: imported, compared, checked."""

@@ -1,0 +1,122 @@
+"""The compute trade-off of families: Figure 5 of arXiv:2010.11929, both panels.
+
+Left the average over data sets (the paper's Average-5 where all five were measured), right ImageNet
+or, without it, the first data set. Every point is a system at one upstream size; the line of a
+family is its upper envelope. What the paper printed (Table 6) stands beside, hollow.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from bench import metrics
+from reports.figures import style
+from reports.study import averages, known
+from reports.study.curves import FAMILIES, PUBLISHED_TABLES, Curve, family_curve, printed_curve
+from reports.study.scores import Measure, Study, bare_name
+from reports.tables.cells import common_exponent, power_unit
+from reports.tables.pairs import WORDS
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+
+def figure(study: Study) -> style.Drawing | None:
+    """Draw the trade-off; None where nothing was fine-tuned."""
+    measures = _measures(study)
+    if not measures:
+        return None
+    with style.styled():
+        return style.finish(
+            _draw(study, measures),
+            name="compute_tradeoff",
+            title="Performance against pre-training compute",
+            caption="Fine-tuned top-1 accuracy over pre-training work (log scale). Each marker is "
+            "a system at one upstream size, mean over seeds; the line of a family is its upper "
+            f"envelope, flat where more compute brought nothing.{_hollow(study, measures)}",
+            alt="Scatter charts of accuracy over pre-training compute, a colour for each family. "
+            + " ".join(_words(study, measure) for measure in measures),
+        )
+
+
+def _hollow(study: Study, measures: list[Measure]) -> str:
+    beside = any(known.points(study, m, tables=PUBLISHED_TABLES) for m in measures)
+    return " Hollow with thin lines: as published in Table 6." if beside else ""
+
+
+def _measures(study: Study) -> list[Measure]:
+    tuned = [m for m in study.measures if m.metric == averages.TUNED and not m.setting]
+    there = [m for m in tuned if any(averages.values(study, arm, m) for arm in study.arms)]
+    there.sort(key=lambda m: bare_name(study.dataset_title(m.dataset)) != "imagenet")
+    mean = averages.average(study)
+    first = [mean.measure] if mean and there else []
+    return [*first, *there[:1]]
+
+
+def _draw(study: Study, measures: list[Measure]) -> Figure:
+    work = [arm.exaflops for arm in study.arms if arm.exaflops > 0]
+    exponent = common_exponent(work)
+    figure, axes = style.panels(len(measures))
+    shown: dict[str, style.Look] = {}
+    for place, (measure, ax) in enumerate(zip(measures, axes, strict=True)):
+        for family in ("vit", *FAMILIES):
+            shown |= _family(study, ax, family, measure)
+        style.log_axis(ax, (), unit=10.0**exponent)
+        ax.set_title(style.escape_math(averages.measure_title(study, measure)))
+        ax.set_ylabel("Top-1 (%)")
+        if style.is_lowest(place, len(measures)):
+            ax.set_xlabel(f"Pre-training compute ({power_unit(exponent, 'exaFLOPs')})")
+    style.legend(figure, shown, sorted(shown, key=lambda title: shown[title].is_hollow))
+    return figure
+
+
+def _family(study: Study, ax: Axes, family: str, measure: Measure) -> dict[str, style.Look]:
+    """Draw one family, measured and published; return the legend's entries."""
+    shown = {}
+    measured, hollow = style.family_look(family), style.family_look(family, is_hollow=True)
+    printed = known.points(study, measure, tables=PUBLISHED_TABLES)
+    theirs = [p for p in printed if p.family == family and p.exaflops is not None]
+    if theirs:
+        curve = printed_curve(study, family, measure)
+        style.line(ax, curve.compute, [100 * y for y in curve.mean], hollow)
+        x_N = [p.exaflops for p in theirs if p.exaflops is not None]
+        style.points(ax, x_N, [100 * p.value for p in theirs], hollow)
+        shown[f"{WORDS[family]}, published"] = hollow
+    ours = _points(study, family, measure)
+    if ours:
+        for upstream in dict.fromkeys(arm.upstream for arm in study.arms):
+            curve = family_curve(study, family, upstream, measure)
+            if curve.values:
+                style.line(ax, curve.compute, [100 * y for y in curve.mean], measured)
+        style.points(ax, [x for x, _ in ours], [y for _, y in ours], measured)
+        shown[WORDS[family]] = measured
+    return shown
+
+
+def _points(study: Study, family: str, measure: Measure) -> list[tuple[float, float]]:
+    """Return (exaFLOPs, mean in per cent) of every arm of a family."""
+    found = []
+    for arm in study.arms:
+        there = averages.values(study, arm, measure) if arm.family == family else {}
+        if there and arm.exaflops > 0:
+            mean = sum(value.value for value in there.values()) / len(there)
+            found.append((arm.exaflops, 100 * mean))
+    return found
+
+
+def _words(study: Study, measure: Measure) -> str:
+    parts = []
+    for family in ("vit", *FAMILIES):
+        for upstream in dict.fromkeys(arm.upstream for arm in study.arms):
+            curve = family_curve(study, family, upstream, measure)
+            parts += [f"{WORDS[family]} {_ends(curve)}"] if curve.values else []
+    return f"{averages.measure_title(study, measure)}: {'; '.join(parts)}."
+
+
+def _ends(curve: Curve) -> str:
+    ends = [
+        f"{metrics.show('test_top1', value)} % at {metrics.number(work)} exaFLOPs"
+        for work, value in ((curve.compute[0], curve.mean[0]), (curve.compute[-1], curve.mean[-1]))
+    ]
+    return " to ".join(dict.fromkeys(ends))

@@ -1,0 +1,41 @@
+"""Few-shot accuracy over upstream size: the question of Figure 4 of arXiv:2010.11929.
+
+The paper's figure prints no numbers, so nothing published stands beside.
+"""
+
+from __future__ import annotations
+
+from reports.figures import panels, style
+from reports.study import averages
+from reports.study.scores import Study
+
+
+def figure(study: Study) -> style.Drawing | None:
+    """Draw few-shot accuracy over upstream size; None where there is nothing to draw."""
+    fewshot = [m for m in study.measures if m.metric.partition("/")[0] == "fewshot_top1"]
+    measures = fewshot[: averages.MAX_SHOWN]
+    sizes = sorted({arm.upstream_examples for arm in study.arms})
+    with style.styled():
+        drawn = panels.draw(
+            study,
+            measures=measures,
+            x_of=lambda arm: arm.upstream_examples,
+            x_label="Upstream images",
+            ticks=sizes if len(sizes) <= 6 else (),
+        )
+        if drawn is None:
+            return None
+        words = averages.means_in_words(
+            study, measures[0], lambda arm: f"{arm.upstream_examples:,} images"
+        )
+        return style.finish(
+            drawn,
+            name="fewshot_size",
+            title="Few-shot accuracy over upstream data",
+            caption="Top-1 accuracy of a least-squares fit on frozen features of k images a class, "
+            "over the number of upstream images (log scale). Lines join means over seeds; small "
+            "points are single seeds, each the mean of its draws. Panels have their own vertical "
+            "scale.",
+            alt="Line charts of few-shot accuracy over upstream images, one line a system. "
+            f"{averages.measure_title(study, measures[0])}: {words}",
+        )

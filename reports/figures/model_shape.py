@@ -1,0 +1,119 @@
+"""Which dimension of a model to scale: Figure 8 of arXiv:2010.11929.
+
+A suite varies one system by blocks `[system.NAME]` with `like` and some arguments changed. Systems
+that change the same arguments of the same system are one line, which starts at that system where
+the suite has it too. The paper prints no numbers, so nothing published stands beside.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from bench import metrics
+from reports.figures import style
+from reports.study import averages
+from reports.study.scores import Arm, Measure, Study, bare_name
+from reports.tables.cells import common_exponent, power_unit
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+NAMES = {
+    "depth": "depth",
+    "width": "width",
+    "mlp_dim": "MLP width",
+    "patch_px": "patch size",
+    "num_heads": "heads",
+}
+"""Printed names of arguments."""
+
+
+@dataclass(frozen=True)
+class Line:
+    """Systems that change the same arguments of one system."""
+
+    name: str
+    points: tuple[tuple[Arm, str], ...]
+    """(arm, values of the arguments), by rising compute; the unchanged system says nothing."""
+
+
+def figure(study: Study) -> style.Drawing | None:
+    """Draw accuracy over compute, a line for what is scaled; None where nothing is varied."""
+    measure = _measure(study)
+    found = lines(study, measure) if measure else []
+    if measure is None or not found:
+        return None
+    title = averages.measure_title(study, measure)
+    with style.styled():
+        return style.finish(
+            _draw(study, measure, found),
+            name="model_shape",
+            title="Scaling different dimensions of a model",
+            caption=f"{title} (top-1, mean over seeds) over pre-training work (log scale). Each "
+            "line changes one set of arguments of the same system; numbers are their values.",
+            alt=f"Line chart of {title} over pre-training compute, a line for each dimension that "
+            f"is scaled. {' '.join(_words(study, measure, line) for line in found)}",
+        )
+
+
+def _measure(study: Study) -> Measure | None:
+    """Return 5-shot accuracy where it was measured, as in the paper; else the first measure."""
+    fewshot = [m for m in study.measures if m.metric == "fewshot_top1/5"]
+    return next(iter([*fewshot, *study.measures]), None)
+
+
+def lines(study: Study, measure: Measure) -> list[Line]:
+    """Return the lines with two points or more; arms of one upstream set and size only."""
+    sizes = list(study.arms_by_size.values())
+    arms = [a for a in (sizes[-1] if sizes else []) if study.mean(a, measure) is not None]
+    by_name = {bare_name(arm.system): arm for arm in arms if arm.exaflops > 0}
+    groups: dict[tuple[str, tuple[str, ...]], list[tuple[Arm, str]]] = {}
+    for name, block in study.graph.suite.system.items():
+        arm = by_name.get(bare_name(name))
+        if arm is not None and block.args:
+            values = ", ".join(str(block.args[key]) for key in sorted(block.args))
+            groups.setdefault((block.like, tuple(sorted(block.args))), []).append((arm, values))
+    found = []
+    for (like, keys), points in groups.items():
+        base = by_name.get(bare_name(like))
+        whole = [*([(base, "")] if base else []), *points]
+        whole.sort(key=lambda point: point[0].exaflops)
+        if len(whole) > 1:
+            found.append(Line(" + ".join(NAMES.get(key, key) for key in keys), tuple(whole)))
+    return found
+
+
+def _draw(study: Study, measure: Measure, found: list[Line]) -> Figure:
+    work = [arm.exaflops for line in found for arm, _ in line.points]
+    exponent = common_exponent(work)
+    figure, (ax,) = style.panels(1)
+    entries: dict[str, style.Look] = {}
+    for place, line in enumerate(found):
+        color = style.SYSTEM_COLORS[place % len(style.SYSTEM_COLORS)]
+        look = style.Look(color, style.SYSTEM_MARKERS[place % len(style.SYSTEM_MARKERS)], ())
+        x_N = [arm.exaflops for arm, _ in line.points]
+        y_N = [100 * (study.mean(arm, measure) or 0.0) for arm, _ in line.points]
+        style.line(ax, x_N, y_N, look)
+        style.points(ax, x_N, y_N, look)
+        for x, y, (_, values) in zip(x_N, y_N, line.points, strict=True):
+            ax.annotate(
+                style.escape_math(values), (x, y), xytext=(0, 5), textcoords="offset points",
+                ha="center", fontsize=7, color=style.INK,
+            )  # fmt: skip
+        entries[line.name] = look
+    style.log_axis(ax, (), unit=10.0**exponent)
+    ax.margins(y=0.12)
+    ax.set_title(style.escape_math(averages.measure_title(study, measure)))
+    ax.set(xlabel=f"Pre-training compute ({power_unit(exponent, 'exaFLOPs')})", ylabel="Top-1 (%)")
+    style.legend(figure, entries, list(entries))
+    return figure
+
+
+def _words(study: Study, measure: Measure, line: Line) -> str:
+    ends = [
+        f"{metrics.show(measure.metric, study.mean(arm, measure) or 0.0)} % at "
+        f"{metrics.number(arm.exaflops)} exaFLOPs"
+        for arm in (line.points[0][0], line.points[-1][0])
+    ]
+    return f"{line.name.capitalize()}: {' to '.join(ends)}."

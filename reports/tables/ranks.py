@@ -1,0 +1,139 @@
+"""Ranks of the systems at each upstream size, with the places that were not excluded.
+
+A table of means invites reading an order out of noise. Here a system's place is a range: best and
+worst that the seeds leave open (`bench.stats.paired_ranks`), and, where per-image hits were kept,
+what new test images and seeds together would leave open (`bench.stats.bootstrap_ranks`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from bench import stats
+from bench.stats import Rank
+from reports.printing.render import Cell, Column, Sample, Table
+from reports.study import averages
+from reports.study.scores import Arm, Measure, Study
+from reports.tables.cells import absent_cell
+from reports.tables.comparison import LeadColumns
+
+SEED = 2_010_11929
+"""Seed of the bootstrap: the same hits give the same ranks."""
+OVER_IMAGES = "over images"
+
+
+def table(study: Study) -> Table:
+    """Return the ranks of every group of systems that saw the same upstream data."""
+    lead = LeadColumns(study)
+    generator = np.random.default_rng(SEED)
+    columns: list[tuple[Column, Mapping[Arm, Cell]]] = []
+    for measure in averages.headline(study):
+        cells: dict[Arm, Cell] = {}
+        imaged: dict[Arm, Cell] = {}
+        for arms in study.arms_by_size.values():
+            cells |= _by_seeds(study, arms, measure)
+            imaged |= _by_images(study, arms, measure, generator)
+        columns.append((_column(study, measure, ""), cells))
+        if imaged:
+            columns.append((_column(study, measure, OVER_IMAGES), imaged))
+    rows = []
+    for arm in study.arms:
+        both = zip(lead.columns, lead.cells(arm), strict=True)
+        names = [cell for column, cell in both if column.header]
+        rows.append((*names, *(cells.get(arm, absent_cell()) for _, cells in columns)))
+    return Table(
+        name="ranks",
+        title="Ranks",
+        caption=_caption(study, any(OVER_IMAGES in column.title for column, _ in columns)),
+        columns=(*(c for c in lead.columns if c.header), *(column for column, _ in columns)),
+        rows=tuple(rows),
+        warning=study.warning,
+        group_by=("upstream", "upstream_examples"),
+    )
+
+
+def _column(study: Study, measure: Measure, what: str) -> Column:
+    names = (measure.dataset, measure.metric, measure.setting, what.replace(" ", "_"))
+    return Column(
+        key="_".join(filter(None, names)),
+        title=", ".join(filter(None, (study.measure_title(measure), what))),
+        base_unit="place",
+        group=study.dataset_title(measure.dataset),
+    )
+
+
+def _by_seeds(study: Study, arms: Sequence[Arm], measure: Measure) -> dict[Arm, Cell]:
+    there = {arm: averages.values(study, arm, measure) for arm in arms}
+    there = {arm: found for arm, found in there.items() if found}
+    ranks = stats.paired_ranks(
+        [{seed: found.value for seed, found in group.items()} for group in there.values()],
+        confidence=study.confidence,
+        resolution=max((v.step for group in there.values() for v in group.values()), default=0.0),
+    )
+    cells = {}
+    for (arm, group), rank in zip(there.items(), ranks, strict=True):
+        samples = tuple(
+            Sample(seed=seed, value=found.value, job_ids=found.job_ids)
+            for seed, found in group.items()
+        )
+        cells[arm] = _cell(rank, len(group), samples, of=len(there))
+    return cells
+
+
+def _by_images(
+    study: Study, arms: Sequence[Arm], measure: Measure, generator: np.random.Generator
+) -> dict[Arm, Cell]:
+    """Return the ranks over images and seeds, of the arms that have hits on the shared seeds."""
+    if measure.metric != "test_top1":
+        return {}
+    hits: dict[Arm, dict[int, tuple[str, np.ndarray]]] = {}
+    for arm in arms:
+        for score in study.scores.get((arm, measure), ()):
+            found = study.hits(score.job_id)
+            if found is not None:
+                hits.setdefault(arm, {})[score.seed] = (score.job_id, found)
+    seeds = sorted(set.intersection(*map(set, hits.values()))) if len(hits) > 1 else []
+    if not seeds or len({hits[arm][seed][1].shape for arm in hits for seed in seeds}) != 1:
+        return {}
+    hits_KSN = np.array([[hits[arm][seed][1] for seed in seeds] for arm in hits])
+    ranks = stats.bootstrap_ranks(hits_KSN, generator=generator, confidence=study.confidence)
+    cells = {}
+    for arm, rank in zip(hits, ranks, strict=True):
+        there = [(seed, *hits[arm][seed]) for seed in seeds]
+        samples = tuple(
+            Sample(seed=seed, value=float(hits_N.mean()), job_ids=(job_id,))
+            for seed, job_id, hits_N in there
+        )
+        cells[arm] = _cell(rank, len(seeds), samples, of=len(hits))
+    return cells
+
+
+def _cell(rank: Rank, n: int, samples: tuple[Sample, ...], *, of: int) -> Cell:
+    if rank.best is None or rank.worst is None:
+        return Cell(text=f"{rank.rank}, one seed", value=rank.rank, n=n, samples=samples)
+    text = f"{rank.best}–{rank.worst} (tie)" if rank.is_tied else str(rank.rank)
+    return Cell(
+        text=text,
+        value=rank.rank,
+        low=rank.best,
+        high=rank.worst,
+        n=n,
+        strong=of > 1 and rank.worst == 1,
+        samples=samples,
+    )
+
+
+def _caption(study: Study, over_images: bool) -> str:
+    images = (
+        f" Over images: {study.confidence:.0%} bootstrap over test images and seeds together."
+        if over_images
+        else ""
+    )
+    return (
+        "Places among the systems at the same upstream size, 1 the most accurate. A range is a "
+        "tie: each of its places is open, since the difference to those in it was not shown "
+        f"({study.confidence:.0%}, paired by seed, Holm's correction over all pairs of a size). "
+        f"Bold: alone in first place.{images}{averages.left_out(study)}"
+    )

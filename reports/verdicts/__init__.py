@@ -1,0 +1,1 @@
+"""Measured against published: which number answers which, how protocols differ, what follows."""

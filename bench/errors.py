@@ -63,9 +63,14 @@ class SuiteError(UserError):
 class UnknownName(UserError):
     """`name` is not one of the known names of this kind."""
 
-    def __init__(self, kind: str, name: str, known: Iterable[str], *, where: str = "") -> None:
+    def __init__(
+        self, kind: str, name: str, known: Iterable[str], *, where: str = "", note: str = ""
+    ) -> None:
         prefix = f"{where}: " if where else ""
-        super().__init__(f'{prefix}unknown {kind} "{name}"', hint=suggest(name, known, kind=kind))
+        super().__init__(
+            f'{prefix}unknown {kind} "{name}"{f" ({note})" if note else ""}',
+            hint=suggest(name, known, kind=kind),
+        )
 
 
 class DataError(UserError):

@@ -13,7 +13,8 @@ REPOSITORY = Path(__file__).resolve().parents[2]
 
 LAYERS = [
     {"bench.errors"},
-    {"bench.specs", "bench.metrics", "bench.stats"},
+    {"bench.specs", "bench.metrics", "bench.stats", "bench.plugins"},
+    {"bench.kinds"},
     {"baselines"},
     {"bench.cost", "bench.environment"},
     {"bench.data", "bench.models", "bench.plan"},
@@ -26,10 +27,18 @@ LAYERS = [
     {"bench.cli"},
 ]
 REPORTS_KNOW = {
-    "bench.errors", "bench.specs", "bench.metrics", "bench.stats", "bench.cost", "baselines",
-    "reports",
+    "bench.errors", "bench.plugins", "bench.kinds", "bench.specs", "bench.metrics",
+    "bench.stats", "bench.cost", "baselines", "reports",
 }  # fmt: skip
-BASELINES_KNOW = {"bench.errors", "bench.specs", "bench.metrics", "bench.stats", "baselines"}
+BASELINES_KNOW = {
+    "bench.errors",
+    "bench.plugins",
+    "bench.kinds",
+    "bench.specs",
+    "bench.metrics",
+    "bench.stats",
+    "baselines",
+}
 
 
 def room(module: str) -> str:

@@ -1,14 +1,4 @@
-"""Before an hour is spent: is everything there that a suite needs, and is it what it seems?
-
-    check.py      one check: topic, status, what was found, what to do
-    machine.py    cores, memory, devices, disk, versions, ports
-    folder.py     the work folder, what the last run left, MLflow's database
-    datasets.py   the data sets: there, whole, in the right order, test images apart
-    weights.py    the public weights
-    before.py     what `run` refuses before it writes anything
-
-Nothing is changed, downloaded or packed. Checks of parts that the suite does not use are left out.
-"""
+"""All checks: of the machine, the work folder and, with a suite, of everything that it needs."""
 
 from __future__ import annotations
 
@@ -17,11 +7,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from bench.doctor import datasets, folder, machine, weights
-from bench.doctor.check import Check, Status, told
+from bench.doctor.check import Check, told
+from bench.doctor.suite import planned
 from bench.errors import BenchError
+from bench.paths import WorkPaths
 from bench.specs import DatasetCard, JobGraph, PlannedJob, SuiteSpec
-
-__all__ = ["Check", "Status", "examine"]
 
 UI_PORT = 5000
 """Port of `vitbench ui` unless another is given."""
@@ -52,7 +42,7 @@ def examine(
     spec = suites.load(suite, settings=settings, scale=scale)
     cards, checks = datasets.cards(spec, base_dir=suites.locate(suite).parent)
     graph, refused = _planned(spec, cards, file=suites.shown(suites.locate(suite)))
-    cache = workdir / "data"
+    cache = WorkPaths(workdir).cache.folder
     named = [*datasets.upstream_of(spec), *datasets.downstream_of(spec)]
     for name in dict.fromkeys(named):
         if name in cards:
@@ -73,12 +63,8 @@ def _planned(
     spec: SuiteSpec, cards: dict[str, DatasetCard], *, file: str
 ) -> tuple[JobGraph | None, list[Check]]:
     """Return the plan; None, and why, where it fails. Missing data have been told already."""
-    from bench.data import catalog
-    from bench.plan import plan
-
     try:
-        known = {**catalog.datasets(), **cards}
-        graph = plan(spec, datasets=known, protocols=catalog.protocols(), file=file)
+        graph = planned(spec, cards, file=file)
     except BenchError as error:
         unread = set(spec.dataset) - set(cards)
         return None, [] if any(f'"{name}"' in error.message for name in unread) else [

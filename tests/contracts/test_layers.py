@@ -13,7 +13,7 @@ REPOSITORY = Path(__file__).resolve().parents[2]
 
 LAYERS = [
     {"bench.errors"},
-    {"bench.specs", "bench.metrics", "bench.stats", "bench.plugins"},
+    {"bench.specs", "bench.metrics", "bench.stats", "bench.plugins", "bench.files", "bench.paths"},
     {"bench.kinds"},
     {"baselines"},
     {"bench.cost", "bench.environment"},
@@ -28,7 +28,7 @@ LAYERS = [
 ]
 REPORTS_KNOW = {
     "bench.errors", "bench.plugins", "bench.kinds", "bench.specs", "bench.metrics",
-    "bench.stats", "bench.cost", "baselines", "reports",
+    "bench.stats", "bench.files", "bench.cost", "baselines", "reports",
 }  # fmt: skip
 BASELINES_KNOW = {
     "bench.errors",

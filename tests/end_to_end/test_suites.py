@@ -12,7 +12,7 @@ import pytest
 from bench.cli.wiring import graph_of
 from bench.plan.suites import names
 from bench.specs import JobGraph, PlannedJob
-from bench.store.folders import Store
+from bench.store import Store
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
 

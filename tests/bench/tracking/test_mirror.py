@@ -13,10 +13,10 @@ import pytest
 from bench import tracking
 from bench.errors import BenchError
 from bench.specs import JobGraph, JobResult, Metric, PlannedJob
-from bench.store.folders import Store
+from bench.store import Store
 from bench.tracking import reading, sql, view
 
-REPOSITORY = Path(__file__).resolve().parents[2]
+REPOSITORY = Path(__file__).resolve().parents[3]
 
 pytestmark = [pytest.mark.ordinary, pytest.mark.xdist_group("mlflow")]
 

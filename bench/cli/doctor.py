@@ -14,7 +14,7 @@ from bench.cli.options import RUNS, AsJson, Scale, Settings, Workdir
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from bench.doctor.check import Check
+    from bench.doctor import Check
 
 _STYLES = {"ok": "green", "warning": "yellow", "problem": "bold red"}
 
@@ -30,7 +30,7 @@ def doctor(
     as_json: AsJson = False,
 ) -> None:
     """Check machine, disk, versions, work folder, data and weights; exit 1 for a problem."""
-    from bench.doctor.examine import examine
+    from bench.doctor import examine
 
     checks = examine(suite, workdir=workdir, settings=settings or (), scale=scale)
     problems = sum(check.status == "problem" for check in checks)

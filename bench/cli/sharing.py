@@ -14,7 +14,8 @@ from bench.paths import HITS
 from bench.store import bundle
 
 if TYPE_CHECKING:
-    from bench.specs import JobGraph, JobResult
+    from bench.plan.spec import JobGraph
+    from bench.specs import JobResult
     from bench.store import Store
     from reports.exchange.check import Difference
     from reports.exchange.compare import Side

@@ -18,7 +18,8 @@ from bench.errors import BenchError, UserError
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from bench.specs import JobGraph, JobResult, PlannedJob, SuiteSpec
+    from bench.plan.spec import JobGraph, SuiteSpec
+    from bench.specs import JobResult, PlannedJob
     from bench.store import Store
     from bench.tracking import Mirror
     from reports import Report
@@ -48,14 +49,14 @@ def graph_of(
 def _planned(spec: SuiteSpec, *, base_dir: Path, file: str) -> JobGraph:
     import reports
     from bench.data import catalog
-    from bench.doctor.suite import planned
+    from bench.plan import plan_with_catalogue
 
     reports.check_names(spec.report.tables, spec.report.figures, reports.FORMATS)
     own = {
         name: catalog.resolve(name, block, base_dir=base_dir)
         for name, block in spec.dataset.items()
     }
-    return planned(spec, own, file=file)
+    return plan_with_catalogue(spec, own, file=file)
 
 
 def prepare_data(graph: JobGraph, todo: Iterable[PlannedJob], store: Store) -> None:
@@ -63,11 +64,11 @@ def prepare_data(graph: JobGraph, todo: Iterable[PlannedJob], store: Store) -> N
     import shutil
 
     from bench.data import prepare
+    from bench.kinds import KINDS
 
     fresh = not store.workdir.exists()
     try:
-        without = ("weights", "profile")
-        for name in {job.dataset: None for job in todo if job.spec.kind not in without}:
+        for name in {job.dataset: None for job in todo if KINDS[job.spec.kind].needs_data}:
             card = graph.datasets[name]
             if not card.args.get("stream"):
                 prepare.packed(
@@ -250,8 +251,12 @@ def study_of(
 
 def curves_of(graph: JobGraph, store: Store) -> dict[str, list[dict[str, Any]]]:
     """Return the learning curve of every pre-training job."""
+    from bench.kinds import stages
+
     return {
-        job.job_id: store.progress(job.job_id) for job in graph.jobs if job.spec.kind == "pretrain"
+        job.job_id: store.progress(job.job_id)
+        for job in graph.jobs
+        if stages()[job.labels.stage].role == "start" and job.spec.recipe is not None
     }
 
 
@@ -298,7 +303,7 @@ def reported(store: Store) -> list[JobGraph]:
 
     Those of another version, which cannot be read, are left out.
     """
-    from bench.specs import JobGraph
+    from bench.plan.spec import JobGraph
 
     found = []
     for path in store.paths.graphs():

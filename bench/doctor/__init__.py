@@ -1,13 +1,149 @@
 """Before an hour is spent: is everything there that a suite needs, and is it what it seems?
 
     check.py      one check: topic, status, what was found, what to do
-    suite.py      a suite planned with the data sets that it names
     machine.py    cores, memory, devices, disk, versions, ports
     folder.py     the work folder, what the last run left, MLflow's database
     datasets.py   the data sets: there, whole, in the right order, test images apart
     weights.py    the public weights
-    examine.py    all checks of a machine and, with a suite, of everything that it needs
     before.py     what `run` refuses before it writes anything
 
 Nothing is changed, downloaded or packed. Checks of parts that the suite does not use are left out.
 """
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+
+from bench.doctor import datasets, folder, machine, weights
+from bench.doctor.check import Check, Status, told
+from bench.errors import BenchError
+from bench.paths import WorkPaths
+from bench.plan.spec import JobGraph, SuiteSpec
+from bench.specs import DatasetCard, PlannedJob
+
+__all__ = ["Check", "Status", "examine"]
+
+UI_PORT = 5000
+"""Port of `vitbench ui` unless another is given."""
+
+CHECKPOINT_COPIES = 3
+"""Files of a training job's size on disk: its weights, and two checkpoints while it runs."""
+
+STATE_BYTES = 12
+"""Bytes per parameter in a checkpoint: a float32 weight and two moments."""
+
+
+def examine(
+    suite: str | None,
+    *,
+    workdir: Path,
+    settings: Sequence[str] = (),
+    scale: str | None = None,
+) -> list[Check]:
+    """Check the machine, the work folder and, with a suite, everything that it needs.
+
+    Raises UserError for a suite that cannot be read at all.
+    """
+    workdir = workdir.resolve()
+    if suite is None:
+        return [*_machine(None, None), *_folder(workdir, needed_bytes=0)]
+    from bench.plan import suites as suites
+
+    spec = suites.load(suite, settings=settings, scale=scale)
+    cards, checks = datasets.cards(spec, base_dir=suites.locate(suite).parent)
+    graph, refused = _planned(spec, cards, file=suites.shown(suites.locate(suite)))
+    cache = WorkPaths(workdir).cache.folder
+    named = [*datasets.upstream_of(spec), *datasets.downstream_of(spec)]
+    for name in dict.fromkeys(named):
+        if name in cards:
+            checks += datasets.one_set(cards[name], cache_dir=cache)
+    checks += datasets.shared_images(
+        datasets.upstream_of(spec), datasets.downstream_of(spec), cards, cache_dir=cache
+    )
+    return [
+        *_machine(spec, graph),
+        *_folder(workdir, needed_bytes=_needed_bytes(graph, cards, cache)),
+        *checks,
+        *weights.all_weights(spec),
+        *refused,
+    ]
+
+
+def _planned(
+    spec: SuiteSpec, cards: dict[str, DatasetCard], *, file: str
+) -> tuple[JobGraph | None, list[Check]]:
+    """Return the plan; None, and why, where it fails. Missing data have been told already."""
+    from bench.plan import plan_with_catalogue
+
+    try:
+        graph = plan_with_catalogue(spec, cards, file=file)
+    except BenchError as error:
+        unread = set(spec.dataset) - set(cards)
+        return None, [] if any(f'"{name}"' in error.message for name in unread) else [
+            told("suite", error)
+        ]
+    return graph, []
+
+
+def _machine(spec: SuiteSpec | None, graph: JobGraph | None) -> list[Check]:
+    found = machine.measure(look_for_gpus=spec is not None and spec.gpus > 0)
+    checks = machine.versions(machine.installed(), python=machine.python_version())
+    if spec is not None:
+        checks.append(machine.cores(found, num_threads=spec.num_threads))
+        checks += machine.devices(found, gpus=spec.gpus, tpus=spec.tpus)
+        largest = max(_training(graph), key=_memory_gib, default=None)
+        if largest is not None and not (spec.gpus or spec.tpus):
+            needed_gib = _memory_gib(largest)
+            checks.append(machine.memory(found, needed_gib=needed_gib, job=largest.name))
+    return [*checks, machine.port(UI_PORT)]
+
+
+def _folder(workdir: Path, *, needed_bytes: int) -> list[Check]:
+    place = folder.nearest(workdir)
+    return [
+        folder.writable(workdir),
+        folder.file_system(workdir, folder.mounts()),
+        machine.disk(place, needed_bytes=needed_bytes, free_bytes=shutil.disk_usage(place).free),
+        *folder.leftovers(workdir),
+        folder.database(workdir),
+    ]
+
+
+# --- what a suite needs ---------------------------------------------------------------------
+
+
+def _training(graph: JobGraph | None) -> list[PlannedJob]:
+    return [job for job in graph.jobs if job.spec.recipe is not None] if graph else []
+
+
+def _memory_gib(job: PlannedJob) -> float:
+    from bench import cost
+
+    recipe = job.spec.recipe
+    assert recipe is not None
+    return cost.train_memory(
+        job.spec.system,
+        batch_size=recipe.batch_size,
+        image_size_px=job.spec.image_size_px,
+        num_classes=job.spec.num_classes or 0,
+        precision=recipe.precision,
+        optimizer=recipe.optimizer,
+    ).total_gib
+
+
+def _needed_bytes(graph: JobGraph | None, cards: dict[str, DatasetCard], cache: Path) -> int:
+    """Return what packed data and checkpoints will take, at most, that is not there yet."""
+    needed = 0
+    for card in cards.values():
+        side = card.args.get("image_size_px")
+        if card.digest and isinstance(side, int) and not (cache / card.digest).is_dir():
+            num = sum(split.num_examples for split in card.splits.values())
+            needed += num * (3 * side * side + 8)
+    jobs = _training(graph)
+    return (
+        needed
+        + sum(4 * job.num_params for job in jobs)
+        + max((CHECKPOINT_COPIES * STATE_BYTES * job.num_params for job in jobs), default=0)
+    )

@@ -64,7 +64,7 @@ class LocalExecutor:
         try:
             return job.job_id, perform(
                 job.spec,
-                self._datasets[job.dataset],
+                self._datasets.get(job.dataset),
                 workdir=self._workdir,
                 device=device_of(job.resources),
             )
@@ -144,10 +144,11 @@ class RayExecutor:
             options["resources"] = {"TPU": job.resources.tpus}
         if job.resources.gpus or job.resources.tpus:
             options["max_calls"] = 1  # a reused process would keep the device's memory
+        card = self._datasets.get(job.dataset)
         task = self._ray.remote(_ray_task).options(**options)
         reference = task.remote(
             job.spec.model_dump_json(),
-            self._datasets[job.dataset].model_dump_json(),
+            card.model_dump_json() if card else "",
             str(self._workdir),
             device_of(job.resources),
         )
@@ -184,7 +185,7 @@ def _ray_task(spec: str, card: str, workdir: str, device: str) -> str:
     """Do one job in a Ray worker; records travel as JSON."""
     return perform(
         JobSpec.model_validate_json(spec),
-        DatasetCard.model_validate_json(card),
+        DatasetCard.model_validate_json(card) if card else None,
         workdir=Path(workdir),
         device=device,
     ).model_dump_json()

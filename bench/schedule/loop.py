@@ -8,9 +8,10 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from bench.errors import BenchError
+from bench.plan.spec import JobGraph
 from bench.schedule.executors import Executor, first_line
 from bench.schedule.order import Estimates, remaining_paths
-from bench.specs import JobGraph, JobResult, PlannedJob
+from bench.specs import JobResult, PlannedJob
 from bench.store import Store
 
 POLL_S = 0.2

@@ -9,7 +9,7 @@ from bench.specs import DatasetCard, JobResult, JobSpec
 from bench.store import Store
 
 
-def perform(spec: JobSpec, card: DatasetCard, *, workdir: Path, device: str) -> JobResult:
+def perform(spec: JobSpec, card: DatasetCard | None, *, workdir: Path, device: str) -> JobResult:
     """Do one job in this process, under its claim, and commit its result.
 
     Returns the result that is there when another process finished the job first.
@@ -32,7 +32,7 @@ def perform(spec: JobSpec, card: DatasetCard, *, workdir: Path, device: str) -> 
                 spec=spec,
                 folder=claim.folder,
                 inputs=inputs,
-                card=card,
+                dataset=card,
                 cache_dir=store.paths.cache.folder,
                 device=device,
                 attempt=claim.attempt,

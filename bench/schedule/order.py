@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
-from bench.specs import JobGraph, JobResult, PlannedJob, Resources
+from bench.plan.spec import JobGraph
+from bench.specs import JobResult, PlannedJob, Resources
 
 DEFAULT_FLOPS_PER_S = {"cpu": 2e10, "cuda": 1e14, "tpu": 1e14}
 """Assumed speed of one job before any was measured: one laptop core, one data-centre device."""

@@ -36,7 +36,8 @@ from pydantic import TypeAdapter, ValidationError
 from bench.errors import UserError
 from bench.files import replacing
 from bench.paths import GRAPH, HITS, PROGRESS, RESULT
-from bench.specs import JobGraph, JobResult, PublishedResult
+from bench.plan.spec import JobGraph
+from bench.specs import JobResult, PublishedResult
 
 if TYPE_CHECKING:
     import numpy as np

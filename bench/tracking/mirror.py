@@ -14,7 +14,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bench.paths import WorkPaths
-from bench.specs import JobGraph, JobResult, PlannedJob, content_id
+from bench.plan.spec import JobGraph
+from bench.specs import JobResult, PlannedJob, content_id
 from bench.store import Store
 from bench.tracking import runs, sql, view
 from bench.tracking.database import TAG, connect, experiment

@@ -16,9 +16,7 @@ from PIL import Image
 
 from bench.cli import app as cli
 from bench.data import catalog, imagenet, prepare
-from bench.doctor import before, datasets, folder, machine, weights
-from bench.doctor.check import Check
-from bench.doctor.examine import examine
+from bench.doctor import Check, before, datasets, examine, folder, machine, weights
 from bench.specs import DatasetBlock, DatasetCard, SplitCard
 
 SUITE = """

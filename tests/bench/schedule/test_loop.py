@@ -13,8 +13,9 @@ from hypothesis import strategies as st
 
 from bench import schedule
 from bench.errors import JobError
+from bench.plan.spec import JobGraph
 from bench.schedule import Event, Lost, remaining_paths
-from bench.specs import JobGraph, JobResult, PlannedJob, Resources
+from bench.specs import JobResult, PlannedJob, Resources
 from bench.store import Store
 
 Make = Callable[..., PlannedJob]

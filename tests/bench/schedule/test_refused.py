@@ -10,8 +10,9 @@ import pytest
 from bench import schedule
 from bench.cli.wiring import prepare_data
 from bench.data import catalog
+from bench.plan.spec import JobGraph
 from bench.schedule import Event
-from bench.specs import JobGraph, JobResult, PlannedJob, Resources
+from bench.specs import JobResult, PlannedJob, Resources
 from bench.store import Store
 
 WHY = "JFT-300M is not public: internal to Google"

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import tempfile
 from collections.abc import Iterable
 from contextlib import AbstractContextManager
 from pathlib import Path
@@ -36,9 +37,8 @@ class Store:
         jobs = self.paths.jobs
         try:
             jobs.mkdir(parents=True, exist_ok=True, mode=0o700)
-            probe = jobs / f".probe.{os.getpid()}"
-            probe.touch()
-            probe.unlink()
+            with tempfile.TemporaryFile(dir=jobs):
+                pass
         except OSError as error:
             raise UserError(
                 f"--workdir {self.workdir}: {error.strerror}",

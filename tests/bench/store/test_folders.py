@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import resource
 import signal
 import time
 from collections.abc import Callable
@@ -11,10 +12,12 @@ from pathlib import Path
 
 import pytest
 
+from bench import files
 from bench.errors import BenchError, StaleAttempt, UserError
 from bench.specs import JobResult, PlannedJob
 from bench.store import Store
 
+FORK = multiprocessing.get_context("fork")
 Make = Callable[..., PlannedJob]
 
 
@@ -95,7 +98,7 @@ def _hold(workdir: Path, job: PlannedJob) -> None:
 
 def test_the_lock_of_a_killed_process_is_free_at_once(store: Store, make_job: Make) -> None:
     job = make_job("a", seed=1)
-    process = multiprocessing.get_context("fork").Process(target=_hold, args=(store.workdir, job))
+    process = FORK.Process(target=_hold, args=(store.workdir, job))
     process.start()
     try:
         while not (store.workdir / "held").exists():
@@ -112,6 +115,60 @@ def test_the_lock_of_a_killed_process_is_free_at_once(store: Store, make_job: Ma
             assert claim.attempt == 2
     finally:
         process.kill()
+
+
+def _write_checkpoint(workdir: Path, job: PlannedJob) -> None:
+    with (
+        Store(workdir).claim(job.spec) as claim,
+        files.replacing(claim.paths.checkpoints / "step-1.safetensors") as temporary,
+    ):
+        temporary.write_bytes(b"half")
+        (workdir / "held").touch()
+        time.sleep(60)
+
+
+def test_the_next_claim_clears_what_a_killed_attempt_left(store: Store, make_job: Make) -> None:
+    job = make_job("a", seed=1)
+    process = FORK.Process(target=_write_checkpoint, args=(store.workdir, job))
+    process.start()
+    while not (store.workdir / "held").exists():
+        time.sleep(0.01)
+    process.kill()
+    process.join()
+    folder = store.folder(job.job_id)
+    assert len(list(folder.rglob("*.tmp"))) == 1
+    with store.claim(job.spec, timeout_s=5):
+        assert not list(folder.rglob("*.tmp"))
+
+
+def test_a_full_disk_leaves_a_job_undone(
+    store: Store, make_job: Make, make_result: Callable[..., JobResult]
+) -> None:
+    job = make_job("a", seed=1)
+    store.record_failure(JobResult(job_id=job.job_id, status="failed", error="boom"))
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    with store.claim(job.spec) as claim:
+        (claim.paths.checkpoints).mkdir()
+        resource.setrlimit(resource.RLIMIT_FSIZE, (10, hard))
+        try:
+            with pytest.raises(OSError, match="large"):
+                claim.commit(make_result(job))
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert store.outcomes([job.job_id])[job.job_id].error == "boom"
+    assert store.paths.job(job.job_id).checkpoints.is_dir()
+    assert not list(store.folder(job.job_id).rglob("*.tmp"))
+
+
+def test_any_file_of_a_job_is_found_by_its_name(store: Store, make_job: Make) -> None:
+    job = make_job("a", seed=1)
+    assert store.file(job.job_id, "logits.npz") is None
+    with store.claim(job.spec) as claim:
+        (claim.folder / "logits.npz").write_bytes(b"x")
+    assert store.file(job.job_id, "logits.npz") == store.folder(job.job_id) / "logits.npz"
+    for name in ("", ".", "..", "../x", "/etc/passwd", "a/b", "a\0"):
+        with pytest.raises(BenchError, match="not the name of a file"):
+            store.file(job.job_id, name)
 
 
 def test_progress_keeps_the_newest_attempt_of_each_step(store: Store, make_job: Make) -> None:

@@ -36,6 +36,11 @@ class MetricCard:
     help: str
     """One sentence for captions."""
 
+    @property
+    def is_accuracy(self) -> bool:
+        """A share of right answers: what ranks, averages, curves and scaling fits are made of."""
+        return self.base_unit == "fraction" and self.direction == "higher"
+
 
 _CARDS = (
     MetricCard(

@@ -11,7 +11,7 @@ import baselines
 from bench.cli.wiring import graph_of
 from bench.errors import UserError
 from bench.specs import JobGraph, JobResult, Metric
-from reports.study.scores import Study
+from reports.study.study import Study
 from reports.verdicts.explain import explain
 from reports.verdicts.linking import counterparts
 

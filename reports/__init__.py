@@ -40,7 +40,8 @@ from typing import TYPE_CHECKING, Any
 
 from bench import plugins
 from bench.errors import UnknownName
-from bench.specs import DatasetCard, JobGraph, JobResult, PlannedJob, PublishedResult
+from bench.plan.spec import JobGraph
+from bench.specs import DatasetCard, JobResult, PlannedJob, PublishedResult
 from reports.cards import FIGURES, TABLES, Section, tables_in_order
 from reports.exchange.imports import ImportedResult
 from reports.printing.drawing import Drawing
@@ -188,11 +189,10 @@ def versions_of(graph: JobGraph) -> dict[str, str]:
 
 def _versions(job: PlannedJob, datasets: Mapping[str, DatasetCard]) -> str:
     spec, card = job.spec, datasets.get(job.dataset)
-    words = [
-        f"{spec.kind}@{spec.kind_version}",
-        f"{spec.protocol.name}@{spec.protocol.version}",
-        f"{job.labels.system}@{spec.system.version}",
-    ]
+    words = [f"{spec.kind}@{spec.kind_version}"]
+    if spec.protocol is not None:
+        words.append(f"{spec.protocol.name}@{spec.protocol.version}")
+    words.append(f"{job.labels.system}@{spec.system.version}")
     if card is not None:
         words.append(f"{card.name}@{card.version}")
     return " ".join(word.replace(" ", "_") for word in words)

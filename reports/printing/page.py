@@ -15,7 +15,7 @@ from typing import Any
 
 from markupsafe import Markup
 
-from bench.specs import SuiteSpec
+from bench.plan.spec import SuiteSpec
 from reports.printing.drawing import Drawing
 from reports.printing.html import environment
 from reports.printing.table import Table

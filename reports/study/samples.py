@@ -15,7 +15,8 @@ from typing import Any
 
 from bench.errors import UserError
 from bench.kinds import stages
-from bench.specs import JobGraph, JobResult, PlannedJob
+from bench.plan.spec import JobGraph
+from bench.specs import JobResult, PlannedJob
 from reports.printing.table import Sample, Status
 from reports.study.best_of import beaten
 from reports.study.stages import is_reported, is_start, reported_metrics

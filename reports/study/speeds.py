@@ -59,7 +59,7 @@ def groups(study: Study) -> dict[Setup, Group]:
             title=job.labels.title,
             family=job.labels.family,
             work=_work(stage_of(job)),
-            image_size_px=job.spec.protocol.image_size_px,
+            image_size_px=job.spec.image_size_px or 0,
             batch_size=recipe.batch_size if recipe else None,
             device=result.cost.device,
         )

@@ -14,7 +14,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from bench import metrics, stats
-from bench.specs import JobGraph, JobResult, PublishedResult
+from bench.plan.spec import JobGraph
+from bench.specs import JobResult, PublishedResult
 from reports.exchange.imports import ImportedResult
 from reports.study.samples import Arm, Measure, Samples, in_order, reported, status_of, values
 

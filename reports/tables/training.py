@@ -73,7 +73,7 @@ def _row(
 ) -> tuple[Cell, ...]:
     stage, dataset, title, examples, _, _ = key
     recipe = jobs[0].spec.recipe
-    size = jobs[0].spec.protocol.image_size_px
+    size = jobs[0].spec.image_size_px or 0
     lead = [
         text_cell(stages()[stage].title),
         text_cell(title),

@@ -59,7 +59,8 @@ def test_files_are_written_whole(tmp_path: Path) -> None:
 
 def test_nothing_heavy_is_imported() -> None:
     code = (
-        "import baselines, sys; from bench import cost; from reports.paper import as_printed as paper;"
+        "import baselines, sys; from bench import cost;"
+        "from reports.paper import as_printed as paper;"
         "t = paper.tables(baselines.published(), systems=baselines.systems(),"
         " compute=cost.table_6());"
         "from reports.printing.files import render;"

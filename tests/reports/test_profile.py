@@ -8,16 +8,10 @@ from pathlib import Path
 import pytest
 
 import reports
+from bench.kinds.profile import ProfileBlock
 from bench.plan import plan
-from bench.specs import (
-    Cost,
-    JobGraph,
-    JobResult,
-    Metric,
-    PlannedJob,
-    ProfileBlock,
-    SuiteSpec,
-)
+from bench.plan.spec import JobGraph, SuiteSpec
+from bench.specs import Cost, JobResult, Metric, PlannedJob
 from reports.figures import speed as speeds
 from reports.printing.markdown import markdown
 from reports.study.study import Study

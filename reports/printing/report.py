@@ -10,7 +10,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from reports.printing.render import Table, terminal
+from reports.printing.table import Table
+from reports.printing.terminal import terminal
 
 INDEX = "report.json"
 """File that holds the key and the list of files; written last."""

@@ -20,15 +20,9 @@ from bench import models
 from bench.data import prepare
 from bench.errors import CheckpointError, JobError
 from bench.jobs import JobContext
+from bench.paths import HITS, WEIGHTS
 from bench.specs import Cost, JobResult, Metric, Scalar
-from bench.training.checkpoint import read_tensors, replace_file, write_tensors
-from bench.training.loop import Training
-
-WEIGHTS = "model.safetensors"
-"""File of the weights that a training job leaves behind."""
-
-HITS = "hits.npz"
-"""File of per-example correctness (bool), in the order of the split."""
+from bench.training import Training, read_tensors, replace_file, write_tensors
 
 
 def device(context: JobContext) -> torch.device:

@@ -18,14 +18,14 @@ from typing import Any
 
 import numpy as np
 
-from bench import models
+from bench import models, training
 from bench.data import loader, prepare, transforms
 from bench.data.prepare import Split
 from bench.errors import Diverged, JobError
 from bench.jobs import JobContext, _work
+from bench.paths import JobPaths
 from bench.specs import JobResult, Metric, Recipe
-from bench.training import loop as training
-from bench.training.checkpoint import Checkpoints
+from bench.training import Checkpoints
 
 
 def run(context: JobContext) -> JobResult:
@@ -39,7 +39,7 @@ def run(context: JobContext) -> JobResult:
     tuning = Tuning(context, recipe, task)
     try:
         done = tuning.train(
-            checkpoints=Checkpoints(context.folder / "checkpoints", context.spec.job_id),
+            checkpoints=Checkpoints(JobPaths(context.folder).checkpoints, context.spec.job_id),
             report=context.report,
         )
     except Diverged as error:

@@ -13,13 +13,13 @@ import numpy as np
 import torch
 from torch import nn
 
+from bench import training
 from bench.data import loader, prepare, transforms
 from bench.data.readers import shards
 from bench.jobs import JobContext, _work
+from bench.paths import JobPaths
 from bench.specs import JobResult, Metric, Recipe
-from bench.training import loop as training
-from bench.training.checkpoint import Checkpoints
-from bench.training.objectives import MaskedPatches
+from bench.training import Checkpoints, MaskedPatches
 
 
 def run(context: JobContext) -> JobResult:
@@ -35,7 +35,7 @@ def run(context: JobContext) -> JobResult:
         recipe=context.recipe,
         num_steps=context.recipe.num_steps(num_examples),
         seed=spec.seed,
-        checkpoints=Checkpoints(context.folder / "checkpoints", spec.job_id),
+        checkpoints=Checkpoints(JobPaths(context.folder).checkpoints, spec.job_id),
         report=context.report,
     )
     loss = Metric(name="train_loss", value=done.final_loss(), n=len(done.losses_T))

@@ -7,12 +7,12 @@ with other sources, a note says so; nothing is corrected.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
+from bench.files import write_bytes
 from bench.specs import PublishedResult, SystemCard
 from reports.printing.cells import Notes, absent_cell, number_cell, text_cell
 from reports.printing.files import SUFFIXES, file_bytes, render
@@ -165,15 +165,12 @@ def write(
     made: Iterable[Table], out_dir: Path, *, formats: Sequence[str] = FORMATS
 ) -> dict[str, Path]:
     """Write tables as `<name>.<ending>` and return the files by name."""
-    out_dir.mkdir(parents=True, exist_ok=True)
     files = {}
     for table in made:
         for form in formats:
             for suffix, text in render(table, form).items():
                 path = out_dir / f"{table.name}{suffix}"
-                partial = path.with_name(f".{path.name}.partial")
-                partial.write_bytes(file_bytes(text, suffix))
-                os.replace(partial, path)
+                write_bytes(path, file_bytes(text, suffix), sync=False)
                 files[path.name] = path
     return files
 

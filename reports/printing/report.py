@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import json
-import os
-import tempfile
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from bench.files import clear_stale, read_json, write_bytes, write_text
 from reports.printing.table import Table
 from reports.printing.terminal import terminal
 
@@ -89,8 +88,10 @@ def load(out_dir: Path, key: str) -> Report | None:
 def write(report: Report, contents: Mapping[str, bytes], out_dir: Path) -> None:
     """Write all files, the index last; files of an older report that are no more are removed."""
     old = set(_index(out_dir).get("files", ()))
+    for folder in {(out_dir / name).parent for name in (INDEX, *contents)}:
+        clear_stale(folder)
     for name, content in contents.items():
-        _write_whole(out_dir / name, content)
+        write_bytes(out_dir / name, content, sync=False)
     index = {
         "key": report.key,
         "files": {name: len(content) for name, content in contents.items()},
@@ -100,7 +101,7 @@ def write(report: Report, contents: Mapping[str, bytes], out_dir: Path) -> None:
         "verdicts": dict(report.verdicts),
         "tables": list(report.tables),
     }
-    _write_whole(out_dir / INDEX, json.dumps(index, ensure_ascii=False).encode())
+    write_text(out_dir / INDEX, json.dumps(index, ensure_ascii=False), sync=False)
     for name in old - set(contents):
         path = (out_dir / name).resolve()
         if path.is_relative_to(out_dir.resolve()):
@@ -118,21 +119,5 @@ def data_bytes(table: Table) -> bytes:
 
 
 def _index(out_dir: Path) -> dict[str, Any]:
-    try:
-        found = json.loads((out_dir / INDEX).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
+    found = read_json(out_dir / INDEX)
     return found if isinstance(found, dict) else {}
-
-
-def _write_whole(path: Path, content: bytes) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(content)
-        os.chmod(temporary, 0o644)
-        os.replace(temporary, path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise

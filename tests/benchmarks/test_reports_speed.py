@@ -22,7 +22,7 @@ import reports
 from bench import tracking
 from bench.cli import wiring
 from bench.specs import JobResult, PlannedJob
-from bench.store.folders import Store
+from bench.store import Store
 from bench.tracking import reading, runs, sql
 from reports.study.study import Study
 

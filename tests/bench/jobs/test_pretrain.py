@@ -16,9 +16,10 @@ from bench.data import catalog, loader, prepare
 from bench.data.prepare import Split
 from bench.data.readers.shards import write_shard
 from bench.errors import DataError
+from bench.files import file_sha256
 from bench.jobs import finetune, pretrain
 from bench.specs import DatasetBlock, DatasetCard, JobResult
-from bench.training.checkpoint import Checkpoints, file_sha256
+from bench.training import Checkpoints
 
 Perform = Callable[..., tuple[JobResult, Path]]
 

@@ -220,7 +220,7 @@ tests.training.train(
     checkpoints=tests.Checkpoints(Path({str(tmp_path)!r}), "job", interval_s=0),
 )
 """
-    environment = {**os.environ, "PYTHONPATH": str(Path(training.__file__).parent.parent)}
+    environment = {**os.environ, "PYTHONPATH": str(Path(training.__file__).parents[2])}
     dead = subprocess.run([sys.executable, "-c", script], env=environment, check=False)
     assert dead.returncode == -signal.SIGKILL
     model = network()

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from bench.specs import JobResult, PlannedJob
-from bench.store.folders import Store
+from bench.store import Store
 
 Make = Callable[..., Any]
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import multiprocessing
 import os
 import resource
+import signal
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,8 +15,10 @@ import pytest
 import torch
 
 from bench.errors import CheckpointError
-from bench.training import checkpoint
-from bench.training.checkpoint import Checkpoints
+from bench.files import clear_stale, file_sha256
+from bench.training import Checkpoints, checkpoint
+
+FORK = multiprocessing.get_context("fork")
 
 
 def tensors(value: float) -> dict[str, torch.Tensor]:
@@ -140,7 +144,7 @@ def test_the_same_tensors_give_the_same_bytes(tmp_path: Path) -> None:
     one = {"a": torch.arange(4.0), "b": torch.arange(3)}
     first = checkpoint.write_tensors(tmp_path / "1", one)
     second = checkpoint.write_tensors(tmp_path / "2", dict(reversed(one.items())))
-    assert first == second == checkpoint.file_sha256(tmp_path / "1")
+    assert first == second == file_sha256(tmp_path / "1")
 
 
 # --- by the clock, and on request -----------------------------------------------------------
@@ -178,16 +182,8 @@ def test_slow_saving_lengthens_the_interval(
 # --- interrupted and impossible writes ------------------------------------------------------
 
 
-class Killed(BaseException):
-    """Stands for a process that ends at once: nothing catches it, nothing cleans up."""
-
-
-@pytest.mark.parametrize("call", ["save_file", "os.fsync", "replace"])
-@pytest.mark.parametrize("count", [1, 2, 3, 4])
-def test_killed_while_saving(
-    saved: Checkpoints, monkeypatch: pytest.MonkeyPatch, call: str, count: int
-) -> None:
-    """Ended at each moment of a save, there is always a whole checkpoint to go on from."""
+def save_and_die(checkpoints: Checkpoints, call: str, count: int) -> None:
+    """Save step 40, and end at once where `call` is made for the `count`-th time."""
     calls = 0
 
     def dying(real: Callable[..., object]) -> Callable[..., object]:
@@ -195,24 +191,26 @@ def test_killed_while_saving(
             nonlocal calls
             calls += 1
             if calls == count:
-                raise Killed
+                os.kill(os.getpid(), signal.SIGKILL)
             return real(*args, **kwargs)
 
         return wrapper
 
-    if call == "save_file":
-        monkeypatch.setattr(checkpoint, "save_file", dying(checkpoint.save_file))
-    elif call == "os.fsync":
-        monkeypatch.setattr(os, "fsync", dying(os.fsync))
-    else:
-        monkeypatch.setattr(Path, "replace", dying(Path.replace))
-    try:
-        saved.save(40, tensors(40), {})
-        finished = True
-    except Killed:
-        finished = False
-    monkeypatch.undo()
-    assert newest_step(saved) in ({40} if finished else {30, 40})
+    owner = checkpoint if call == "save_file" else os
+    setattr(owner, call, dying(getattr(owner, call)))  # in this process alone
+    checkpoints.save(40, tensors(40), {})
+
+
+@pytest.mark.parametrize("call", ["save_file", "fsync", "replace"])
+@pytest.mark.parametrize("count", [1, 2, 3, 4])
+def test_killed_while_saving(saved: Checkpoints, call: str, count: int) -> None:
+    """Ended at each moment of a save, there is always a whole checkpoint to go on from."""
+    process = FORK.Process(target=save_and_die, args=(saved, call, count))
+    process.start()
+    process.join()
+    assert process.exitcode in (0, -signal.SIGKILL)
+    assert newest_step(saved) in ({40} if process.exitcode == 0 else {30, 40})
+    clear_stale(saved.folder)  # as who claims the job next does
     saved.save(50, tensors(50), {})
     assert not list(saved.folder.glob("*.tmp"))
     assert newest_step(saved) == 50

@@ -9,7 +9,7 @@ from rich.console import Console
 
 from bench.cli.listing import LISTS, duration, plan_rows, show_plan
 from bench.cli.wiring import graph_of
-from bench.schedule.loop import Estimates
+from bench.schedule import Estimates
 
 
 def shown(suite: str, scale: str | None) -> str:

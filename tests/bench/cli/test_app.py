@@ -128,7 +128,7 @@ def test_the_papers_tables_are_printed_and_written(run: Run, tmp_path: Path) -> 
     assert "ViT paper, Table 6: pre-training compute" in out
     names = {path.name for path in (tmp_path / "paper").iterdir()}
     assert {"paper-table-1.md", "paper-table-6-compute.md", "paper-table-9.md"} <= names
-    golden = Path(__file__).parents[1] / "golden" / "paper" / "paper-table-6-compute.md"
+    golden = Path(__file__).parents[2] / "golden" / "paper" / "paper-table-6-compute.md"
     assert (tmp_path / "paper" / golden.name).read_text() == golden.read_text()
 
 

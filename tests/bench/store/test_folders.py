@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import multiprocessing
 import os
 import signal
@@ -14,7 +13,7 @@ import pytest
 
 from bench.errors import BenchError, StaleAttempt, UserError
 from bench.specs import JobResult, PlannedJob
-from bench.store.folders import Store, write_atomic
+from bench.store import Store
 
 Make = Callable[..., PlannedJob]
 
@@ -140,12 +139,3 @@ def test_an_unwritable_work_folder_is_told_before_anything_runs(tmp_path: Path) 
 def test_a_job_id_cannot_be_a_path(store: Store) -> None:
     with pytest.raises(BenchError, match="not a job id"):
         store.folder("../../../../etc/pass")
-
-
-def test_an_atomic_write_leaves_no_trace_when_it_fails(tmp_path: Path) -> None:
-    path = tmp_path / "a.json"
-    write_atomic(path, json.dumps({"a": 1}))
-    with pytest.raises(UnicodeEncodeError):
-        write_atomic(path, "\ud800")
-    assert json.loads(path.read_text()) == {"a": 1}
-    assert not list(tmp_path.glob(".*.tmp"))

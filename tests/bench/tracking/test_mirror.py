@@ -16,10 +16,10 @@ from bench.errors import BenchError
 from bench.plan import plan, suites
 from bench.plan.spec import JobGraph
 from bench.specs import JobResult, Metric, PlannedJob
-from bench.store.folders import Store
+from bench.store import Store
 from bench.tracking import reading, sql, view
 
-REPOSITORY = Path(__file__).resolve().parents[2]
+REPOSITORY = Path(__file__).resolve().parents[3]
 
 pytestmark = [pytest.mark.ordinary, pytest.mark.xdist_group("mlflow")]
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -10,12 +11,12 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from bench import schedule
 from bench.errors import JobError
 from bench.plan.spec import JobGraph
-from bench.schedule import loop as schedule
-from bench.schedule.loop import Event, Lost, remaining_paths
+from bench.schedule import Event, Lost, remaining_paths
 from bench.specs import JobResult, PlannedJob, Resources
-from bench.store.folders import Store
+from bench.store import Store
 
 Make = Callable[..., PlannedJob]
 
@@ -62,7 +63,7 @@ def store(tmp_path: Path) -> Store:
 
 @pytest.fixture(autouse=True)
 def no_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(schedule.time, "sleep", lambda seconds: None)
+    monkeypatch.setattr(time, "sleep", lambda seconds: None)
 
 
 def test_the_longest_remaining_path_starts_first(

@@ -36,7 +36,7 @@ def conclude(
 ) -> None:
     """Print the comparison and where to look further."""
     from reports.printing import escape
-    from reports.printing.render import terminal
+    from reports.printing.terminal import terminal
 
     look: dict[str, Any] = {"width": console.width, "color": console.is_terminal}
     typer.echo(f"\n{report.terminal(**look)}")

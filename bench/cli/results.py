@@ -107,7 +107,7 @@ def explain(
 ) -> None:
     """Show how a run's protocol differs from the published one, and the verdict that follows."""
     from bench.store import Store
-    from reports.printing.render import terminal
+    from reports.printing.terminal import terminal
 
     console = new_console()
     for found in explanations(
@@ -237,8 +237,8 @@ def _check_report(graph: JobGraph, store: Store, *, against: Path | None, **know
 def _report_paper(out: Path, formats: str | None) -> None:
     import baselines
     from bench import cost
-    from reports.printing.render import terminal
-    from reports.tables import paper
+    from reports.paper import as_printed as paper
+    from reports.printing.terminal import terminal
 
     wanted = split_words(formats, paper.FORMATS, "--format") if formats else paper.FORMATS
     made = paper.tables(baselines.published(), systems=baselines.systems(), compute=cost.table_6())

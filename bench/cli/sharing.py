@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from reports.exchange.check import Difference
     from reports.exchange.compare import Side
     from reports.exchange.imports import ImportedResult
-    from reports.study.scores import Study
+    from reports.study.study import Study
 
 
 @dataclass(frozen=True)
@@ -68,9 +68,8 @@ def verify(path: Path) -> Verified:
                 file.parent.mkdir(exist_ok=True)
                 file.write_bytes(content)
             tables = reports.make_tables(_study(evidence))
-            kept = {name: table for name, table in tables.items() if name not in reports.MEASURED}
             versions = reports.versions_of(evidence.graph)
-            found = tuple(check(kept, Path(folder), versions=versions))
+            found = tuple(check(reports.untimed(tables), Path(folder), versions=versions))
     return Verified(evidence, len(evidence.tables), len(equal), found)
 
 
@@ -105,8 +104,7 @@ def check_tables(
     study = study_of(graph, store, outcomes=outcomes, imported=imported)
     with reports.without_collection():
         tables = reports.make_tables(study)
-        kept = {name: table for name, table in tables.items() if name not in reports.MEASURED}
-        return check(kept, folder, versions=reports.versions_of(graph))
+        return check(reports.untimed(tables), folder, versions=reports.versions_of(graph))
 
 
 def side(path: Path, graph: JobGraph | None) -> Side:
@@ -170,7 +168,7 @@ def _tables(evidence: bundle.Evidence) -> dict[str, bytes]:
 
 
 def _study(evidence: bundle.Evidence) -> Study:
-    from reports.study.scores import Study
+    from reports.study.study import Study
 
     return Study(
         evidence.graph, evidence.results, evidence.curves, evidence.hits_of, evidence.published

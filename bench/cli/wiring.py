@@ -9,7 +9,7 @@ import contextlib
 import os
 import signal
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from bench.tracking import Mirror
     from reports import Report
     from reports.exchange.imports import ImportedResult
-    from reports.study.scores import Study
+    from reports.study.study import Study
     from reports.verdicts.explain import Explanation
 
 
@@ -220,6 +220,7 @@ def make_report(
         outcomes if outcomes is not None else store.outcomes(ids),
         curves=curves_of(graph, store),
         hits=store.hits,
+        open_file=opener(store),
         published=baselines.published(),
         imported=imported,
         digests=None if outcomes is not None else digests,
@@ -239,14 +240,20 @@ def study_of(
 ) -> Study:
     """Return what the tables of a suite are made from; outcomes from job folders if none given."""
     import baselines
-    from reports.study.scores import Study
+    from reports.study.study import Study
 
     if outcomes is None:
         outcomes = store.outcomes(job.job_id for job in graph.jobs)
     return Study(
         graph, outcomes, curves_of(graph, store), store.hits, baselines.published(),
         tuple(imported),
+        opener(store),
     )  # fmt: skip
+
+
+def opener(store: Store) -> Callable[[str, str], Path | None]:
+    """Return what gives a report any file that a job left: by its id and the file's name."""
+    return lambda job_id, name: path if (path := store.folder(job_id) / name).is_file() else None
 
 
 def curves_of(graph: JobGraph, store: Store) -> dict[str, list[dict[str, Any]]]:
@@ -273,7 +280,7 @@ def explanations(
     Raises UserError where nothing is found.
     """
     import baselines
-    from reports.study.scores import Study
+    from reports.study.study import Study
     from reports.verdicts.explain import explain
 
     graphs = reported(store)

@@ -5,16 +5,17 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
-from reports.figures import style
+from reports.drawing import style
 from reports.study import averages
 from reports.study.known import Point
-from reports.study.scores import Arm, Measure, Study
+from reports.study.samples import Arm, Measure, values
+from reports.study.study import Study
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-    from reports.figures.style import Look
+    from reports.drawing.style import Look
 
 MEASURED, PUBLISHED = "measured", "published"
 _Series = dict[str, list[tuple[float, float]]]
@@ -50,7 +51,7 @@ def draw(
         _measured_lines(ax, measured[measure], look)
         style.log_axis(ax, ticks, unit=unit)
         ax.set(
-            title=style.escape_math(averages.measure_title(study, measure)),
+            title=style.escape_math(study.measure_name(measure)),
             xlabel=x_label if style.is_lowest(place, len(shown)) else "",
             ylabel="Top-1 (%)",
         )
@@ -70,7 +71,7 @@ def _measured(
     found: dict[str, list[tuple[float, list[float]]]] = {}
     for arm in study.arms:
         x = x_of(arm)
-        there = [found.value for found in averages.values(study, arm, measure).values()]
+        there = values(averages.values(study, arm, measure).values())
         if x is not None and x > 0 and there:
             found.setdefault(arm.title, []).append((x, there))
     return {title: sorted(series) for title, series in found.items()}

@@ -10,10 +10,11 @@ from collections.abc import Iterator
 
 from baselines.printed import MEASURES, PRIVATE_UPSTREAMS
 from bench.specs import PublishedResult
-from reports.printing.render import Cell, Column, Table
-from reports.study.scores import Arm, Measure, Study, values
-from reports.tables.cells import Notes, absent_cell, mean_cell, text_cell
-from reports.tables.published import COLUMNS, cells, printed_cell
+from reports.printing.cells import Notes, absent_cell, mean_cell, text_cell
+from reports.printing.table import Cell, Column, Table
+from reports.study.samples import Arm, Measure, values
+from reports.study.study import Study
+from reports.verdicts.cells import COLUMNS, cells, printed_cell
 from reports.verdicts.linking import Counterpart, counterparts
 from reports.verdicts.rule import MARGIN, VERDICT_VERSION
 
@@ -121,8 +122,10 @@ def _others(
     """Yield the cells of the suite that were run and answer no number of this table."""
     cells = [
         (*key, group)
-        for key, group in study.scores.items()
-        if key not in answering and any(score.status != "not run" for score in group)
+        for key, group in study.samples.items()
+        if key not in answering
+        and key[1] in study.accuracies
+        and any(sample.status != "not run" for sample in group)
     ]
     for arm, measure, group in sorted(cells, key=lambda cell: study.arms.index(cell[0])):
         yield (

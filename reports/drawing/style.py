@@ -17,6 +17,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from reports.printing import escape
+from reports.printing.drawing import Drawing
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -54,26 +55,6 @@ SYSTEM_MARKERS = ("o", "s", "^", "D", "v", "P")
 _DASHES: tuple[tuple[float, ...], ...] = (
     (), (4, 1.5), (1, 1.2), (5, 1.5, 1, 1.5), (8, 2), (3, 1, 1, 1, 1, 1),
 )  # fmt: skip
-
-
-@dataclass(frozen=True, kw_only=True)
-class Drawing:
-    """A finished figure."""
-
-    name: str
-    """File name without ending."""
-    title: str
-    """Heading."""
-    caption: str
-    """What is shown."""
-    alt: str
-    """What the figure says, for who cannot see it."""
-    svg: bytes
-    """Vector form."""
-    png: bytes
-    """Pixel form."""
-    is_narrow: bool = False
-    """As wide as a column of print, not as its text."""
 
 
 @dataclass(frozen=True)

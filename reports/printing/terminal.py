@@ -1,18 +1,46 @@
-"""A table drawn with characters, for the terminal: headings over their columns, rules at groups."""
+"""Tables drawn with characters, for the terminal: headings over columns, rules at groups."""
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Sequence
 
 from reports.printing import escape
-from reports.printing.render import Cell, Column, Table, spans
+from reports.printing.table import Cell, Column, Table, spans
 
 _GAP = "  "
 _STYLES = {"strong": "\x1b[1m", "missing": "\x1b[31m", "measured": "\x1b[2m"}
 _RESET = "\x1b[0m"
 
 
-def grid(table: Table, columns: Sequence[Column], *, color: bool) -> list[str]:
+def terminal(table: Table, *, width: int | None = None, color: bool = False) -> str:
+    """Return the table for a terminal of `width` characters; None: as wide as it needs.
+
+    Where it is too wide, columns go by `priority`, and a line says which.
+    """
+    kept = list(table.columns)
+    while width is not None and _grid_width(table, kept) > width:
+        last = max(kept, key=lambda column: column.priority)
+        if last.priority == 0:
+            break
+        kept.remove([column for column in kept if column.priority == last.priority][-1])
+    dropped = [column for column in table.columns if column not in kept]
+    tail = [table.caption]
+    tail += [f"[{i}] {note}" for i, note in enumerate(table.notes, start=1)]
+    if dropped:
+        names = ", ".join(table.heading(column) for column in dropped)
+        tail.append(f"Left out here for width: {names}.")
+    head = [escape.plain(text) for text in (table.title, table.warning) if text]
+    needed = width or min(max(_grid_width(table, kept), 60), 100)
+    body = _grid(table, kept, color=color)
+    return "\n".join([*head, "", *body, "", *_wrapped(tail, needed)]) + "\n"
+
+
+def _wrapped(paragraphs: list[str], width: int) -> list[str]:
+    return [line for p in paragraphs for line in textwrap.wrap(escape.plain(p), max(width, 40))]
+
+
+def _grid(table: Table, columns: Sequence[Column], *, color: bool) -> list[str]:
     """Return the lines of a table, restricted to `columns`."""
     widths = _widths(table, columns)
     heads = [[escape.plain(column.title) for column in columns]]
@@ -31,8 +59,8 @@ def grid(table: Table, columns: Sequence[Column], *, color: bool) -> list[str]:
     return lines
 
 
-def grid_width(table: Table, columns: Sequence[Column]) -> int:
-    """Return how many characters wide `grid` is."""
+def _grid_width(table: Table, columns: Sequence[Column]) -> int:
+    """Return how many characters wide `_grid` is."""
     return sum(_widths(table, columns)) + len(_GAP) * (len(columns) - 1)
 
 

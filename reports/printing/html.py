@@ -1,20 +1,42 @@
-"""The rows of an HTML table: every text escaped, the values and job ids behind a cell in its title.
+"""Tables as HTML: every text escaped, the values and job ids behind a cell in its title.
 
-Written without the template language, which takes four times as long for a large table; the frame
-around the rows is `table.html`.
+Rows are written without the template language, which takes four times as long for a large table;
+what stands around them is `table.html`.
 """
 
 from __future__ import annotations
 
+import functools
 from html import escape as html_escape
 
+import jinja2
 from markupsafe import Markup
 
 from reports.printing import escape
-from reports.printing.render import Cell, Column, Sample, Table
+from reports.printing.table import Cell, Column, Sample, Table, spans
 
 MAX_JOBS = 8
 """Job ids named in the title of a cell, for each value; the long CSV file names all."""
+
+
+@functools.cache
+def environment() -> jinja2.Environment:
+    """Return the jinja2 environment of the page and the tables: escapes everything it prints."""
+    found = jinja2.Environment(
+        loader=jinja2.PackageLoader("reports.printing", "."),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        finalize=lambda value: escape.plain(value) if type(value) is str else value,
+    )
+    found.globals |= {"spans": spans, "rows": rows}
+    return found
+
+
+def html(table: Table) -> str:
+    """Return the table as an HTML fragment with caption, scopes and per-cell job ids."""
+    return environment().get_template("table.html").render(table=table)
 
 
 def rows(table: Table) -> Markup:

@@ -14,8 +14,9 @@ from typing import Protocol
 
 from bench.files import write_bytes
 from bench.specs import PublishedResult, SystemCard
-from reports.printing.render import SUFFIXES, Cell, Column, Table, file_bytes, render
-from reports.tables.cells import Notes, absent_cell, number_cell, text_cell
+from reports.printing.cells import Notes, absent_cell, number_cell, text_cell
+from reports.printing.files import SUFFIXES, file_bytes, render
+from reports.printing.table import Cell, Column, Table
 
 FORMATS = tuple(SUFFIXES)
 

@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from bench.files import clear_stale, read_json, write_bytes, write_text
-from reports.printing.render import Table, terminal
+from reports.printing.table import Table
+from reports.printing.terminal import terminal
 
 INDEX = "report.json"
 """File that holds the key and the list of files; written last."""

@@ -10,7 +10,7 @@ import io
 from collections.abc import Iterable, Mapping, Sequence
 
 from reports.printing import escape
-from reports.printing.render import Cell, Table
+from reports.printing.table import Cell, Table
 
 
 def wide_csv(table: Table) -> str:

@@ -1,16 +1,19 @@
-"""What a reader of the page must know first: the verdicts, and how the protocols differ."""
+"""The verdicts of a study counted, and how its protocols differ from the published ones."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-from reports.printing.render import Column, Table
-from reports.study.scores import Study
-from reports.tables.cells import number_cell, text_cell
+from reports.printing.cells import number_cell, text_cell
+from reports.printing.table import Column, Table
+from reports.study.study import Study
 from reports.verdicts.differences import Field
 from reports.verdicts.linking import counterparts
 from reports.verdicts.rule import MARGIN, VERDICT_VERSION
 
+NO_PUBLISHED = (
+    "No published counterpart: this suite is a miniature of the question, not a reproduction."
+)
 MEANINGS = {
     "reproduced": f"shown to lie within {MARGIN * 100:g} points of print",
     "within noise": "no difference shown, but too much noise to call it reproduced",

@@ -62,7 +62,7 @@ def prepare_data(graph: JobGraph, todo: Iterable[PlannedJob], store: Store) -> N
     """Pack the data sets that the jobs read: bad images are told before anything runs."""
     import shutil
 
-    from bench.data import prepare
+    from bench.data.packs.build import packed
 
     fresh = not store.workdir.exists()
     try:
@@ -70,7 +70,7 @@ def prepare_data(graph: JobGraph, todo: Iterable[PlannedJob], store: Store) -> N
         for name in {job.dataset: None for job in todo if job.spec.kind not in without}:
             card = graph.datasets[name]
             if not card.args.get("stream"):
-                prepare.packed(card, cache_dir=store.cache, num_workers=os.cpu_count() or 1)
+                packed(card, cache_dir=store.cache, num_workers=os.cpu_count() or 1)
     except BenchError:
         if fresh:
             shutil.rmtree(store.workdir, ignore_errors=True)

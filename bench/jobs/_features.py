@@ -23,7 +23,8 @@ from filelock import FileLock
 from torch import Tensor
 
 from bench import models
-from bench.data import loader, prepare, scoring, transforms
+from bench.data import loader, scoring, transforms
+from bench.data.packs.packed import Packed
 from bench.errors import CheckpointError, JobError
 from bench.jobs import JobContext, _work
 from bench.specs import content_id
@@ -48,7 +49,7 @@ class Extracted:
     """Seconds that took."""
 
 
-def features(context: JobContext, data: prepare.Packed, split: str) -> Extracted:
+def features(context: JobContext, data: Packed, split: str) -> Extracted:
     """Return the features of a split under the job's checkpoint and evaluation transform."""
     digest = content_id(_identity(context, split))
     folder = context.cache_dir / "features" / digest
@@ -79,7 +80,7 @@ class Predicted:
 def predict(
     context: JobContext,
     model: models.Classifier,
-    data: prepare.Packed,
+    data: Packed,
     split: str,
     classes: np.ndarray | None,
 ) -> Predicted:
@@ -134,7 +135,7 @@ def _identity(context: JobContext, split: str) -> dict[str, object]:
     }
 
 
-def _compute(context: JobContext, data: prepare.Packed, split: str) -> np.ndarray:
+def _compute(context: JobContext, data: Packed, split: str) -> np.ndarray:
     protocol = context.spec.protocol
     z_ND = training.extract_features(
         frozen_model(context),

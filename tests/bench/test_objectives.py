@@ -10,10 +10,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from bench.data.prepare import Split
 from torch import Tensor, nn
 
 from bench.data import loader, transforms
-from bench.data.prepare import Split
 from bench.data.readers import formula
 from bench.errors import JobError
 from bench.models import build, encoder_state, load_encoder

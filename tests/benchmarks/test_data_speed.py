@@ -20,12 +20,12 @@ import numpy as np
 import pytest
 import simplejpeg
 import torch
+from bench.data.prepare import Split
 from PIL import Image
 
 from bench import models
 from bench.data import catalog, decode, prepare, transforms
 from bench.data.loader import MAX_BLOCK_STEPS, Batches
-from bench.data.prepare import Split
 from bench.data.readers import formula
 
 ROUNDS, BATCH = 5, 64

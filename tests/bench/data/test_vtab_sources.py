@@ -10,11 +10,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from bench.data.readers.arrays import ArraySet
 from PIL import Image
 
 from bench.data import catalog, prepare
 from bench.data.readers import layouts
-from bench.data.readers.arrays import ArraySet
 from bench.data.readers.vtab_arrays import READERS
 from bench.errors import DataError
 from bench.specs import DatasetBlock, DatasetCard

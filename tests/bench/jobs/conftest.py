@@ -9,11 +9,11 @@ from typing import Any, ClassVar
 import numpy as np
 import pytest
 import torch
+from bench.data.prepare import Split
 
 import baselines
 from bench import jobs
 from bench.data import prepare
-from bench.data.prepare import Split
 from bench.errors import DataError
 from bench.jobs import JobContext
 from bench.specs import (

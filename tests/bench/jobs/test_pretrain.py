@@ -10,10 +10,10 @@ from typing import Any
 
 import numpy as np
 import pytest
+from bench.data.prepare import Split
 from PIL import Image
 
 from bench.data import catalog, loader, prepare
-from bench.data.prepare import Split
 from bench.data.readers.shards import write_shard
 from bench.errors import DataError
 from bench.jobs import finetune, pretrain

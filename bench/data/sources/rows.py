@@ -1,12 +1,6 @@
-"""Images that lie encoded in the rows of files: Parquet, Hugging Face datasets, TFDS exports.
+"""Images that lie encoded in the rows of files: labels at once, images one after another.
 
-    parquet       *.parquet named after their split (train-00000-of-00002.parquet) or in folders of
-                  its name; an image column of bytes, or of {bytes, path} as Hugging Face writes it
-    huggingface   a folder written by `datasets.save_to_disk`, or a name on the hub with a revision
-    tfds-export   what `export_tfds.py` writes: Parquet in TensorFlow Datasets' order, manifest.json
-
-Labels are read at once, images one after another when they are asked for. Labels that are whole
-numbers stay what they are; texts are numbered in sorted order.
+Labels that are whole numbers stay what they are; texts are numbered in sorted order.
 """
 
 from __future__ import annotations
@@ -16,16 +10,16 @@ import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from functools import partial
 from itertools import islice
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
-from bench.data.readers import files
-from bench.data.splits import held_out_indices
+from bench.data.sources import files
+from bench.data.sources.pool import in_threads
 from bench.errors import DataError
-from bench.specs import Args, DatasetCard
+
+if TYPE_CHECKING:
+    import numpy as np
 
 VERSION = 1
 """Bumped when the same files give other images, labels or splits."""
@@ -33,12 +27,8 @@ VERSION = 1
 IMAGE_COLUMNS = ("image", "img", "images", "jpg", "jpeg", "png", "webp")
 LABEL_COLUMNS = ("label", "labels", "fine_label", "cls", "class", "target")
 
-CONTENT = {
-    "parquet": (".parquet",),
-    "huggingface": (".arrow", "state.json", "dataset_info.json", "dataset_dict.json"),
-    "tfds-export": (".parquet", "manifest.json"),
-}
-"""Names, by their ends, of the files that a reader reads."""
+Damaged = Mapping[str, Sequence[int]]
+"""Rows of each split that do not decode."""
 
 Contents = Callable[[int], Iterator[tuple[str, bytes]]]
 
@@ -73,51 +63,30 @@ class RowSet:
         return len(self.class_names) or largest + 1
 
 
-def open_rows(card: DatasetCard) -> RowSet:
-    """Open the files of a card; raises DataError naming what is wrong and the cure."""
-    return read(card.reader, card.args)
-
-
-def read(reader: str, args: Args) -> RowSet:
-    """Open the files that `args` of a card or block names; a set without test is split by a draw.
+def read(
+    found: RowSet, *, where: str, test_share: float, seed: int, damaged: Damaged | None = None
+) -> RowSet:
+    """Check the rows and leave `damaged` ones out; without a test split, one is drawn, stratified.
 
     Raises DataError.
     """
-    found = READERS[reader](args)
-    if args.get("skip_damaged"):
-        found = _without_damaged(found, reader, args)
+    import numpy as np
+
+    if damaged is not None:
+        found = _without(found, damaged)
     for split, part in found.splits.items():
-        where = f"{args['path']}, {split}"
         if not len(part.labels_N):
-            raise DataError(f"{where}: no images", hint="Check that the files are complete")
+            raise DataError(
+                f"{where}, {split}: no images", hint="Check that the files are complete"
+            )
         wrong = np.flatnonzero((part.labels_N < 0) | (part.labels_N >= found.num_classes))
         if len(wrong):
             raise DataError(
-                f"{where}: row {wrong[0]} has label {part.labels_N[wrong[0]]}, not one of 0 to "
-                f"{found.num_classes - 1} ({len(wrong):,} such rows)",
+                f"{where}, {split}: row {wrong[0]} has label {part.labels_N[wrong[0]]}, not one of "
+                f"0 to {found.num_classes - 1} ({len(wrong):,} such rows)",
                 hint="Leave out rows without a label, or correct them",
             )
-    return _with_test(found, float(args["test_share"]), int(args["seed"]))  # type: ignore[arg-type]
-
-
-def identity(reader: str, args: Args) -> dict[str, Any]:
-    """Return what identifies the content of the files that `args` names: JSON."""
-    path = Path(str(args["path"]))
-    if reader == "huggingface" and args.get("revision"):
-        from bench.data.readers.huggingface import check_hub_name
-
-        check_hub_name(str(path), str(args["revision"]))
-        return {"hub": str(path), "revision": str(args["revision"])}
-    if not path.exists():
-        raise DataError(f"{path}: no such file or folder", hint="Check path in the suite file")
-    if path.is_file():
-        return dict(files.hashes(path.parent, [path.name]))
-    names = sorted(
-        file.relative_to(path).as_posix()
-        for file in path.rglob("*")
-        if file.name.endswith(CONTENT[reader]) and not file.name.startswith("cache-")
-    )
-    return dict(files.hashes(path, names))
+    return _with_test(found, test_share, seed)
 
 
 def damaged_rows(found: RowSet) -> dict[str, dict[int, str]]:
@@ -145,12 +114,18 @@ def damaged_rows(found: RowSet) -> dict[str, dict[int, str]]:
     return damaged
 
 
-def _without_damaged(found: RowSet, reader: str, args: Args) -> RowSet:
-    """Leave out the rows whose images do not decode; how many is said in the selectors."""
-    key = {"damaged": VERSION, "reader": reader, "content": identity(reader, args)}
-    damaged = files.remembered(
-        key, lambda: {split: sorted(rows) for split, rows in damaged_rows(found).items()}
+def known_damaged(found: RowSet, content: dict[str, Any]) -> Damaged:
+    """Return the rows that do not decode, remembered by what identifies their content."""
+    return files.remembered(
+        {"damaged": VERSION, **content},
+        lambda: {split: sorted(rows) for split, rows in damaged_rows(found).items()},
     )
+
+
+def _without(found: RowSet, damaged: Damaged) -> RowSet:
+    """Leave out rows; how many is said in the selectors."""
+    import numpy as np
+
     total = sum(len(rows) for rows in damaged.values())
     left_out = f"; {total:,} damaged files of the set left out"
     splits = {}
@@ -162,6 +137,8 @@ def _without_damaged(found: RowSet, reader: str, args: Args) -> RowSet:
 
 def _with_test(found: RowSet, share: float, seed: int) -> RowSet:
     """What reports is called test, also where the owner says validation; else it is drawn."""
+    from bench.data.splits import held_out_indices
+
     splits = dict(found.splits)
     if "test" not in splits and "val" in splits:
         splits["test"] = splits.pop("val")
@@ -200,6 +177,8 @@ def numbered(
 
     Whole numbers stay what they are; texts are numbered by their sorted order in train.
     """
+    import numpy as np
+
     first = next((value for part in values.values() for value in part if value is not None), None)
     if isinstance(first, str):
         known = sorted({str(value) for value in values["train"] if value is not None})
@@ -250,37 +229,40 @@ def image_bytes(value: Any, *, name: str) -> bytes:
     return value
 
 
-def _parquet(args: Args) -> RowSet:
-    from bench.data.readers import parquet
+class Encoded:
+    """Images in rows, decoded to squares of one size."""
 
-    return parquet.read_parquet(
-        Path(str(args["path"])),
-        image_column=str(args.get("image_column", "")),
-        label_column=str(args.get("label_column", "")),
-    )
+    def __init__(self, content: RowSet, *, image_size_px: int) -> None:
+        self.image_size_px = image_size_px
+        self._set = content
 
+    def num_examples(self) -> dict[str, int]:
+        """Return the number of images of each split."""
+        return {split: len(part.labels_N) for split, part in self._set.splits.items()}
 
-def _huggingface(args: Args) -> RowSet:
-    from bench.data.readers import huggingface
+    def labels(self, split: str) -> np.ndarray:
+        """Return the labels of a split."""
+        return self._set.splits[split].labels_N
 
-    return huggingface.read_huggingface(
-        str(args["path"]),
-        revision=str(args.get("revision", "")),
-        config=str(args.get("config", "")),
-        image_column=str(args.get("image_column", "")),
-        label_column=str(args.get("label_column", "")),
-    )
+    def write(self, split: str, images_BHWC: np.ndarray, *, start: int, num_workers: int) -> None:
+        """Decode the images from `start` on."""
+        from bench.data.decode import load_rgb, square
 
+        def decode(item: tuple[int, tuple[str, bytes]]) -> None:
+            place, (name, content) = item
+            image = load_rgb(io.BytesIO(content), name=name)
+            images_BHWC[place] = square(image, self.image_size_px)
 
-def _export(args: Args) -> RowSet:
-    from bench.data.readers import tfds
+        contents = islice(self._set.splits[split].contents(start), len(images_BHWC))
+        in_threads(decode, enumerate(contents), num_workers)
 
-    return tfds.read_export(Path(str(args["path"])))
+    def encoded_bytes(self) -> int:
+        """Return the bytes of the files that hold the images."""
+        return self._set.num_bytes
 
+    def encoded(self, split: str, *, start: int, num_workers: int) -> Iterator[bytes]:
+        """Yield the bytes of each image from `start` on."""
+        from bench.data.sources.image_files import checked
 
-READERS: dict[str, Callable[[Args], RowSet]] = {
-    "parquet": _parquet,
-    "huggingface": _huggingface,
-    "tfds-export": _export,
-}
-"""Readers by name; each opens what the arguments of a card name."""
+        contents = self._set.splits[split].contents(start)
+        return checked(((name, partial(bytes, content)) for name, content in contents), num_workers)

@@ -4,7 +4,7 @@ Facts alone (splits, counts, classes, terms, how to get them); no images come wi
 card has no digest until its files are located by a suite's `[dataset.NAME]` block. Where a number
 was not looked up but recalled, the selector of the split, the source or the licence says so.
 
-The evaluation sets of ImageNet stand in `imagenet.py`, the tasks of VTAB in `vtab.py`.
+ImageNet and its evaluation sets stand in `imagenet.py`, the tasks of VTAB in `vtab.py`.
 
 Sources: Dosovitskiy et al. (arXiv:2010.11929), section 4.1; Kolesnikov et al. (arXiv:1912.11370).
 """
@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from bench.data import imagenet, vtab
+from baselines.facts import JFT_IMAGES, TRAIN_EXAMPLES
 from bench.specs import DatasetCard, SplitCard
 
 RECALLED = "recalled, not looked up"
@@ -34,33 +34,26 @@ class _Set(NamedTuple):
     how_to_get: str
 
 
-_IMAGENET_TERMS = "no licence granted; research use under the ImageNet terms of access"
-_IMAGENET_VAL = "the 50,000 validation images, which papers report on"
-
 _SETS = (
-    _Set("imagenet-1k", "ImageNet", "imagenet", 1000, 1_281_167, 50_000, _IMAGENET_VAL,
-         _IMAGENET_TERMS, "Russakovsky et al., arXiv:1409.0575",
-         "Register at image-net.org, download ILSVRC2012; train/WNID/, and val/ with its labels"),
-    _Set("imagenet-21k", "ImageNet-21k", "shards", 21_843, 14_197_122, 0, "",
-         _IMAGENET_TERMS, f"Deng et al., CVPR 2009; number of images {RECALLED}",
-         "Register at image-net.org, download the fall 2011 release, pack it into shards"),
-    _Set("jft-300m", "JFT-300M", "shards", 18_291, 303_000_000, 0, "",
+    _Set("jft-300m", "JFT-300M", "shards", 18_291, JFT_IMAGES, 0, "",
          "not public: internal to Google", "Sun et al., arXiv:1707.02968; "
          "arXiv:2010.11929, section 4.1: 18k classes and 303M images",
          "Not public, so nobody outside Google can train on it: use imagenet-21k or fractals, "
          "or start from public weights"),
-    _Set("cifar10", "CIFAR-10", "cifar", 10, 50_000, 10_000, "test_batch",
+    _Set("cifar10", "CIFAR-10", "cifar", 10, TRAIN_EXAMPLES["cifar10"], 10_000, "test_batch",
          "none stated; the owner asks to cite the report",
          "Krizhevsky, Learning Multiple Layers of Features from Tiny Images, 2009",
          "Download cifar-10-python.tar.gz from its owner's page and unpack it"),
-    _Set("cifar100", "CIFAR-100", "cifar", 100, 50_000, 10_000, "test (fine labels)",
+    _Set("cifar100", "CIFAR-100", "cifar", 100, TRAIN_EXAMPLES["cifar100"], 10_000,
+         "test (fine labels)",
          "none stated; the owner asks to cite the report",
          "Krizhevsky, Learning Multiple Layers of Features from Tiny Images, 2009",
          "Download cifar-100-python.tar.gz from its owner's page and unpack it"),
-    _Set("oxford-pets", "Oxford-IIIT Pets", "oxford-pets", 37, 3680, 3669, "test.txt",
-         f"CC BY-SA 4.0 ({RECALLED})", "Parkhi et al., CVPR 2012",
+    _Set("oxford-pets", "Oxford-IIIT Pets", "oxford-pets", 37, TRAIN_EXAMPLES["oxford-pets"], 3669,
+         "test.txt", f"CC BY-SA 4.0 ({RECALLED})", "Parkhi et al., CVPR 2012",
          "Download images.tar.gz and annotations.tar.gz from the owner and unpack them"),
-    _Set("oxford-flowers102", "Oxford Flowers-102", "oxford-flowers", 102, 2040, 6149,
+    _Set("oxford-flowers102", "Oxford Flowers-102", "oxford-flowers", 102,
+         TRAIN_EXAMPLES["oxford-flowers102"], 6149,
          "tstid; training is trnid and valid together, 1,020 each",
          f"none stated ({RECALLED})", "Nilsback and Zisserman, ICVGIP 2008",
          "Download 102flowers.tgz, imagelabels.mat and setid.mat from the owner"),
@@ -86,11 +79,6 @@ _SETS = (
 )  # fmt: skip
 
 
-def cards() -> tuple[DatasetCard, ...]:
-    """Return the cards of all published sets, in no way located."""
-    return (*(_card(row) for row in _SETS), *imagenet.cards(), *vtab.cards())
-
-
 def _card(row: _Set) -> DatasetCard:
     splits = {"train": SplitCard(num_examples=row.train, selector="the owner's training split")}
     if row.test:
@@ -105,3 +93,7 @@ def _card(row: _Set) -> DatasetCard:
         licence=row.licence,
         how_to_get=row.how_to_get,
     )
+
+
+CARDS = tuple(_card(row) for row in _SETS)
+"""The published sets, in no way located."""

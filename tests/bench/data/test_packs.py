@@ -17,9 +17,9 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from bench.data.prepare import Packed
 
 from bench.data import catalog, packing, packs, prepare
-from bench.data.prepare import Packed
 from bench.errors import DataError
 from bench.specs import DatasetBlock, DatasetCard, SplitCard
 

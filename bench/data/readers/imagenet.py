@@ -16,15 +16,16 @@ from __future__ import annotations
 import csv
 import json
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
-from bench.data import imagenet
-from bench.data.imagenet import CORRUPTIONS, NUM_SEVERITIES, Scoring
-from bench.data.readers import folders
-from bench.data.readers.files import read_bytes
-from bench.data.readers.folders import Folder
+from bench.data.cards import imagenet
+from bench.data.cards.imagenet import CORRUPTIONS, NUM_SEVERITIES
+from bench.data.readers.base import ImageOptions
+from bench.data.readers.common import ImageFileReader
+from bench.data.sources.files import read_bytes
+from bench.data.sources.folder import SUFFIXES, Folder, Items, images_in
 from bench.errors import DataError
 
 VAL_NAME = re.compile(r"ILSVRC2012_val_(\d{8})(?:_n\d{8})?$")
@@ -32,8 +33,6 @@ VAL_NAME = re.compile(r"ILSVRC2012_val_(\d{8})(?:_n\d{8})?$")
 
 GROUND_TRUTH = "ILSVRC2012_validation_ground_truth.txt"
 C_GROUPS = ("noise", "blur", "weather", "digital")
-
-Items = list[tuple[str, int]]
 
 
 def scan_imagenet(root: Path) -> Folder:
@@ -122,26 +121,6 @@ def scan_corruptions(root: Path) -> Folder:
     return Folder(root, imagenet.synsets(), {"test": items}, {"test": selector}, details)
 
 
-SCANNERS: dict[str, Callable[..., Folder]] = {
-    "imagenet": folders.with_own_splits(scan_imagenet),
-    "imagenet-real": folders.with_own_splits(scan_real),
-    "imagenet-v2": folders.with_own_splits(scan_v2),
-    "imagenet-a": folders.with_own_splits(partial(scan_subset, name="imagenet-a")),
-    "imagenet-r": folders.with_own_splits(partial(scan_subset, name="imagenet-r")),
-    "imagenet-sketch": folders.with_own_splits(scan_sketch),
-    "imagenet-c": folders.with_own_splits(scan_corruptions),
-}
-"""Scanners by reader."""
-
-SCORING: dict[str, Scoring] = {
-    "imagenet-real": "multi-label",
-    "imagenet-a": "class-subset",
-    "imagenet-r": "class-subset",
-    "imagenet-c": "corruption",
-}
-"""Label rule by reader, where it is not top-1."""
-
-
 # --- validation images ----------------------------------------------------------------------
 
 
@@ -173,7 +152,7 @@ def _validation_files(root: Path) -> list[Path]:
     found = [
         path
         for path in place.rglob("ILSVRC2012_val_*")
-        if path.suffix.lower() in folders.SUFFIXES and path.is_file()
+        if path.suffix.lower() in SUFFIXES and path.is_file()
     ]
     if not found:
         raise DataError(
@@ -295,7 +274,7 @@ def _wnid_items(root: Path, place: Path) -> Items:
 def _items(root: Path, classes: list[tuple[Path, int]]) -> Items:
     items: Items = []
     for folder, label in classes:
-        paths = sorted(folders.images_in(folder, root))
+        paths = sorted(images_in(folder, root))
         if not paths:
             raise DataError(
                 f"{folder}: the class folder has no images", hint="Unpack the archive again"
@@ -306,3 +285,31 @@ def _items(root: Path, classes: list[tuple[Path, int]]) -> Items:
 
 def _test_set(root: Path, items: Items, selector: str) -> Folder:
     return Folder(root, imagenet.synsets(), {"test": items}, {"test": selector})
+
+
+# --- readers --------------------------------------------------------------------------------
+
+READERS = (
+    ImageFileReader(name="imagenet", options=ImageOptions, scan=scan_imagenet),
+    ImageFileReader(
+        name="imagenet-real", options=ImageOptions, scan=scan_real, scoring="multi-label"
+    ),
+    ImageFileReader(name="imagenet-v2", options=ImageOptions, scan=scan_v2),
+    *(
+        ImageFileReader(
+            name=name,
+            options=ImageOptions,
+            scan=partial(scan_subset, name=name),
+            scoring="class-subset",
+        )
+        for name in ("imagenet-a", "imagenet-r")
+    ),
+    ImageFileReader(name="imagenet-sketch", options=ImageOptions, scan=scan_sketch),
+    ImageFileReader(
+        name="imagenet-c",
+        options=ImageOptions,
+        scan=scan_corruptions,
+        scoring="corruption",
+        published_size_px=224,  # another side would move its pixels
+    ),
+)

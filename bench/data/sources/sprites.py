@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from bench.data.micro import IMAGE_SIZE_PX, SPRITES, SPRITES_COUNTS, SPRITES_VERSION
+from bench.data.cards.generated import IMAGE_SIZE_PX, SPRITES, SPRITES_COUNTS, SPRITES_VERSION
 
 _SPLITS = tuple(SPRITES_COUNTS)
 _TASK_NUMBERS = {name: number for number, name in enumerate(SPRITES)}

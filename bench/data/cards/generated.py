@@ -1,15 +1,15 @@
-"""Cards of the small sets that come with the harness: digits, and micro VTAB tasks from formulas.
+"""Cards of the sets that come with the harness: digits, micro VTAB tasks, fractals.
 
-They need no download and stand in for the three groups of VTAB in smoke runs: digits (natural),
-gratings (specialized), sprites (structured). Numbers on them say that the machinery works, nothing
-about the published benchmark.
+They need no download. Digits (natural), gratings (specialized) and sprites (structured) stand in
+for the three groups of VTAB in smoke runs: numbers on them say that the machinery works, nothing
+about the published benchmark. Fractals are an upstream set of any size.
 """
 
 from __future__ import annotations
 
 from typing import NamedTuple
 
-from bench.data.vtab import NATURAL, SPECIALIZED, STRUCTURED
+from baselines.facts import NATURAL, SPECIALIZED, STRUCTURED
 from bench.specs import Args, DatasetCard, SplitCard, content_id
 
 IMAGE_SIZE_PX = 16
@@ -20,6 +20,10 @@ SPRITES_COUNTS = {"train": 1200, "val": 400, "test": 400}
 
 SPRITES_VERSION = 1
 """Bumped when the same arguments give other pixels."""
+
+
+FORMULA_VERSION = 1
+"""Version of the generator of fractals: bumped when the same arguments give other pixels."""
 
 
 class MicroTask(NamedTuple):
@@ -47,11 +51,6 @@ SPRITES = {
 """Generated tasks by card name; `sprites.py` paints them."""
 
 _DIGITS_ARGS: Args = {"num_test": 500, "seed": 0}
-
-
-def cards() -> tuple[DatasetCard, ...]:
-    """Return all cards; each digest is of the generator's arguments."""
-    return (_digits(), *(_sprites(name, task) for name, task in SPRITES.items()))
 
 
 def _digits() -> DatasetCard:
@@ -95,3 +94,51 @@ def _sprites(name: str, task: MicroTask) -> DatasetCard:
         licence="generated here; free of terms",
         how_to_get="generated on first use",
     )
+
+
+def formula_card(
+    name: str,
+    *,
+    num_classes: int,
+    images_per_class: int,
+    image_size_px: int,
+    seed: int = 0,
+    title: str = "",
+) -> DatasetCard:
+    """Return the card of a formula-driven upstream set; its digest is that of its arguments."""
+    args: Args = {
+        "num_classes": num_classes,
+        "images_per_class": images_per_class,
+        "image_size_px": image_size_px,
+        "seed": seed,
+    }
+    return DatasetCard(
+        name=name,
+        title=title or f"Fractals {num_classes:,} x {images_per_class:,}",
+        reader="formula",
+        args=args,
+        num_classes=num_classes,
+        splits={
+            "train": SplitCard(
+                num_examples=num_classes * images_per_class,
+                selector="all generated images, class by class",
+            )
+        },
+        digest=content_id({"reader": "formula", "version": FORMULA_VERSION, **args}),
+        version=FORMULA_VERSION,
+        source="Iterated function systems after Kataoka et al., Pre-training without Natural "
+        "Images (arXiv:2101.08515); parameters after Anderson and Farrell, Improving Fractal "
+        "Pre-training (arXiv:2110.03091)",
+        licence="generated here; free of terms",
+        how_to_get="generated on first use",
+    )
+
+
+CARDS = (
+    _digits(),
+    *(_sprites(name, task) for name, task in SPRITES.items()),
+    formula_card(
+        "fractals", num_classes=64, images_per_class=256, image_size_px=16, title="Fractals"
+    ),
+)
+"""Each card's digest is of the generator's arguments."""

@@ -22,10 +22,13 @@ from typing import TYPE_CHECKING, Any
 from bench.errors import DataError
 
 if TYPE_CHECKING:
+    import numpy as np
     from filelock import FileLock
 
 MAX_FILE_BYTES = 1 << 30
 """Files that are read whole may not be larger, packed or unpacked."""
+
+GET_AGAIN = "Get the file again from its owner"
 
 SETTLED_S = 2.0
 """A file changed less than this long ago may change again within one clock tick: not remembered."""
@@ -47,6 +50,25 @@ def read_bytes(path: Path) -> bytes:
     if len(content) > MAX_FILE_BYTES:
         raise DataError(f"{path}: unpacks to more than {MAX_FILE_BYTES >> 20} MiB")
     return content
+
+
+def read_mat(file: Path, keys: Sequence[str]) -> dict[str, np.ndarray]:
+    """Return the named arrays of a MATLAB file; raises DataError. Nothing in it is executed."""
+    if not file.is_file():
+        raise DataError(f"{file}: no such file", hint="Get all files of the set into one folder")
+    import numpy as np
+    from scipy.io import loadmat
+
+    try:
+        content = loadmat(file, variable_names=list(keys))
+    except Exception as error:  # scipy raises anything on damaged files
+        raise DataError(
+            f"{file}: not a MATLAB file ({type(error).__name__}: {error})", hint=GET_AGAIN
+        ) from error
+    missing = [key for key in keys if not isinstance(content.get(key), np.ndarray)]
+    if missing:
+        raise DataError(f"{file}: no array {missing[0]}", hint=GET_AGAIN)
+    return {key: content[key] for key in keys}
 
 
 def hashes(root: Path, paths: Sequence[str]) -> dict[str, str]:
@@ -100,7 +122,7 @@ def remembered(key: dict[str, Any], compute: Callable[[], dict[str, Any]]) -> di
     return found
 
 
-def write_json(file: Path, content: dict[str, Any]) -> None:
+def write_json(file: Path, content: Any) -> None:
     """Write a file of the user's cache, whole; where that fails it is not there."""
     with contextlib.suppress(OSError):
         file.parent.mkdir(parents=True, exist_ok=True, mode=0o700)

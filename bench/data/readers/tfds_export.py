@@ -8,17 +8,16 @@ applied. TensorFlow is not needed.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
 from itertools import chain
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
-from bench.data.readers import files, vtab_labels
-from bench.data.readers.export_tfds import FORMAT
+from bench.data.readers.base import DrawnOptions, SkipsDamaged
+from bench.data.readers.common import RowReader
 from bench.data.readers.parquet import open_files
-from bench.data.readers.rows import RowSet
+from bench.data.sources import files
+from bench.data.sources.export_tfds import FORMAT
+from bench.data.sources.rows import RowSet
 from bench.errors import DataError
 
 _EXPORT_AGAIN = "Run export_tfds.py again"
@@ -29,6 +28,8 @@ def read_export(path: Path) -> RowSet:
 
     train800 and val200, where the export has no train, together make train, in that order.
     """
+    from bench.data.sources.vtab_labels import EXPORTED
+
     manifest = read_manifest(path)
     splits: dict[str, dict[str, Any]] = manifest["splits"]
     digests = files.hashes(
@@ -48,7 +49,7 @@ def read_export(path: Path) -> RowSet:
         parts = {"train": parts.pop("train800") + parts.pop("val200"), **parts}
         selectors["train"] = f"{selectors['train800']}, then {selectors['val200']}"
     label = str(manifest["label"])
-    source, rule = RULES.get(label, (label, None))
+    source, rule = EXPORTED.get(label, (label, None))
     return open_files(
         path,
         parts,
@@ -86,48 +87,16 @@ def _plain_names(names: dict[str, str]) -> bool:
     return all(Path(name).name == name and name.endswith(".parquet") for name in names)
 
 
-# --- label rules of VTAB's structured tasks --------------------------------------------------
-
-Rule = Callable[[Sequence[Any]], list[int]]
-
-
-def _of_numbers(rule: Callable[[np.ndarray], np.ndarray]) -> Rule:
-    def apply(values: Sequence[Any]) -> list[int]:
-        return [int(label) for label in rule(np.array(values))]
-
-    return apply
+class ExportOptions(DrawnOptions, SkipsDamaged):
+    """Options of an export: its manifest names the columns."""
 
 
-def _of_scenes(measure: Callable[[dict[str, Any]], float], rule: Callable[..., Any]) -> Rule:
-    def apply(values: Sequence[Any]) -> list[int]:
-        measured = np.array([measure(json.loads(value)) for value in values])
-        return [int(label) for label in rule(measured)]
-
-    return apply
-
-
-def _num_objects(objects: dict[str, Any]) -> float:
-    return len(objects["size"])
-
-
-def _smallest_depth(objects: dict[str, Any]) -> float:
-    return float(min(place[2] for place in objects["pixel_coords"]))
-
-
-def _closest_vehicle_m(objects: dict[str, Any]) -> float:
-    """Distance ahead of the closest car, van or truck: types 0 to 2 of TensorFlow Datasets."""
-    places = zip(objects["type"], objects["location"], strict=True)
-    ahead = [float(place[2]) for kind, place in places if kind < len(vtab_labels.KITTI_VEHICLES)]
-    return min(ahead, default=vtab_labels.KITTI_NO_VEHICLE_M)
-
-
-RULES: dict[str, tuple[str, Rule]] = {
-    "clevr-count": ("objects", _of_scenes(_num_objects, vtab_labels.clevr_count)),
-    "clevr-dist": ("objects", _of_scenes(_smallest_depth, vtab_labels.clevr_closest)),
-    "kitti-dist": ("objects", _of_scenes(_closest_vehicle_m, vtab_labels.kitti_closest)),
-    "dsprites-loc": ("label_x_position", _of_numbers(vtab_labels.dsprites_x_position)),
-    "dsprites-ori": ("label_orientation", _of_numbers(vtab_labels.dsprites_orientation)),
-    "smallnorb-azim": ("label_azimuth", _of_numbers(vtab_labels.smallnorb_azimuth)),
-    "smallnorb-elev": ("label_elevation", _of_numbers(vtab_labels.smallnorb_elevation)),
-}
-"""Column and rule by the name that `export_tfds.py --label` takes."""
+READERS = (
+    RowReader(
+        name="tfds-export",
+        options=ExportOptions,
+        rows=lambda options: read_export(Path(options.path)),
+        content=(".parquet", "manifest.json"),
+        marks=(("manifest.json", "*.parquet"),),
+    ),
+)

@@ -10,18 +10,18 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+from baselines.facts import (
+    NATURAL,
+    SPECIALIZED,
+    STRUCTURED,
+    VTAB_EXAMPLES,
+    VTAB_TRAIN,
+    VTAB_VAL,
+)
 from bench.specs import DatasetCard, SplitCard
-
-VTAB_TRAIN, VTAB_VAL = 800, 200
-"""Examples that VTAB-1k trains on while it chooses, and chooses on."""
-
-VTAB_SPLITS = ("train800", "val200", "train800val200")
-"""Splits that every set of 1,000 training images has, stored or not."""
 
 DRAWN = "drawn with seed 0, not the first of TensorFlow Datasets"
 """What a selector says of images in their owner's layout."""
-
-NATURAL, SPECIALIZED, STRUCTURED = "natural", "specialized", "structured"
 
 
 class Task(NamedTuple):
@@ -51,8 +51,8 @@ class Task(NamedTuple):
         """Return the split expressions of TensorFlow Datasets that give the benchmark's splits."""
         start = self.train if self.val_in == "train" else 0
         return {
-            "train800": "train[:800]",
-            "val200": f"{self.val_in}[{start}:{start + 200}]",
+            "train800": f"train[:{VTAB_TRAIN}]",
+            "val200": f"{self.val_in}[{start}:{start + VTAB_VAL}]",
             "test": self.test_in,
         }
 
@@ -112,19 +112,11 @@ _TASKS = (
          "smallnorb-elev", "left image; val is the first half of the owner's test, test the other"),
 )  # fmt: skip
 
-ARRAY_READERS = ("dsprites-loc", "dsprites-ori", "smallnorb-azim", "smallnorb-elev")
-"""Readers of tasks whose owners give arrays; the others' files are listed by `vtab_folders.py`."""
-
 TASKS = {f"vtab-{task.name}": task for task in _TASKS}
 """Tasks by card name, in the order of the benchmark's groups."""
 
 GROUPS = {name: task.group for name, task in TASKS.items()}
 """Group of each task. The paper averages over the 19 tasks; `stats.group_means` gives both."""
-
-
-def cards() -> tuple[DatasetCard, ...]:
-    """Return the cards of the tasks, not located."""
-    return tuple(_card(name, task) for name, task in TASKS.items())
 
 
 def _card(name: str, task: Task) -> DatasetCard:
@@ -135,9 +127,9 @@ def _card(name: str, task: Task) -> DatasetCard:
         num_classes=task.num_classes,
         splits={
             "train": SplitCard(
-                num_examples=VTAB_TRAIN + VTAB_VAL,
-                selector=f"train[:800] of {task.train:,} (train800), then val[:200] of "
-                f"{task.val:,} (val200)",
+                num_examples=VTAB_EXAMPLES,
+                selector=f"train[:{VTAB_TRAIN}] of {task.train:,} (train800), then "
+                f"val[:{VTAB_VAL}] of {task.val:,} (val200)",
             ),
             "test": SplitCard(
                 num_examples=task.test,
@@ -161,3 +153,7 @@ def _how_to_get(name: str, task: Task) -> str:
         f"Export the exact images: python export_tfds.py '{task.builder}' {name} "
         f"{splits}{label}{own}"
     )
+
+
+CARDS = tuple(_card(name, task) for name, task in TASKS.items())
+"""The tasks, not located."""

@@ -1,21 +1,19 @@
-"""From the name of a published set to its card with files: locate, unpack, check, note.
+"""From the name of a published set to its card with files: find, unpack, check.
 
-`vitbench data prepare NAME` does this once; suites then find the set by its name (`home.py`).
+`vitbench data prepare NAME` does this once and notes the card; suites then find the set by its name
+(`home.py`).
 """
 
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
-from bench.data import catalog, imagenet
-from bench.data.getting import archives, download, home, locating
-from bench.data.readers import arrays
-from bench.errors import DataError, UnknownName
-from bench.specs import DatasetBlock, DatasetCard
-
-DEFAULT_PUBLISHED_SIZE_PX = 384
-"""Side at which published image files are packed: what the paper fine-tunes at. Arrays keep theirs.
-"""
+from bench.data import catalog
+from bench.data.getting import archives, download, home, recognize
+from bench.data.readers import READERS, reader_of
+from bench.errors import DataError
+from bench.specs import DatasetCard
 
 
 def is_generated(card: DatasetCard) -> bool:
@@ -23,7 +21,7 @@ def is_generated(card: DatasetCard) -> bool:
     return bool(card.digest) and "path" not in card.args
 
 
-def obtain(
+def locate(
     name: str,
     *,
     path: Path | None = None,
@@ -48,33 +46,24 @@ def obtain(
     if fetch:
         download.fetch(card, folder)
     reader, place = _found(card, folder, reader)
-    published_px = imagenet.OWN_SIZES_PX.get(reader, DEFAULT_PUBLISHED_SIZE_PX)
-    side = size_px or (None if _native(reader) else published_px)
-    block = DatasetBlock(
-        reader=reader, path=str(place), image_size_px=side, skip_damaged=skip_damaged, stream=stream
-    )
+    block: dict[str, Any] = {"reader": reader, "path": str(place)}
+    block["image_size_px"] = size_px or READERS[reader].published_size_px
+    block |= {
+        key: True for key, said in (("skip_damaged", skip_damaged), ("stream", stream)) if said
+    }
     return catalog.resolve(name, block, base_dir=Path("/"))
-
-
-def _native(reader: str) -> bool:
-    """Return whether a reader knows the side of its images before they are decoded."""
-    return reader in arrays.readers()
 
 
 def _found(card: DatasetCard, folder: Path, reader: str) -> tuple[str, Path]:
     """Return reader and path, unpacking archives that lie there where nothing else does."""
     if reader:
-        from bench.data.readers.sources import READERS
-
-        if reader not in READERS:
-            raise UnknownName("reader", reader, READERS)
-        return reader, folder
+        return READERS.named(reader).name, folder
     try:
-        return locating.find(card, folder)
+        return recognize.find(card, folder)
     except DataError:
         packed = archives.archives_in(folder)
-        if not packed or card.reader == "shards":
+        if not packed or reader_of(card).reads_archives:
             raise
     for archive in packed:
         archives.extract(archive, folder / archive.name.split(".")[0])
-    return locating.find(card, folder)
+    return recognize.find(card, folder)

@@ -1,4 +1,4 @@
-"""ImageNet's 1,000 classes: their order, what proves it, and the cards of its evaluation sets.
+"""ImageNet's 1,000 classes: their order, what proves it; its card and those of its test sets.
 
 Class k is the k-th WNID ("n01440764") in sorted order, in every public classifier. Numbers from
 elsewhere (the devkit's own ids, folder names sorted as strings, names in words) give another order
@@ -16,6 +16,7 @@ from functools import cache
 from pathlib import Path
 from typing import Literal, NamedTuple
 
+from baselines.facts import IMAGENET_21K_IMAGES, IMAGENET_TRAIN, IMAGENET_VAL
 from bench.errors import DataError
 from bench.specs import DatasetCard, SplitCard
 
@@ -66,10 +67,9 @@ CORRUPTIONS = tuple(ALEXNET_ERRORS)
 
 NUM_SEVERITIES = 5
 
-OWN_SIZES_PX = {"imagenet-c": 224}
-"""Side that a set's images are published at, by reader, where another would move their pixels."""
-
-_IMAGES = "images: no licence granted; research use under the ImageNet terms of access"
+_TERMS = "no licence granted; research use under the ImageNet terms of access"
+_TRAIN = "the owner's training split"
+_IMAGES = f"images: {_TERMS}"
 _RECALLED = "recalled, not looked up"
 
 
@@ -200,11 +200,6 @@ _SETS = (
 )  # fmt: skip
 
 
-def cards() -> tuple[DatasetCard, ...]:
-    """Return the cards of the evaluation sets, not located; they have a test split alone."""
-    return tuple(_card(row) for row in _SETS)
-
-
 def _card(row: _Set) -> DatasetCard:
     return DatasetCard(
         name=row.name,
@@ -218,3 +213,36 @@ def _card(row: _Set) -> DatasetCard:
         licence=row.licence,
         how_to_get=row.how_to_get,
     )
+
+
+CARDS = (
+    DatasetCard(
+        name="imagenet-1k",
+        title="ImageNet",
+        reader="imagenet",
+        num_classes=NUM_CLASSES,
+        splits={
+            "train": SplitCard(num_examples=IMAGENET_TRAIN, selector=_TRAIN),
+            "test": SplitCard(
+                num_examples=IMAGENET_VAL,
+                selector="the 50,000 validation images, which papers report on",
+            ),
+        },
+        source="Russakovsky et al., arXiv:1409.0575",
+        licence=_TERMS,
+        how_to_get="Register at image-net.org, download ILSVRC2012; train/WNID/, and val/ with its "
+        "labels",
+    ),
+    DatasetCard(
+        name="imagenet-21k",
+        title="ImageNet-21k",
+        reader="shards",
+        num_classes=21_843,
+        splits={"train": SplitCard(num_examples=IMAGENET_21K_IMAGES, selector=_TRAIN)},
+        source=f"Deng et al., CVPR 2009; number of images {_RECALLED}",
+        licence=_TERMS,
+        how_to_get="Register at image-net.org, download the fall 2011 release, pack it into shards",
+    ),
+    *(_card(row) for row in _SETS),
+)
+"""ImageNet, and its evaluation sets, which have a test split alone; not located."""

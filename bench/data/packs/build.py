@@ -1,6 +1,6 @@
-"""Packing: decode a data set once, then read it as memory-mapped arrays for ever after.
+"""Packing: decode a data set once, then always read it as memory-mapped arrays.
 
-A packed set (`packs.py`) is written beside its place under a kernel lock, chunk by chunk, synced
+A packed set (`packed.py`) is written beside its place under a kernel lock, chunk by chunk, synced
 and renamed, so that it is whole or absent, and built once however many ask at the same time. A
 build that was interrupted goes on where it stopped. A damaged set is noticed on opening and built
 again.
@@ -17,27 +17,22 @@ from typing import Any
 
 from filelock import FileLock
 
-from bench.data import catalog, packs
-from bench.data.getting import locating
-from bench.data.packing import Progress, Writer, check_labels
-from bench.data.packs import FORMAT, EncodedImages, Packed, Packing, Split
-from bench.data.readers.sources import Source, open_source
-from bench.data.splits import held_out_indices, subset_indices
+from bench.data.getting.download import cure
+from bench.data.packs.packed import (
+    FORMAT,
+    Packed,
+    Packing,
+    digest_of,
+    fingerprint,
+    open_packed,
+    problems,
+    read_manifest,
+)
+from bench.data.packs.write import Progress, Writer
+from bench.data.readers import reader_of
+from bench.data.sources.base import Source
 from bench.errors import DataError
-from bench.specs import DatasetBlock, DatasetCard
-
-__all__ = [
-    "EncodedImages",
-    "Packed",
-    "Packing",
-    "Split",
-    "check_labels",
-    "held_out_indices",
-    "packed",
-    "packed_sets",
-    "subset_indices",
-    "verify",
-]
+from bench.specs import DatasetCard
 
 MAX_ARRAY_BYTES = 1 << 36
 """Sets of more pixels are kept encoded where their reader has files: 64 GiB."""
@@ -58,15 +53,15 @@ def packed(
     """
     check_located(card)
     folder = cache_dir / card.digest
-    opened = packs.open_packed(folder)
+    opened = open_packed(folder)
     if opened is not None and packing in (None, opened.packing):
         return opened
     _make_folder(cache_dir)
     with FileLock(cache_dir / f"{card.digest}.lock"):
-        opened = packs.open_packed(folder)  # another process may have built it meanwhile
+        opened = open_packed(folder)  # another process may have built it meanwhile
         if opened is None or packing not in (None, opened.packing):
             _build(card, folder, packing, num_workers=num_workers, on_progress=on_progress)
-            opened = packs.open_packed(folder)
+            opened = open_packed(folder)
     if opened is None:
         raise DataError(f"{folder}: does not read back as written", hint="Check the disk")
     return opened
@@ -79,14 +74,14 @@ def check_located(card: DatasetCard) -> None:
     reason = card.refusal
     if reason:
         raise DataError(f"{card.name}: {reason}", hint=card.how_to_get)
-    raise DataError(f"{card.name}: the data are not located", hint=locating.cure(card))
+    raise DataError(f"{card.name}: the data are not located", hint=cure(card))
 
 
 def packed_sets(cache_dir: Path) -> list[Packed]:
     """Return every packed set under `cache_dir` that opens, in order of name and digest."""
     folders = sorted(cache_dir.iterdir()) if cache_dir.is_dir() else []
     names = [folder for folder in folders if re.fullmatch(r"[0-9a-f]+", folder.name)]
-    opened = [packs.open_packed(folder) for folder in names]
+    opened = [open_packed(folder) for folder in names]
     return sorted(
         (item for item in opened if item is not None),
         key=lambda item: (item.manifest["name"], item.digest),
@@ -95,10 +90,10 @@ def packed_sets(cache_dir: Path) -> list[Packed]:
 
 def verify(folder: Path) -> list[str]:
     """Hash every byte of a packed set and return what is wrong, in words; empty when sound."""
-    manifest = packs.read_manifest(folder)
+    manifest = read_manifest(folder)
     if manifest is None:
         return [f"{folder}: no manifest of format {FORMAT}"]
-    return packs.problems(folder, manifest, whole=True)
+    return problems(folder, manifest, whole=True)
 
 
 # --- building -------------------------------------------------------------------------------
@@ -120,7 +115,7 @@ def _build(
     on_progress: Progress | None,
 ) -> None:
     """Write a packed set beside its place and move it there; the caller holds the lock."""
-    source = open_source(card)
+    source = reader_of(card).open(card)
     _check_counts(card, source)
     packing = packing or _choose(card, source, folder.parent)
     _check_room(card, source, packing, folder.parent)
@@ -158,10 +153,7 @@ def _check_counts(card: DatasetCard, source: Source) -> None:
 
 def _check_unchanged(card: DatasetCard) -> None:
     """Refuse files that are no longer those whose digest the card carries."""
-    if "path" not in card.args:
-        return
-    block = DatasetBlock.model_validate({"reader": card.reader, **card.args})
-    if catalog.resolve(card.name, block, base_dir=Path("/")).digest != card.digest:
+    if reader_of(card).digest(card) != card.digest:
         raise DataError(
             f"{card.name}: files under {card.args['path']} changed while they were read",
             hint="Let the other writer finish, then run again",
@@ -199,7 +191,7 @@ def _write_manifest(
     card: DatasetCard, source: Source, folder: Path, packing: Packing, *, digest: str
 ) -> None:
     (folder / "progress.json").unlink(missing_ok=True)
-    files = {path.name: packs.fingerprint(path) for path in sorted(folder.iterdir())}
+    files = {path.name: fingerprint(path) for path in sorted(folder.iterdir())}
     manifest: dict[str, Any] = {
         "format": FORMAT,
         "digest": digest,
@@ -211,7 +203,7 @@ def _write_manifest(
         "packing": packing,
         "splits": {name: split.num_examples for name, split in card.splits.items()},
         "files": files,
-        "content_sha256": packs.digest_of(files),
+        "content_sha256": digest_of(files),
     }
     with open(folder / "manifest.json", "w", encoding="utf-8") as file:
         json.dump(manifest, file, indent=1)

@@ -17,11 +17,11 @@ from pathlib import Path
 from pydantic import Field
 
 from bench.data import catalog
-from bench.data.getting.checking import damaged_in
-from bench.data.packing import Progress
-from bench.data.packs import open_packed
-from bench.data.prepare import Packed, Packing, Split, check_located, packed, packed_sets, verify
-from bench.specs import DatasetBlock, DatasetCard, Record
+from bench.data.packs.build import check_located, packed, packed_sets, verify
+from bench.data.packs.packed import Packed, Packing, Split, open_packed
+from bench.data.packs.write import Progress
+from bench.data.readers import reader_of
+from bench.specs import DatasetCard, Record
 
 NUM_NAMED = 5
 """Places named in a finding; the count is always whole."""
@@ -99,7 +99,7 @@ def verify_set(card: DatasetCard, *, cache_dir: Path, num_workers: int = 1) -> t
     Raises DataError where the files are gone, or the set was never located.
     """
     check_located(card)
-    problems = changed_since(card) + damaged_in(card, num_workers=num_workers)
+    problems = [*changed_since(card), *reader_of(card).damaged(card, num_workers=num_workers)]
     folder = cache_dir / card.digest
     if card.digest and folder.is_dir():
         problems += verify(folder)
@@ -114,11 +114,7 @@ def notes_on(card: DatasetCard, *, cache_dir: Path) -> tuple[str, ...]:
 
 def changed_since(card: DatasetCard) -> list[str]:
     """Return, in words, that the files are no longer those whose digest the card carries."""
-    if "path" not in card.args:
-        return []
-    block = DatasetBlock.model_validate({"reader": card.reader, **card.args})
-    now = catalog.resolve(card.name, block, base_dir=Path("/"))
-    if now.digest == card.digest:
+    if reader_of(card).digest(card) == card.digest:
         return []
     return [
         f"{card.name}: files under {card.args['path']} have changed since they were prepared: run "

@@ -7,6 +7,10 @@ below and closed above: a distance equal to a threshold belongs to the nearer cl
 
 from __future__ import annotations
 
+import json
+from collections.abc import Callable, Sequence
+from typing import Any
+
 import numpy as np
 from numpy.typing import ArrayLike
 
@@ -69,3 +73,50 @@ def _between(thresholds: tuple[float, ...], value_N: ArrayLike) -> np.ndarray:
 def _binned(value_N: ArrayLike, num_values: int) -> np.ndarray:
     places = np.floor_divide(np.asarray(value_N, np.int64), num_values / DSPRITES_CLASSES)
     return np.asarray(places, dtype=np.int64)
+
+
+# --- exports of TensorFlow Datasets -----------------------------------------------------------
+
+Rule = Callable[[Sequence[Any]], list[int]]
+
+
+def _of_numbers(rule: Callable[[np.ndarray], np.ndarray]) -> Rule:
+    def apply(values: Sequence[Any]) -> list[int]:
+        return [int(label) for label in rule(np.array(values))]
+
+    return apply
+
+
+def _of_scenes(measure: Callable[[dict[str, Any]], float], rule: Callable[..., Any]) -> Rule:
+    def apply(values: Sequence[Any]) -> list[int]:
+        measured = np.array([measure(json.loads(value)) for value in values])
+        return [int(label) for label in rule(measured)]
+
+    return apply
+
+
+def _num_objects(objects: dict[str, Any]) -> float:
+    return len(objects["size"])
+
+
+def _smallest_depth(objects: dict[str, Any]) -> float:
+    return float(min(place[2] for place in objects["pixel_coords"]))
+
+
+def _closest_vehicle_m(objects: dict[str, Any]) -> float:
+    """Distance ahead of the closest car, van or truck: types 0 to 2 of TensorFlow Datasets."""
+    places = zip(objects["type"], objects["location"], strict=True)
+    ahead = [float(place[2]) for kind, place in places if kind < len(KITTI_VEHICLES)]
+    return min(ahead, default=KITTI_NO_VEHICLE_M)
+
+
+EXPORTED: dict[str, tuple[str, Rule]] = {
+    "clevr-count": ("objects", _of_scenes(_num_objects, clevr_count)),
+    "clevr-dist": ("objects", _of_scenes(_smallest_depth, clevr_closest)),
+    "kitti-dist": ("objects", _of_scenes(_closest_vehicle_m, kitti_closest)),
+    "dsprites-loc": ("label_x_position", _of_numbers(dsprites_x_position)),
+    "dsprites-ori": ("label_orientation", _of_numbers(dsprites_orientation)),
+    "smallnorb-azim": ("label_azimuth", _of_numbers(smallnorb_azimuth)),
+    "smallnorb-elev": ("label_elevation", _of_numbers(smallnorb_elevation)),
+}
+"""Column and rule by the name that `export_tfds.py --label` takes."""

@@ -7,7 +7,7 @@ images in one of two packings, which give the same pixels:
 - encoded: the bytes of the image files one after another, and their offsets; an image is decoded
   when it is asked for. For sets whose decoded pixels do not fit the disk.
 
-manifest.json holds the SHA-256 of every block. `prepare.py` writes such folders.
+manifest.json holds the SHA-256 of every block. `build.py` writes such folders.
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ from typing import Any, Literal, Protocol, overload
 
 import numpy as np
 
+from baselines.facts import VTAB_SPLITS
 from bench.data.splits import vtab_rows
-from bench.data.vtab import VTAB_SPLITS
 from bench.errors import DataError
 
 FORMAT = 1

@@ -14,7 +14,7 @@ import typer
 from bench.cli.options import RUNS, Workdir
 
 if TYPE_CHECKING:
-    from bench.data.packs.packed import Packing
+    from bench.data.packs.read import Packing
     from bench.data.packs.write import Progress
     from bench.specs import DatasetCard
 

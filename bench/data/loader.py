@@ -21,7 +21,7 @@ import torch
 from torch import Tensor
 
 from bench.data.crops import Draws, Randomness
-from bench.data.packs.packed import Split
+from bench.data.packs.read import Split
 from bench.data.sources.stream import ShardBatches
 from bench.data.transforms import Transform
 

@@ -169,7 +169,7 @@ def _digests(folder: Folder, split: str) -> set[str]:
 def packed_state(card: DatasetCard, *, cache_dir: Path) -> list[Check]:
     """Tell whether the packed form is there and sound; compare its test split with train."""
     from bench.data.packs.overlap import overlap
-    from bench.data.packs.packed import open_packed
+    from bench.data.packs.read import open_packed
 
     topic, folder = f"data {card.name}", cache_dir / card.digest
     if not folder.is_dir():
@@ -241,7 +241,7 @@ def _shared(above: DatasetCard, below: DatasetCard, cache_dir: Path) -> Check:
 def _num_shared(above: DatasetCard, below: DatasetCard, cache_dir: Path) -> tuple[int | None, str]:
     """Return how many test images of `below` are in `above`, and how they were compared."""
     from bench.data.packs.overlap import overlap
-    from bench.data.packs.packed import open_packed
+    from bench.data.packs.read import open_packed
 
     packed = [open_packed(cache_dir / card.digest) for card in (above, below)]
     sides = {item.manifest["image_size_px"] for item in packed if item is not None}

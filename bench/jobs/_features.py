@@ -24,7 +24,7 @@ from torch import Tensor
 
 from bench import models
 from bench.data import loader, scoring, transforms
-from bench.data.packs.packed import Packed
+from bench.data.packs.read import Packed
 from bench.errors import CheckpointError, JobError
 from bench.jobs import JobContext, _work
 from bench.specs import content_id

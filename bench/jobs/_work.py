@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from bench import models
 from bench.data.packs.build import packed
-from bench.data.packs.packed import Packed
+from bench.data.packs.read import Packed
 from bench.errors import CheckpointError, JobError
 from bench.jobs import JobContext
 from bench.specs import Cost, JobResult, Metric, Scalar

@@ -20,7 +20,7 @@ import numpy as np
 
 from bench import models
 from bench.data import loader, transforms
-from bench.data.packs.packed import Split
+from bench.data.packs.read import Split
 from bench.data.splits import held_out_indices
 from bench.errors import Diverged, JobError
 from bench.jobs import JobContext, _work

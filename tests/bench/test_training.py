@@ -15,9 +15,9 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from bench.data.prepare import Split
 from torch import nn
 
+from bench.data.packs.read import Split
 from bench.errors import CheckpointError, Diverged
 from bench.specs import Recipe
 from bench.training import loop as training

@@ -17,7 +17,8 @@ import reports
 from baselines.protocols import PROTOCOLS
 from bench import specs
 from bench.cli.app import app
-from bench.data import catalog, vtab
+from bench.data import catalog
+from bench.data.cards import vtab
 from bench.data.readers import arrays, binaries, layouts, rows
 from bench.plan import plan
 from bench.plan import suites as suite

@@ -1,6 +1,6 @@
 """Packing: decode a data set once, then always read it as memory-mapped arrays.
 
-A packed set (`packed.py`) is written beside its place under a kernel lock, chunk by chunk, synced
+A packed set (`read.py`) is written beside its place under a kernel lock, chunk by chunk, synced
 and renamed, so that it is whole or absent, and built once however many ask at the same time. A
 build that was interrupted goes on where it stopped. A damaged set is noticed on opening and built
 again.
@@ -18,7 +18,7 @@ from typing import Any
 from filelock import FileLock
 
 from bench.data.getting.download import cure
-from bench.data.packs.packed import (
+from bench.data.packs.read import (
     FORMAT,
     Packed,
     Packing,

@@ -18,7 +18,7 @@ from pydantic import Field
 
 from bench.data import catalog
 from bench.data.packs.build import check_located, packed, packed_sets, verify
-from bench.data.packs.packed import Packed, Packing, Split, open_packed
+from bench.data.packs.read import Packed, Packing, Split, open_packed
 from bench.data.packs.write import Progress
 from bench.data.readers import reader_of
 from bench.specs import DatasetCard, Record

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import numpy as np
 
-from bench.data.packs import packed
-from bench.data.packs.packed import FORMAT, Packing
+from bench.data.packs import read
+from bench.data.packs.read import FORMAT, Packing
 from bench.data.sources.base import Detailed, Source
 from bench.errors import DataError
 from bench.specs import DatasetCard
@@ -57,10 +57,10 @@ class Writer:
         check_labels(
             labels_N, num_classes=self._card.num_classes, where=f"{self._card.name}, {split}"
         )
-        np.save(packed.labels_file(self._folder, split), labels_N, allow_pickle=False)
+        np.save(read.labels_file(self._folder, split), labels_N, allow_pickle=False)
         details_NF = self._source.details(split) if isinstance(self._source, Detailed) else None
         if details_NF is not None:
-            np.save(packed.details_file(self._folder, split), details_NF, allow_pickle=False)
+            np.save(read.details_file(self._folder, split), details_NF, allow_pickle=False)
         done = self._done.get(split, 0)
         if self._packing == "encoded":
             self._write_encoded(split, done, num_workers=num_workers)
@@ -69,7 +69,7 @@ class Writer:
 
     def _write_arrays(self, split: str, done: int, *, num_workers: int) -> None:
         num, side = self._card.splits[split].num_examples, self._source.image_size_px
-        file = packed.images_file(self._folder, split)
+        file = read.images_file(self._folder, split)
         if done and not file.is_file():
             done = 0
         images_NHWC = np.lib.format.open_memmap(
@@ -89,7 +89,7 @@ class Writer:
 
     def _write_encoded(self, split: str, done: int, *, num_workers: int) -> None:
         file, offsets_file = (
-            packed.encoded_file(self._folder, split), packed.offsets_file(self._folder, split),
+            read.encoded_file(self._folder, split), read.offsets_file(self._folder, split),
         )  # fmt: skip
         offsets = [0]
         if done and file.is_file() and offsets_file.is_file():

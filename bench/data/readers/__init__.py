@@ -61,9 +61,18 @@ def options_of(name: str, value: Any) -> DatasetOptions:
     except ValidationError as error:
         if isinstance(value, Mapping) and "reader" in value and _options(value["reader"]) is None:
             raise _unknown(str(value["reader"]), where=f"dataset.{name}.reader") from None
-        first = error.errors(include_url=False)[0]
-        key = ".".join(("dataset", name, *map(str, first["loc"])))
-        raise DataError(f"{key}: {first['msg'][:1].lower()}{first['msg'][1:]}") from None
+        raise DataError(_in_words(name, error)) from None
+
+
+def _in_words(name: str, error: ValidationError) -> str:
+    """Return what is wrong with a block, in one line."""
+    first = error.errors(include_url=False)[0]
+    cause = f"{first['msg'][:1].lower()}{first['msg'][1:]}"
+    if first["type"] == "missing":
+        cause = "missing"
+    elif not isinstance(first["input"], Mapping):
+        cause += f", not {first['input']!r}"
+    return f"{'.'.join(('dataset', name, *map(str, first['loc'])))}: {cause}"
 
 
 def _options(reader: str) -> type[DatasetOptions] | None:

@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from bench.data.prepare import Split
 
 from bench.data.loader import Batches, batch_indices, evaluation_batches, step_generator
+from bench.data.packs.read import Split
 from bench.data.transforms import preset
 
 

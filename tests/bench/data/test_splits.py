@@ -6,10 +6,10 @@ import itertools
 
 import numpy as np
 import pytest
-from bench.data.prepare import held_out_indices, subset_indices
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from bench.data.splits import held_out_indices, subset_indices
 from bench.errors import DataError
 
 BALANCED = np.repeat(np.arange(64), 256)

@@ -9,13 +9,12 @@ from typing import Any, ClassVar
 import numpy as np
 import pytest
 import torch
-from bench.data.prepare import Split
 
 import baselines
 from bench import jobs
-from bench.data import prepare
+from bench.data.packs.read import Split
 from bench.errors import DataError
-from bench.jobs import JobContext
+from bench.jobs import JobContext, _work
 from bench.specs import (
     KIND_VERSIONS,
     DatasetCard,
@@ -146,7 +145,7 @@ def _one_thread() -> Iterator[None]:
 
 @pytest.fixture
 def toy(monkeypatch: pytest.MonkeyPatch) -> type[Toy]:
-    monkeypatch.setattr(prepare, "packed", lambda card, *, cache_dir: Toy.data)
+    monkeypatch.setattr(_work, "packed", lambda card, *, cache_dir: Toy.data)
     return Toy
 
 

@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from bench.data.prepare import Split
 
 from bench import models
 from bench.data import transforms
+from bench.data.packs.read import Split
 from bench.data.scoring import ALEXNET_ERRORS, CORRUPTIONS, NUM_SEVERITIES
 from bench.errors import CheckpointError, DataError, JobError
 from bench.specs import JobResult

@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from bench.data.prepare import Split
 
 from bench import models
 from bench.data import loader, transforms
+from bench.data.packs.read import Split
 from bench.errors import CheckpointError, DataError, Diverged, JobError
 from bench.specs import JobResult, SystemUse
 from bench.training import loop as training

@@ -171,9 +171,9 @@ def _is_path(name: str) -> bool:
 
 
 def _cache(workdir: Path) -> Path:
-    from bench.store.folders import Store
+    from bench.paths import WorkPaths
 
-    return Store(workdir).cache
+    return WorkPaths(workdir.resolve()).cache.folder
 
 
 def _card(name: str, suite: str | None) -> DatasetCard:

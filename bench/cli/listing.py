@@ -6,7 +6,8 @@ import os
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from bench.specs import JobGraph, JobResult, Pair, PlannedJob, SuiteSpec
+from bench.plan.spec import JobGraph, SuiteSpec
+from bench.specs import JobResult, Pair, PlannedJob
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -280,10 +281,9 @@ def _list_suites() -> list[Row]:
 
 def _num_jobs(spec: SuiteSpec) -> int:
     """Return the number of jobs of a suite at the scale that its file names."""
-    from bench.data import catalog
-    from bench.plan import plan
+    from bench.plan import plan_with_catalogue
 
-    return len(plan(spec, datasets=catalog.datasets(), protocols=catalog.protocols()).jobs)
+    return len(plan_with_catalogue(spec, {}).jobs)
 
 
 def _list_recipes() -> list[Row]:

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import numpy as np
 
-from baselines.facts import VTAB_SPLITS, VTAB_TRAIN, VTAB_VAL
 from bench.errors import DataError
+from bench.facts import VTAB_SPLITS, VTAB_TRAIN, VTAB_VAL
 
 VTAB_TRAIN_PERCENT = 90
 """Where VTAB's own val split starts in a training split without one."""

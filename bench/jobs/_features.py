@@ -1,9 +1,6 @@
 """Frozen features, computed once for each checkpoint, split and transform, and kept on disk.
 
-    CACHE/features/<digest>/features.npy       z_ND, float32
-    CACHE/features/<digest>/features.json      its SHA-256 and shape
-
-The digest covers all that the features depend on. What does not agree with its SHA-256 is
+Their digest covers all that the features depend on. What does not agree with its SHA-256 is
 computed again.
 """
 
@@ -12,7 +9,7 @@ from __future__ import annotations
 import json
 import logging
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,14 +19,15 @@ import torch
 from filelock import FileLock
 from torch import Tensor
 
-from bench import models
+from bench import models, training
 from bench.data import loader, scoring, transforms
 from bench.data.packs.read import Packed
 from bench.errors import CheckpointError, JobError
+from bench.files import clear_stale, file_sha256
 from bench.jobs import JobContext, _work
+from bench.paths import CachePaths, FeaturePaths
 from bench.specs import content_id
-from bench.training import loop as training
-from bench.training.checkpoint import file_sha256, replace_file
+from bench.training import replace_file
 
 _VERSION = 1
 """Bumped when features of the same digest would differ."""
@@ -52,16 +50,17 @@ class Extracted:
 def features(context: JobContext, data: Packed, split: str) -> Extracted:
     """Return the features of a split under the job's checkpoint and evaluation transform."""
     digest = content_id(_identity(context, split))
-    folder = context.cache_dir / "features" / digest
-    folder.mkdir(parents=True, exist_ok=True)
-    with FileLock(folder / "lock"):
-        z_ND = _read(folder, num_rows=len(data.split(split).labels_N))
+    paths = CachePaths(context.cache_dir).features(digest)
+    paths.folder.mkdir(parents=True, exist_ok=True)
+    with FileLock(paths.lock):
+        clear_stale(paths.folder)
+        z_ND = _read(paths, num_rows=len(data.split(split).labels_N))
         if z_ND is not None:
             return Extracted(z_ND, 0, 0.0)
         started_s = time.perf_counter()
         z_ND = _compute(context, data, split)
         computing_s = time.perf_counter() - started_s
-        _write(folder, z_ND)
+        _write(paths, z_ND)
     return Extracted(z_ND, len(z_ND), computing_s)
 
 
@@ -89,23 +88,31 @@ def predict(
     Scores are dropped batch after batch: of ImageNet-C they would take 15 GB. Raises JobError
     where one is not finite.
     """
-    protocol = context.spec.protocol
+    started_s = time.perf_counter()
+    parts = [scoring.predict(rows, classes) for rows in scores(context, model, data, split)]
+    classes_N = np.concatenate(parts)
+    return Predicted(classes_N, len(classes_N), time.perf_counter() - started_s)
+
+
+def scores(
+    context: JobContext, model: models.Classifier, data: Packed, split: str
+) -> Iterator[np.ndarray]:
+    """Yield the scores of a split's images, float32 (B, K), batch after batch in order.
+
+    Raises JobError where one is not finite.
+    """
     batches = loader.evaluation_batches(
         data.split(split),
-        transforms.preset(protocol.eval_transform, size_px=protocol.image_size_px),
+        transforms.preset(context.protocol.eval_transform, size_px=context.image_size_px),
         batch_size=training.EVALUATION_BATCH,
         device=_work.device(context),
     )
-    started_s = time.perf_counter()
     model.eval()
-    parts = []
-    with torch.inference_mode():
-        for x_BCHW, _ in batches:
+    for x_BCHW, _ in batches:
+        with torch.inference_mode():  # not around the yield: the mode would leak to the caller
             logits_BK = model(x_BCHW).float().cpu().numpy()
-            _check_finite(logits_BK, context, what="scores")
-            parts.append(scoring.predict(logits_BK, classes))
-    classes_N = np.concatenate(parts)
-    return Predicted(classes_N, len(classes_N), time.perf_counter() - started_s)
+        _check_finite(logits_BK, context, what="scores")
+        yield logits_BK
 
 
 def work(*extracted: Extracted) -> dict[str, Any]:
@@ -125,18 +132,18 @@ def _identity(context: JobContext, split: str) -> dict[str, object]:
         "version": _VERSION,
         "weights": _work.pretrained_digest(result),
         "system": spec.system.model_dump(mode="json"),
-        "data": spec.data.digest,
+        "data": context.data.digest,
         "split": split,
-        "transform": spec.protocol.eval_transform,
-        "protocol_version": spec.protocol.version,
-        "image_size_px": spec.protocol.image_size_px,
+        "transform": context.protocol.eval_transform,
+        "protocol_version": context.protocol.version,
+        "image_size_px": context.image_size_px,
         "num_threads": spec.num_threads,
         "device": context.device,
     }
 
 
 def _compute(context: JobContext, data: Packed, split: str) -> np.ndarray:
-    protocol = context.spec.protocol
+    protocol = context.protocol
     z_ND = training.extract_features(
         frozen_model(context),
         data.split(split),
@@ -171,8 +178,8 @@ def frozen_model(context: JobContext, *, classifier: bool = False) -> models.Cla
         extra["representation_dim"] = len(representation)
     model = models.build(
         spec.system,
-        num_classes=spec.data.num_classes,
-        image_size_px=spec.protocol.image_size_px,
+        num_classes=context.num_classes,
+        image_size_px=context.image_size_px,
         **extra,  # type: ignore[arg-type]
     )
     models.load_encoder(model, weights)
@@ -189,7 +196,7 @@ def frozen_model(context: JobContext, *, classifier: bool = False) -> models.Cla
 
 
 def _check_classifier(context: JobContext, weights: Mapping[str, Tensor]) -> None:
-    planned = context.spec.data.num_classes
+    planned = context.num_classes
     if "head.weight" not in weights:
         raise CheckpointError(
             "the weights have no classifier to evaluate",
@@ -203,28 +210,29 @@ def _check_classifier(context: JobContext, weights: Mapping[str, Tensor]) -> Non
         )
 
 
-def _read(folder: Path, *, num_rows: int) -> np.ndarray | None:
-    path = folder / "features.npy"
+def _read(paths: FeaturePaths, *, num_rows: int) -> np.ndarray | None:
     try:
-        sidecar = json.loads((folder / "features.json").read_bytes())
-        if file_sha256(path) != sidecar["sha256"]:
+        sidecar = json.loads(paths.sidecar.read_bytes())
+        if file_sha256(paths.array) != sidecar["sha256"]:
             raise ValueError("its SHA-256 differs")
-        z_ND: np.ndarray = np.load(path, mmap_mode="r", allow_pickle=False)
+        z_ND: np.ndarray = np.load(paths.array, mmap_mode="r", allow_pickle=False)
         if z_ND.ndim != 2 or len(z_ND) != num_rows:
             raise ValueError(f"its shape is {z_ND.shape}")
     except FileNotFoundError:
         return None
     except (OSError, ValueError, KeyError, TypeError) as error:
-        _log.warning("features in %s are damaged (%s); they are computed again", folder, error)
+        _log.warning(
+            "features in %s are damaged (%s); they are computed again", paths.folder, error
+        )
         return None
     return z_ND
 
 
-def _write(folder: Path, z_ND: np.ndarray) -> None:
+def _write(paths: FeaturePaths, z_ND: np.ndarray) -> None:
     def write(path: Path) -> None:
         with path.open("wb") as file:  # save would add an ending to a path
             np.save(file, z_ND)
 
-    sha256 = replace_file(folder / "features.npy", write, size=z_ND.nbytes)
+    sha256 = replace_file(paths.array, write, size=z_ND.nbytes)
     text = json.dumps({"sha256": sha256, "shape": z_ND.shape})
-    replace_file(folder / "features.json", lambda path: path.write_text(text, encoding="ascii"))
+    replace_file(paths.sidecar, lambda path: path.write_text(text, encoding="ascii"))

@@ -21,15 +21,9 @@ from bench.data.packs.build import packed
 from bench.data.packs.read import Packed
 from bench.errors import CheckpointError, JobError
 from bench.jobs import JobContext
+from bench.paths import HITS, WEIGHTS
 from bench.specs import Cost, JobResult, Metric, Scalar
-from bench.training.checkpoint import read_tensors, replace_file, write_tensors
-from bench.training.loop import Training
-
-WEIGHTS = "model.safetensors"
-"""File of the weights that a training job leaves behind."""
-
-HITS = "hits.npz"
-"""File of per-example correctness (bool), in the order of the split."""
+from bench.training import Training, read_tensors, replace_file, write_tensors
 
 
 def device(context: JobContext) -> torch.device:
@@ -56,7 +50,7 @@ def dataset(context: JobContext) -> Packed:
 
 def check_planned(context: JobContext) -> None:
     """Raise JobError where the data set is not the one that was planned."""
-    planned = context.spec.data.digest
+    planned = context.data.digest
     if context.card.digest != planned:
         raise JobError(
             f"data set {context.card.name} has changed since the suite was planned "
@@ -68,7 +62,7 @@ def check_planned(context: JobContext) -> None:
 def labels(context: JobContext, data: Packed, split: str) -> np.ndarray:
     """Return labels_N of a split; raises JobError where one is not a planned class."""
     labels_N = data.split(split).labels_N
-    classes = context.spec.data.num_classes
+    classes = context.num_classes
     if len(labels_N) and int(labels_N.max()) >= classes:
         raise JobError(
             f"{context.card.name}, {split}: label {labels_N.max()} is no class of a classifier of "
@@ -84,8 +78,8 @@ def build(
     spec = context.spec
     model = models.build(
         spec.system,
-        num_classes=spec.data.num_classes,
-        image_size_px=spec.protocol.image_size_px,
+        num_classes=context.num_classes,
+        image_size_px=context.image_size_px,
         generator=torch.Generator().manual_seed(spec.seed),
         pretraining_head=pretraining_head,
         dropout=dropout,

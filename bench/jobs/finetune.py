@@ -18,17 +18,15 @@ from typing import Any
 
 import numpy as np
 
-from bench import models
+from bench import models, training
 from bench.data import loader, transforms
 from bench.data.packs.read import Split
 from bench.data.splits import held_out_indices
 from bench.errors import Diverged, JobError
 from bench.jobs import JobContext, _work
+from bench.paths import JobPaths
 from bench.specs import JobResult, Metric, Recipe
-from bench.training import loop as training
-from bench.training.checkpoint import Checkpoints
-
-VERSION = 1
+from bench.training import Checkpoints
 
 
 def run(context: JobContext) -> JobResult:
@@ -42,7 +40,7 @@ def run(context: JobContext) -> JobResult:
     tuning = Tuning(context, recipe, task)
     try:
         done = tuning.train(
-            checkpoints=Checkpoints(context.folder / "checkpoints", context.spec.job_id),
+            checkpoints=Checkpoints(JobPaths(context.folder).checkpoints, context.spec.job_id),
             report=context.report,
         )
     except Diverged as error:
@@ -66,8 +64,7 @@ def run(context: JobContext) -> JobResult:
 
 def chosen_recipe(context: JobContext) -> Recipe:
     """Return the recipe with its own learning rate, or the one that was chosen for it."""
-    recipe = context.spec.recipe
-    assert recipe is not None
+    recipe = context.recipe
     if recipe.base_lr is not None:
         return recipe
     chosen = None
@@ -101,13 +98,13 @@ class Task:
         """Return the task of a job; raises DataError where the data set lacks a split."""
         spec = context.spec
         data = _work.dataset(context)
-        split = data.split(spec.data.train_split)
-        labels_N = _work.labels(context, data, spec.data.train_split)
-        if spec.data.held_out is None:
+        split = data.split(context.data.train_split)
+        labels_N = _work.labels(context, data, context.data.train_split)
+        if context.data.held_out is None:
             everything = np.arange(len(labels_N))
-            scored, chooses = data.split(spec.data.eval_split), spec.data.eval_split != "test"
+            scored, chooses = data.split(context.data.eval_split), context.data.eval_split != "test"
             return cls(split, everything, scored, None, chooses)
-        train_N, held_N = held_out_indices(labels_N, spec.data.held_out, seed=spec.seed)
+        train_N, held_N = held_out_indices(labels_N, context.data.held_out, seed=spec.seed)
         return cls(split, train_N, split, held_N, chooses=True)
 
 
@@ -134,7 +131,7 @@ class Tuning:
     ) -> training.Training:
         """Train to the end; raises Diverged."""
         spec = self._context.spec
-        protocol = spec.protocol
+        protocol = self._context.protocol
         batches = loader.Batches(
             self._task.split,
             self._task.train_N,
@@ -155,7 +152,7 @@ class Tuning:
 
     def hits(self) -> np.ndarray:
         """Return hits_N (bool) of the model, as it is now, on the images scored on."""
-        protocol = self._context.spec.protocol
+        protocol = self._context.protocol
         return training.evaluate(
             self.model,
             self._task.scored_split,

@@ -28,14 +28,13 @@ import torch
 from filelock import FileLock
 from torch import Tensor
 
+from bench import training
 from bench.errors import JobError
 from bench.jobs import JobContext, _work, is_exhausted
-from bench.jobs._memory import returned_memory
 from bench.jobs._peak import Peak
+from bench.paths import CachePaths
 from bench.specs import JobResult, Metric, Recipe
-from bench.training import loop as training
-
-VERSION = 1
+from bench.training.memory import returned_memory
 
 MAX_BATCH = 1 << 14
 """Batches are made no larger than this."""
@@ -86,8 +85,8 @@ class _Profile:
         self._steps, self._repeats = int(params["steps"]), int(params["repeats"])
         self._limit_gib = float(params.get("memory_gib", math.inf))
         self.precision: Any = params["precision"]
-        self._classes = context.spec.data.num_classes
-        self._size_px = context.spec.protocol.image_size_px
+        self._classes = context.num_classes
+        self._size_px = context.image_size_px
         self._device = _work.device(context)
         _check_limit(self._limit_gib, self._device)
         self._warm_up(context)
@@ -289,5 +288,5 @@ def _one_at_a_time(context: JobContext) -> Iterator[None]:
         yield
         return
     context.cache_dir.mkdir(parents=True, exist_ok=True)
-    with FileLock(context.cache_dir / f"profile-{socket.gethostname()}.lock"):
+    with FileLock(CachePaths(context.cache_dir).machine_lock(socket.gethostname())):
         yield

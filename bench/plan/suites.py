@@ -11,32 +11,67 @@ from __future__ import annotations
 
 import re
 import tomllib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
+from types import ModuleType
 from typing import Any, get_args
 
 from pydantic import BaseModel, ValidationError
 
 from bench.errors import SuiteError, UnknownName, UserError, suggest
-from bench.specs import Scale, ScaleBlock, SuiteSpec
+from bench.kinds.base import TransferBlock
+from bench.plan.spec import SuiteSpec, kinds_of, transfer_record
+from bench.plugins import Registry
+from bench.specs import Scale, ScaleBlock
 
 MAX_FILE_BYTES = 1_000_000
 _KEY = re.compile(r"[^.\[\]]+|\[\d+\]")
 
 
+@dataclass(frozen=True)
+class SuiteFile:
+    """A suite that is known by its name."""
+
+    name: str
+    """Name of its file, without the ending."""
+    path: Path
+    """The file."""
+
+
+def _files(package: str | ModuleType) -> Iterator[SuiteFile]:
+    """Yield the suites that lie in a package."""
+    for entry in sorted(resources.files(package).iterdir(), key=lambda entry: entry.name):
+        if entry.name.endswith(".toml"):
+            yield SuiteFile(entry.name.removesuffix(".toml"), Path(str(entry)))
+
+
+def _their_files(package: Any) -> Iterator[SuiteFile]:
+    if not isinstance(package, ModuleType):
+        raise TypeError(f"{package!r} is no package of suite files")
+    return _files(package)
+
+
+SUITES: Registry[SuiteFile] = Registry(
+    "vitbench.suites",
+    ours=lambda: _files("suites"),
+    read=_their_files,
+    of=SuiteFile,
+    noun="suite",
+)
+"""Suites by name: ours, and those in the packages that entry points of others name."""
+
+
 def names() -> tuple[str, ...]:
-    """Return the names of the suites that come with the project."""
-    folder = resources.files("suites")
-    return tuple(
-        sorted(entry.name[:-5] for entry in folder.iterdir() if entry.name.endswith(".toml"))
-    )
+    """Return the names of all suites, those of other distributions included."""
+    return tuple(sorted(SUITES))
 
 
 def locate(suite: str) -> Path:
     """Return the file of `suite`: a name of a packaged suite, or a path."""
-    if suite in names():
-        return Path(str(resources.files("suites").joinpath(f"{suite}.toml")))
+    if suite in SUITES:
+        return SUITES[suite].path
     path = Path(suite).expanduser()
     if path.suffix == ".toml" or len(path.parts) > 1:
         if not path.is_file():
@@ -44,7 +79,7 @@ def locate(suite: str) -> Path:
                 suite, "", "no such file", hint=f"Suites by name: {', '.join(names())}"
             )
         return path
-    raise UnknownName("suite", suite, names())
+    raise UnknownName("suite", suite, SUITES, note=SUITES.broken.get(suite, ""))
 
 
 def load(
@@ -215,7 +250,7 @@ def _validate(data: dict[str, Any], *, file: str) -> SuiteSpec:
         cause = _lower(first["msg"].removeprefix("Value error, ")).replace("tuple", "list")
         if first["type"] == "extra_forbidden":
             cause = "unknown key"
-            hint = suggest(str(location[-1]), _fields_at(location[:-1]), kind="key")
+            hint = _key_hint(data, location)
         elif first["type"] == "missing":
             cause = "missing"
         elif first["type"] == "too_short":
@@ -237,14 +272,41 @@ def _dotted(location: Sequence[str | int]) -> str:
     return text.lstrip(".")
 
 
-def _fields_at(location: Sequence[str | int]) -> tuple[str, ...]:
-    """Return the valid field names of the record at `location` inside SuiteSpec."""
+def _key_hint(data: Any, location: Sequence[str | int]) -> str:
+    """Return the nearest valid key, or which kinds of block have the one that is refused."""
+    *place, key = location
+    record = _record_at(data, place)
+    fields = tuple(record.model_fields) if record is not None else ()
+    near = suggest(str(key), fields, kind="key")
+    others = [card.name for card in kinds_of("transfer").values() if _has(card.block, str(key))]
+    if place[:1] == ["transfer"] and others:
+        words = ", ".join(f'"{name}"' for name in others)
+        return f"It is a key of kind = {words}. Known keys: {', '.join(sorted(fields))}"
+    return near
+
+
+def _has(record: type[BaseModel] | None, key: str) -> bool:
+    return record is not None and key in record.model_fields
+
+
+def _record_at(data: Any, location: Sequence[str | int]) -> Any:
+    """Return the record at `location` inside SuiteSpec: of a block, that of its kind."""
     record: Any = SuiteSpec
     for part in location:
+        data = _inside(data, part)
         field = getattr(record, "model_fields", {}).get(part)
         if field is not None:  # else a place in a list, or a name of the suite's own
             record = _record_inside(field.annotation)
-    return tuple(record.model_fields) if hasattr(record, "model_fields") else ()
+        if record is TransferBlock:
+            record = transfer_record(data) or record
+    return record
+
+
+def _inside(data: Any, part: str | int) -> Any:
+    try:
+        return data[part]
+    except (KeyError, IndexError, TypeError):
+        return None
 
 
 def _record_inside(annotation: Any) -> Any:

@@ -9,7 +9,8 @@ import baselines
 from baselines.printed import MEASURES
 from bench.errors import UnknownName
 from bench.specs import PublishedResult
-from reports.study.scores import Measure, Study, bare_name
+from reports.study.samples import Measure
+from reports.study.study import Study, bare_name
 
 UPSTREAM_IMAGES = {"ImageNet": 1.3e6, "ImageNet-21k": 14e6, "JFT-300M": 303e6}
 """Images of the paper's upstream data sets, as section 4.1 of arXiv:2010.11929 prints them."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from baselines.facts import NATURAL, SPECIALIZED, STRUCTURED
+from bench.facts import NATURAL, SPECIALIZED, STRUCTURED
 from bench.specs import Args, DatasetCard, SplitCard, content_id
 
 IMAGE_SIZE_PX = 16

@@ -16,8 +16,8 @@ from functools import cache
 from pathlib import Path
 from typing import Literal, NamedTuple
 
-from baselines.facts import IMAGENET_21K_IMAGES, IMAGENET_TRAIN, IMAGENET_VAL
 from bench.errors import DataError
+from bench.facts import IMAGENET_21K_IMAGES, IMAGENET_TRAIN, IMAGENET_VAL
 from bench.specs import DatasetCard, SplitCard
 
 NUM_CLASSES = 1000

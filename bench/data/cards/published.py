@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from baselines.facts import JFT_IMAGES, TRAIN_EXAMPLES
+from bench.facts import JFT_IMAGES, TRAIN_EXAMPLES
 from bench.specs import DatasetCard, SplitCard
 
 RECALLED = "recalled, not looked up"

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from baselines.facts import (
+from bench.facts import (
     NATURAL,
     SPECIALIZED,
     STRUCTURED,

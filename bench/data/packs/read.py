@@ -24,9 +24,9 @@ from typing import Any, Literal, Protocol, overload
 
 import numpy as np
 
-from baselines.facts import VTAB_SPLITS
 from bench.data.splits import vtab_rows
 from bench.errors import DataError
+from bench.facts import VTAB_SPLITS
 
 FORMAT = 1
 """Version of the layout on disk; a folder of another version is built again."""

@@ -12,13 +12,13 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from baselines.facts import VTAB_TRAIN, VTAB_VAL
 from bench.data.cards.vtab import DRAWN
 from bench.data.readers.base import ImageOptions
 from bench.data.readers.common import ImageFileReader
 from bench.data.sources.files import read_bytes
 from bench.data.sources.folder import Folder, Items, images_in
 from bench.errors import DataError
+from bench.facts import VTAB_TRAIN, VTAB_VAL
 
 KITTI_CLASSES = ("within 8 m", "within 20 m", "farther", "no vehicle")
 

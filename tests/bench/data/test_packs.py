@@ -149,7 +149,8 @@ def test_readers_of_a_damaged_set_keep_their_pages(tmp_path: Path) -> None:
 PACK = """
 import sys, time
 from pathlib import Path
-from bench.data import catalog, prepare
+from bench.data.cards.generated import formula_card
+from bench.data.packs import build
 from bench.data.sources import fractals
 card = formula_card("small", num_classes=3, images_per_class=20, image_size_px=8)
 slow = fractals.images

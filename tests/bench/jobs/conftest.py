@@ -15,8 +15,8 @@ from bench import jobs
 from bench.data.packs.read import Split
 from bench.errors import DataError
 from bench.jobs import JobContext, _work
+from bench.kinds import KINDS
 from bench.specs import (
-    KIND_VERSIONS,
     DatasetCard,
     DataUse,
     JobResult,
@@ -93,7 +93,7 @@ class Toy:
         )
         return JobSpec(
             kind=kind,
-            kind_version=fields.pop("kind_version", KIND_VERSIONS.get(kind, 1)),
+            kind_version=fields.pop("kind_version", KINDS[kind].version if kind in KINDS else 1),
             system=fields.pop("system", cls.vit),
             data=DataUse(**data),
             protocol=protocol,
@@ -120,7 +120,7 @@ class Toy:
         cls, spec: JobSpec, folder: Path, inputs: Inputs | None = None, **fields: Any
     ) -> JobContext:
         defaults: dict[str, Any] = {
-            "card": cls.card,
+            "dataset": cls.card,
             "cache_dir": folder.parent / "cache",
             "device": "cpu",
             "attempt": 1,

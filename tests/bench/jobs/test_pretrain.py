@@ -16,9 +16,10 @@ from bench.data import catalog, loader
 from bench.data.packs.read import Split
 from bench.data.sources.shards import write_shard
 from bench.errors import DataError
+from bench.files import file_sha256
 from bench.jobs import _work, finetune, pretrain
 from bench.specs import DatasetCard, JobResult
-from bench.training.checkpoint import Checkpoints, file_sha256
+from bench.training import Checkpoints
 
 Perform = Callable[..., tuple[JobResult, Path]]
 
@@ -76,22 +77,22 @@ def test_shards_are_trained_on_where_they_lie_and_resumed_to_the_same_bits(
     spec = spec.model_copy(
         update={"data": spec.data.model_copy(update={"digest": streamed.digest})}
     )
-    whole, _ = perform(spec, folder="whole", card=streamed)
+    whole, _ = perform(spec, folder="whole", dataset=streamed)
 
     def killed(line: dict[str, Any]) -> None:
         if line["step"] == 5:
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        perform(spec, folder="resumed", card=streamed, report=killed)
-    resumed, _ = perform(spec, folder="resumed", card=streamed, attempt=2)
+        perform(spec, folder="resumed", dataset=streamed, report=killed)
+    resumed, _ = perform(spec, folder="resumed", dataset=streamed, attempt=2)
     assert resumed.files == whole.files
     assert whole.cost is not None
     assert whole.cost.examples == 12 * 8
 
 
 def test_a_streamed_set_is_another_one_than_the_packed_set(streamed: DatasetCard) -> None:
-    block = {"reader": "shards", "path": str(streamed.args["path"]), "image_size_px": 8}
+    block = {"reader": "shards", "path": streamed.args["path"], "image_size_px": 8}
     packed = catalog.resolve("packed", block, base_dir=Path("/"))
     assert packed.digest != streamed.digest  # the order of its images is another one
     wrong = block.model_copy(update={"reader": "image_folder", "stream": True})

@@ -63,7 +63,7 @@ def prepare_data(graph: JobGraph, todo: Iterable[PlannedJob], store: Store) -> N
     """Pack the data sets that the jobs read: bad images are told before anything runs."""
     import shutil
 
-    from bench.data import prepare
+    from bench.data.packs.build import packed
     from bench.kinds import KINDS
 
     fresh = not store.workdir.exists()
@@ -71,9 +71,7 @@ def prepare_data(graph: JobGraph, todo: Iterable[PlannedJob], store: Store) -> N
         for name in {job.dataset: None for job in todo if KINDS[job.spec.kind].needs_data}:
             card = graph.datasets[name]
             if not card.args.get("stream"):
-                prepare.packed(
-                    card, cache_dir=store.paths.cache.folder, num_workers=os.cpu_count() or 1
-                )
+                packed(card, cache_dir=store.paths.cache.folder, num_workers=os.cpu_count() or 1)
     except BenchError:
         if fresh:
             shutil.rmtree(store.workdir, ignore_errors=True)

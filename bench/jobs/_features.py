@@ -20,7 +20,8 @@ from filelock import FileLock
 from torch import Tensor
 
 from bench import models, training
-from bench.data import loader, prepare, scoring, transforms
+from bench.data import loader, scoring, transforms
+from bench.data.packs.read import Packed
 from bench.errors import CheckpointError, JobError
 from bench.files import clear_stale, file_sha256
 from bench.jobs import JobContext, _work
@@ -46,7 +47,7 @@ class Extracted:
     """Seconds that took."""
 
 
-def features(context: JobContext, data: prepare.Packed, split: str) -> Extracted:
+def features(context: JobContext, data: Packed, split: str) -> Extracted:
     """Return the features of a split under the job's checkpoint and evaluation transform."""
     digest = content_id(_identity(context, split))
     paths = CachePaths(context.cache_dir).features(digest)
@@ -78,7 +79,7 @@ class Predicted:
 def predict(
     context: JobContext,
     model: models.Classifier,
-    data: prepare.Packed,
+    data: Packed,
     split: str,
     classes: np.ndarray | None,
 ) -> Predicted:
@@ -94,7 +95,7 @@ def predict(
 
 
 def scores(
-    context: JobContext, model: models.Classifier, data: prepare.Packed, split: str
+    context: JobContext, model: models.Classifier, data: Packed, split: str
 ) -> Iterator[np.ndarray]:
     """Yield the scores of a split's images, float32 (B, K), batch after batch in order.
 
@@ -141,7 +142,7 @@ def _identity(context: JobContext, split: str) -> dict[str, object]:
     }
 
 
-def _compute(context: JobContext, data: prepare.Packed, split: str) -> np.ndarray:
+def _compute(context: JobContext, data: Packed, split: str) -> np.ndarray:
     protocol = context.protocol
     z_ND = training.extract_features(
         frozen_model(context),

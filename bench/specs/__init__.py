@@ -32,7 +32,6 @@ from bench.specs.metrics import MetricCard
 from bench.specs.record import Args, Record, Scalar, canonical_json, content_id
 from bench.specs.results import Cost, JobResult, Metric, PublishedResult
 from bench.specs.suites import (
-    DatasetBlock,
     Pair,
     ReportBlock,
     Scale,
@@ -45,7 +44,6 @@ __all__ = [
     "Args",
     "Cost",
     "DataUse",
-    "DatasetBlock",
     "DatasetCard",
     "JobResult",
     "JobSpec",

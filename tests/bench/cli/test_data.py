@@ -14,7 +14,7 @@ from PIL import Image
 
 from bench.cli.app import main
 from bench.data import catalog
-from bench.data.readers.shards import write_shard
+from bench.data.sources.shards import write_shard
 from bench.specs import SplitCard
 
 Run = Callable[..., tuple[int, str, str]]
@@ -59,7 +59,7 @@ def suite(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A suite that names EuroSAT, published with 8 and 2 images."""
     counts = {"train": SplitCard(num_examples=8), "test": SplitCard(num_examples=2)}
     card = catalog.published("eurosat").model_copy(update={"splits": counts, "num_classes": 2})
-    monkeypatch.setitem(catalog._CARDS, "eurosat", card)
+    monkeypatch.setitem(catalog.CARDS._found[0], "eurosat", card)
     (tmp_path / "suite.toml").write_text(SUITE)
     return tmp_path / "suite.toml"
 
@@ -137,7 +137,7 @@ def test_shards_are_noted_and_left_where_they_lie(
 ) -> None:
     counts = {"train": SplitCard(num_examples=6)}
     card = catalog.published("imagenet-21k").model_copy(update={"splits": counts, "num_classes": 2})
-    monkeypatch.setitem(catalog._CARDS, "imagenet-21k", card)
+    monkeypatch.setitem(catalog.CARDS._found[0], "imagenet-21k", card)
     shards = tmp_path / "tars"
     shards.mkdir()
     buffer = io.BytesIO()

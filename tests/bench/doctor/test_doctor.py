@@ -15,9 +15,11 @@ from filelock import FileLock
 from PIL import Image
 
 from bench.cli import app as cli
-from bench.data import catalog, imagenet, prepare
+from bench.data import catalog
+from bench.data.cards import imagenet
+from bench.data.packs import build
 from bench.doctor import Check, before, datasets, examine, folder, machine, weights
-from bench.specs import DatasetBlock, DatasetCard, SplitCard
+from bench.specs import DatasetCard, SplitCard
 
 SUITE = """
 name = "mine"
@@ -180,9 +182,9 @@ def a_database_of_another_mlflow(root: Path) -> None:
 
 
 def a_packed_copy_that_changed(root: Path) -> None:
-    block = DatasetBlock(reader="image_folder", path="images", image_size_px=16)
+    block = {"reader": "image_folder", "path": "images", "image_size_px": 16}
     card = catalog.resolve("mine", block, base_dir=root)
-    packed = prepare.packed(card, cache_dir=root / "runs" / "data")
+    packed = build.packed(card, cache_dir=root / "runs" / "data")
     file = next(packed.folder.glob("train.images*"))
     content = bytearray(file.read_bytes())
     content[-1] ^= 1
@@ -388,7 +390,7 @@ def test_an_address_that_answers_and_one_that_does_not() -> None:
 
 
 def test_files_that_changed_since_they_were_prepared(suite: Path) -> None:
-    block = DatasetBlock(reader="image_folder", path="images", image_size_px=16)
+    block = {"reader": "image_folder", "path": "images", "image_size_px": 16}
     card = catalog.resolve("mine", block, base_dir=suite.parent)
     assert amiss(datasets.one_set(card, cache_dir=suite.parent / "cache")) == []
     file = suite.parent / "images" / "train" / "cat" / "0.png"
@@ -403,10 +405,10 @@ def test_the_pixels_of_packed_sets_are_compared_too(suite: Path) -> None:
     """The same pixels in another file format: the files differ, the packed images do not."""
     image = Image.open(suite.parent / "images" / "train" / "cat" / "0.png")
     image.save(suite.parent / "images" / "test" / "cat" / "same.bmp")
-    block = DatasetBlock(reader="image_folder", path="images", image_size_px=16)
+    block = {"reader": "image_folder", "path": "images", "image_size_px": 16}
     card = catalog.resolve("mine", block, base_dir=suite.parent)
     assert amiss(datasets.one_set(card, cache_dir=suite.parent / "cache")) == []
-    prepare.packed(card, cache_dir=suite.parent / "cache")
+    build.packed(card, cache_dir=suite.parent / "cache")
     checks = amiss(datasets.one_set(card, cache_dir=suite.parent / "cache"))
     assert [check.found for check in checks] == [
         "1 test images have the pixels of a training image"

@@ -12,7 +12,7 @@ import torch
 
 from bench import models
 from bench.data import transforms
-from bench.data.prepare import Split
+from bench.data.packs.read import Split
 from bench.data.scoring import ALEXNET_ERRORS, CORRUPTIONS, NUM_SEVERITIES
 from bench.errors import CheckpointError, DataError, JobError
 from bench.specs import JobResult

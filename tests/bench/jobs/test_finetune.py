@@ -12,7 +12,7 @@ import torch
 
 from bench import models, training
 from bench.data import loader, transforms
-from bench.data.prepare import Split
+from bench.data.packs.read import Split
 from bench.errors import CheckpointError, DataError, Diverged, JobError
 from bench.specs import JobResult, SystemUse
 from bench.training import read_tensors

@@ -17,7 +17,7 @@ import pytest
 import torch
 from torch import nn
 
-from bench.data.prepare import Split
+from bench.data.packs.read import Split
 from bench.errors import CheckpointError, Diverged
 from bench.specs import Recipe
 from bench.training import loop as training

@@ -13,8 +13,8 @@ import torch
 from torch import Tensor, nn
 
 from bench.data import loader, transforms
-from bench.data.prepare import Split
-from bench.data.readers import formula
+from bench.data.packs.read import Split
+from bench.data.sources.fractals import images as fractal_images
 from bench.errors import JobError
 from bench.models import build, encoder_state, load_encoder
 from bench.specs import Recipe
@@ -54,7 +54,7 @@ def network(dropout: float = 0.0, **args: str) -> MaskedPatches:
 
 def fractals() -> loader.Batches:
     images = [
-        formula.images(seed=0, class_index=c, instances_N=np.arange(16), image_size_px=16)
+        fractal_images(seed=0, class_index=c, instances_N=np.arange(16), image_size_px=16)
         for c in range(4)
     ]
     split = Split(np.concatenate(images), np.repeat(np.arange(4), 16))

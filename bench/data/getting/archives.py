@@ -19,6 +19,7 @@ from pathlib import Path, PurePosixPath
 
 from bench.data.sources import files
 from bench.errors import DataError
+from bench.files import clear_stale, scratch_folder
 
 SUFFIXES = (".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz", ".zip")
 """Names of archives, by their ends."""
@@ -45,29 +46,27 @@ def archives_in(folder: Path) -> list[Path]:
 def extract(archive: Path, into: Path) -> None:
     """Unpack an archive into the folder `into` (created); raises DataError, leaving nothing."""
     with files.lock(into):
-        _extract(archive, into, into.with_name(f"{into.name}.unpacking"))
+        clear_stale(into.parent)
+        _extract(archive, into)
 
 
-def _extract(archive: Path, into: Path, partial: Path) -> None:
-    shutil.rmtree(partial, ignore_errors=True)  # of one that was killed
+def _extract(archive: Path, into: Path) -> None:
     try:
-        partial.mkdir(parents=True)
-        if archive.name.endswith(".zip"):
-            _extract_zip(archive, partial)
-        else:
-            _extract_tar(archive, partial)
-        _move(partial, into)
+        with scratch_folder(into.parent) as scratch:
+            if archive.name.endswith(".zip"):
+                _extract_zip(archive, scratch)
+            else:
+                _extract_tar(archive, scratch)
+            _move(scratch, into)
     except (tarfile.TarError, zipfile.BadZipFile, zlib.error, gzip.BadGzipFile, EOFError) as error:
         raise DataError(f"{archive}: damaged archive ({error})", hint=_HINT) from error
     except OSError as error:
         raise DataError(f"{archive}: cannot be unpacked ({error.strerror or error})") from error
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
 
 
-def _move(partial: Path, into: Path) -> None:
+def _move(scratch: Path, into: Path) -> None:
     into.mkdir(parents=True, exist_ok=True)
-    for entry in sorted(partial.iterdir()):
+    for entry in sorted(scratch.iterdir()):
         target = into / entry.name
         if target.is_dir() and not target.is_symlink():
             shutil.rmtree(target)

@@ -17,6 +17,7 @@ from bench.data.getting.addresses import ADDRESSES, Remote
 from bench.data.getting.archives import SUFFIXES, extract
 from bench.data.sources import files
 from bench.errors import DataError
+from bench.files import clear_stale, replacing, write_text
 from bench.specs import DatasetCard
 
 TIMEOUT_S = 60.0
@@ -60,6 +61,7 @@ def fetch(card: DatasetCard, folder: Path) -> None:
         raise DataError(f"{folder}: cannot be created ({error.strerror})") from error
     try:
         with files.lock(folder.with_name(f"{folder.name}.download")):
+            clear_stale(folder)
             for remote in ADDRESSES[card.name]:
                 _fetch_one(card, remote, folder)
     except DataError:
@@ -78,7 +80,7 @@ def _fetch_one(card: DatasetCard, remote: Remote, folder: Path) -> None:
     if remote.name.endswith(SUFFIXES):
         extract(folder / remote.name, folder)
         os.remove(folder / remote.name)
-        done.write_text(remote.md5, encoding="utf-8")
+        write_text(done, remote.md5)
 
 
 def _download(card: DatasetCard, remote: Remote, folder: Path) -> None:
@@ -106,11 +108,10 @@ def _save(url: str, target: Path, *, md5: str) -> None:
     from rich.console import Console
     from rich.progress import wrap_file
 
-    partial = target.with_name(f".{target.name}.partial")
     console = Console(stderr=True)
     request = Request(url, headers={"User-Agent": "vitbench"})
-    try:
-        with urlopen(request, timeout=TIMEOUT_S) as response, open(partial, "wb") as out:
+    with replacing(target) as temporary:
+        with urlopen(request, timeout=TIMEOUT_S) as response, open(temporary, "wb") as out:
             size = int(response.headers.get("Content-Length") or 0)
             with wrap_file(
                 response, size, description=target.name, console=console,
@@ -118,12 +119,9 @@ def _save(url: str, target: Path, *, md5: str) -> None:
             ) as source:  # fmt: skip
                 while block := source.read(CHUNK_BYTES):
                     out.write(block)
-        found = _md5(partial)
+        found = _md5(temporary)
         if found != md5:
             raise ValueError(f"what came has the MD5 {found}, not {md5}")
-        os.replace(partial, target)
-    finally:
-        partial.unlink(missing_ok=True)
 
 
 def _md5(path: Path) -> str:

@@ -17,6 +17,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from bench.errors import DataError
+from bench.files import write_text
 from bench.specs import DatasetCard
 
 FORMAT = 1
@@ -84,10 +85,7 @@ def note(card: DatasetCard) -> Path:
         "card": card.model_copy(update={"args": args}).model_dump(mode="json"),
     }
     try:
-        root.mkdir(parents=True, exist_ok=True)
-        partial = file.with_suffix(f".{os.getpid()}.partial")
-        partial.write_text(json.dumps(content, indent=1), encoding="utf-8")
-        os.replace(partial, file)
+        write_text(file, json.dumps(content, indent=1))
     except OSError as error:
         raise DataError(
             f"{root}: cannot be written ({error.strerror})",

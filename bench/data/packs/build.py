@@ -1,6 +1,6 @@
 """Packing: decode a data set once, then always read it as memory-mapped arrays.
 
-A packed set (`read.py`) is written beside its place under a kernel lock, chunk by chunk, synced
+A packed set (`read.py`) is written next to its place under a kernel lock, chunk by chunk, synced
 and renamed, so that it is whole or absent, and built once however many ask at the same time. A
 build that was interrupted goes on where it stopped. A damaged set is noticed on opening and built
 again.
@@ -9,7 +9,6 @@ again.
 from __future__ import annotations
 
 import json
-import os
 import re
 import shutil
 from pathlib import Path
@@ -20,6 +19,7 @@ from filelock import FileLock
 from bench.data.getting.download import cure
 from bench.data.packs.read import (
     FORMAT,
+    MANIFEST,
     Packed,
     Packing,
     digest_of,
@@ -28,10 +28,12 @@ from bench.data.packs.read import (
     problems,
     read_manifest,
 )
-from bench.data.packs.write import Progress, Writer
+from bench.data.packs.write import NOTES, Progress, Writer
 from bench.data.readers import reader_of
 from bench.data.sources.base import Source
 from bench.errors import DataError
+from bench.files import clear_stale, replace_folder, write_text
+from bench.paths import CachePaths
 from bench.specs import DatasetCard
 
 MAX_ARRAY_BYTES = 1 << 36
@@ -52,12 +54,12 @@ def packed(
     when the data are missing, damaged or not what the card says, or when there is no room.
     """
     check_located(card)
-    folder = cache_dir / card.digest
+    folder = CachePaths(cache_dir).packed(card.digest)
     opened = open_packed(folder)
     if opened is not None and packing in (None, opened.packing):
         return opened
     _make_folder(cache_dir)
-    with FileLock(cache_dir / f"{card.digest}.lock"):
+    with FileLock(CachePaths(cache_dir).lock(card.digest)):
         opened = open_packed(folder)  # another process may have built it meanwhile
         if opened is None or packing not in (None, opened.packing):
             _build(card, folder, packing, num_workers=num_workers, on_progress=on_progress)
@@ -114,22 +116,21 @@ def _build(
     num_workers: int,
     on_progress: Progress | None,
 ) -> None:
-    """Write a packed set beside its place and move it there; the caller holds the lock."""
+    """Write a packed set next to its place and move it there; the caller holds the lock."""
+    clear_stale(folder.parent)
     source = reader_of(card).open(card)
     _check_counts(card, source)
     packing = packing or _choose(card, source, folder.parent)
     _check_room(card, source, packing, folder.parent)
-    partial = folder.with_name(f"{folder.name}.partial")
+    partial = CachePaths(folder.parent).partial(folder.name)
     try:
         build = Writer(card, source, partial, packing, on_progress)
         for split in card.splits:
             build.write(split, num_workers=num_workers)
         _check_unchanged(card)
         _write_manifest(card, source, partial, packing, digest=folder.name)
-        if folder.exists():  # damaged, or packed otherwise; readers that map it keep their pages
-            shutil.rmtree(folder)
-        os.rename(partial, folder)
-        _sync(folder.parent)
+        # What was there is damaged, or packed otherwise; readers that map it keep their pages.
+        replace_folder(partial, folder)
     except OSError as error:
         raise DataError(
             f"{card.name}: cannot be packed into {folder.parent} ({error.strerror})",
@@ -190,8 +191,9 @@ def _check_room(card: DatasetCard, source: Source, packing: Packing, folder: Pat
 def _write_manifest(
     card: DatasetCard, source: Source, folder: Path, packing: Packing, *, digest: str
 ) -> None:
-    (folder / "progress.json").unlink(missing_ok=True)
-    files = {path.name: fingerprint(path) for path in sorted(folder.iterdir())}
+    (folder / NOTES).unlink(missing_ok=True)
+    names = sorted(path.name for path in folder.iterdir() if not path.name.startswith("."))
+    files = {name: fingerprint(folder / name) for name in names}
     manifest: dict[str, Any] = {
         "format": FORMAT,
         "digest": digest,
@@ -205,16 +207,4 @@ def _write_manifest(
         "files": files,
         "content_sha256": digest_of(files),
     }
-    with open(folder / "manifest.json", "w", encoding="utf-8") as file:
-        json.dump(manifest, file, indent=1)
-        file.flush()
-        os.fsync(file.fileno())
-    _sync(folder)
-
-
-def _sync(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+    write_text(folder / MANIFEST, json.dumps(manifest, indent=1))

@@ -31,6 +31,9 @@ from bench.facts import VTAB_SPLITS
 FORMAT = 1
 """Version of the layout on disk; a folder of another version is built again."""
 
+MANIFEST = "manifest.json"
+"""File of a packed set that says what it is, written last."""
+
 BLOCK_BYTES = 1 << 24
 """Unit of the content digests: 16 MiB."""
 
@@ -233,7 +236,7 @@ def open_packed(folder: Path) -> Packed | None:
 def read_manifest(folder: Path) -> dict[str, Any] | None:
     """Return the manifest of a packed set, None where it is missing or does not fit."""
     try:
-        manifest = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
+        manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
         sound = manifest["format"] == FORMAT and manifest["digest"] == folder.name
         sound = sound and digest_of(manifest["files"]) == manifest["content_sha256"]
     except (OSError, ValueError, KeyError, TypeError):
@@ -265,9 +268,8 @@ def problems(folder: Path, manifest: dict[str, Any], *, whole: bool) -> list[str
 
 
 def fingerprint(path: Path) -> dict[str, Any]:
-    """Sync a file and return its size and the SHA-256 of each block."""
+    """Return the size of a file and the SHA-256 of each block."""
     with open(path, "rb") as file:
-        os.fsync(file.fileno())
         blocks = [hashlib.sha256(block).hexdigest() for block in _blocks(file)]
     return {"bytes": path.stat().st_size, "blocks_sha256": blocks}
 

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -15,10 +14,14 @@ from bench.data.packs import read
 from bench.data.packs.read import FORMAT, Packing
 from bench.data.sources.base import Detailed, Source
 from bench.errors import DataError
+from bench.files import clear_stale, replacing, write_text
 from bench.specs import DatasetCard
 
 CHUNK_BYTES = 1 << 28
 """Pixels (or encoded images) written between two notes of progress: 256 MiB."""
+
+NOTES = "progress.json"
+"""File of a set being packed that says how far it is."""
 
 Progress = Callable[[int, int], None]
 """Called with (images packed, images in all) as packing goes on."""
@@ -38,7 +41,7 @@ class Writer:
         self._card, self._source, self._folder = card, source, folder
         self._packing, self._on_progress = packing, on_progress
         self._total = sum(split.num_examples for split in card.splits.values())
-        self._notes = folder / "progress.json"
+        self._notes = folder / NOTES
         self._done = self._resumed()
 
     def _resumed(self) -> dict[str, int]:
@@ -46,6 +49,7 @@ class Writer:
         with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
             notes = json.loads(self._notes.read_text(encoding="utf-8"))
             if notes["format"] == FORMAT and notes["packing"] == self._packing:
+                clear_stale(self._folder)
                 return {str(split): int(num) for split, num in notes["done"].items()}
         shutil.rmtree(self._folder, ignore_errors=True)
         self._folder.mkdir()
@@ -105,21 +109,25 @@ class Writer:
                 written += len(content)
                 if written >= CHUNK_BYTES:
                     out.flush()
-                    np.save(offsets_file, np.array(offsets), allow_pickle=False)
+                    _save(offsets_file, offsets)
                     self._note(split, len(offsets) - 1)
                     written = 0
-        np.save(offsets_file, np.array(offsets), allow_pickle=False)
+        _save(offsets_file, offsets)
         self._note(split, len(offsets) - 1)
 
     def _note(self, split: str, done: int) -> None:
         """Say how far it is, to the caller and to a later build."""
         self._done[split] = done
         notes = {"format": FORMAT, "packing": self._packing, "done": self._done}
-        fresh = self._notes.with_suffix(".new")
-        fresh.write_text(json.dumps(notes), encoding="utf-8")
-        os.replace(fresh, self._notes)
+        write_text(self._notes, json.dumps(notes), sync=False)
         if self._on_progress is not None:
             self._on_progress(sum(self._done.values()), self._total)
+
+
+def _save(file: Path, offsets: Sequence[int]) -> None:
+    """Write offsets whole: a later build goes on from them."""
+    with replacing(file, sync=False) as temporary, temporary.open("wb") as out:
+        np.save(out, np.array(offsets), allow_pickle=False)
 
 
 def check_labels(labels_N: np.ndarray, *, num_classes: int, where: str) -> None:

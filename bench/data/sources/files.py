@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bench.errors import DataError
+from bench.files import clear_stale, file_sha256, write_text
 
 if TYPE_CHECKING:
     import numpy as np
@@ -126,9 +127,8 @@ def write_json(file: Path, content: Any) -> None:
     """Write a file of the user's cache, whole; where that fails it is not there."""
     with contextlib.suppress(OSError):
         file.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        partial = file.with_suffix(f".{os.getpid()}.partial")
-        partial.write_text(json.dumps(content), encoding="utf-8")
-        os.replace(partial, file)
+        clear_stale(file.parent)
+        write_text(file, json.dumps(content), sync=False)
 
 
 def lock(folder: Path) -> FileLock:
@@ -154,8 +154,7 @@ def _memo_file(root: Path) -> Path:
 
 def _hash(path: Path) -> str:
     try:
-        with open(path, "rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
+        return file_sha256(path)
     except OSError as error:
         raise DataError(
             f"{path}: cannot be read ({error.strerror})", hint="Check its permissions"

@@ -8,7 +8,6 @@ in which order.
 
 from __future__ import annotations
 
-import hashlib
 import io
 import os
 import tarfile
@@ -27,6 +26,7 @@ from bench.data.sources.folder import SUFFIXES
 from bench.data.sources.image_files import checked
 from bench.data.sources.pool import in_threads
 from bench.errors import DataError
+from bench.files import clear_stale, file_sha256, replacing
 
 INDEX_VERSION = 1
 """Version of the index files; those of another version are built again."""
@@ -204,9 +204,9 @@ def _indexed(path: Path, digest: str, index_dir: Path) -> Shard:
         entries = np.array(list(_scan(path)), dtype=ENTRY)
         if not len(entries):
             raise DataError(f"{path}: no examples", hint="Remove the empty shard")
-        partial = index_dir / f"{digest}.{os.getpid()}.partial.npy"
-        np.save(partial, entries, allow_pickle=False)
-        os.replace(partial, index_file)
+        clear_stale(index_dir)
+        with replacing(index_file, sync=False) as temporary, temporary.open("wb") as out:
+            np.save(out, entries, allow_pickle=False)
     return Shard(path, len(entries), index_file)
 
 
@@ -282,5 +282,4 @@ def write_shard(path: Path, examples: Sequence[tuple[bytes, str, int]]) -> str:
                 member = tarfile.TarInfo(f"{index:08d}{kind}")
                 member.size = len(data)
                 archive.addfile(member, io.BytesIO(data))
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    return file_sha256(path)

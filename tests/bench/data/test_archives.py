@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import io
+import multiprocessing
 import os
+import signal
 import struct
 import tarfile
 import zipfile
@@ -49,9 +51,29 @@ def test_unpacking_again_replaces_what_was_there(tmp_path: Path) -> None:
     tar(tmp_path / "a.tar", (member("in/x"), b"1"), mode="w")
     (tmp_path / "out" / "in").mkdir(parents=True)
     (tmp_path / "out" / "in" / "old").write_text("half")
-    (tmp_path / "out.unpacking").mkdir()
     archives.extract(tmp_path / "a.tar", tmp_path / "out")
     assert [path.name for path in (tmp_path / "out" / "in").iterdir()] == ["x"]
+
+
+def unpack_and_die(archive: Path, into: Path) -> None:
+    def die(*_: object) -> None:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    archives._move = die  # in this process alone
+    archives.extract(archive, into)
+
+
+def test_what_a_killed_unpacking_left_goes_with_the_next(tmp_path: Path) -> None:
+    tar(tmp_path / "a.tar", (member("in/x"), b"1"), mode="w")
+    words = (tmp_path / "a.tar", tmp_path / "out")
+    process = multiprocessing.get_context("fork").Process(target=unpack_and_die, args=words)
+    process.start()
+    process.join()
+    assert process.exitcode == -signal.SIGKILL
+    assert not (tmp_path / "out").exists()
+    assert len(list(tmp_path.glob("*.tmp"))) == 1
+    archives.extract(*words)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a.tar", "out"]
 
 
 def zip_with(path: Path, name: str, *, link: bool = False) -> Path:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import io
 import json
+import multiprocessing
 import os
 import shutil
 import signal
@@ -250,6 +252,43 @@ def test_an_interrupted_packing_goes_on_where_it_stopped(
     assert again[-1] == 40
     assert resumed.content_digest == whole.content_digest
     assert not list((tmp_path / "cache").glob("*.partial"))
+
+
+def pack_and_die(card: DatasetCard, cache_dir: Path) -> None:
+    """Pack images as they are; end at once in the middle of the second note of offsets."""
+    saved: list[Any] = []
+
+    def dying(file: Any, array: np.ndarray, **options: Any) -> None:
+        content = io.BytesIO()
+        np.lib.format.write_array(content, array)
+        saved.append(len(array))
+        is_second = len(saved) > 1 and saved[-1] > saved[-2] > 1
+        half = content.getvalue()[:-9] if is_second else content.getvalue()
+        if hasattr(file, "write"):
+            file.write(half)
+            file.flush()
+        else:
+            Path(file).write_bytes(half)
+        if is_second:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    np.save = dying  # type: ignore[assignment]  # in this process alone
+    write.CHUNK_BYTES = 2000
+    build.packed(card, cache_dir=cache_dir, packing="encoded")
+
+
+def test_a_packing_killed_while_it_notes_offsets_goes_on(tmp_path: Path, make_images: Make) -> None:
+    card = folder_card(make_images(tmp_path / "set", {"a": 20, "b": 20}), test_share=0.1)
+    whole = build.packed(card, cache_dir=tmp_path / "whole", packing="encoded")
+    process = multiprocessing.get_context("fork").Process(
+        target=pack_and_die, args=(card, tmp_path / "cache")
+    )
+    process.start()
+    process.join()
+    assert process.exitcode == -signal.SIGKILL
+    resumed = build.packed(card, cache_dir=tmp_path / "cache", packing="encoded")
+    assert resumed.content_digest == whole.content_digest
+    assert not list((tmp_path / "cache").rglob("*.tmp"))
 
 
 def test_notes_that_do_not_fit_begin_anew(tmp_path: Path) -> None:

@@ -246,6 +246,21 @@ def _list_systems() -> list[Row]:
     ]
 
 
+def _list_families() -> list[Row]:
+    import baselines
+
+    return [
+        {
+            "name": family.name,
+            "title": family.title,
+            "systems": len(family.systems),
+            "layouts": [layout.name for layout in family.layouts],
+            "from": baselines.FAMILIES.origin(family.name),
+        }
+        for family in baselines.families()
+    ]
+
+
 def _list_datasets() -> list[Row]:
     from bench.data import catalog
 
@@ -310,6 +325,7 @@ def _list_recipes() -> list[Row]:
 
 LISTS: dict[str, Callable[[], list[Row]]] = {
     "systems": _list_systems,
+    "families": _list_families,
     "datasets": _list_datasets,
     "suites": _list_suites,
     "recipes": _list_recipes,

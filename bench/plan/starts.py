@@ -87,7 +87,7 @@ def _check_part(names: Names, card: DatasetCard, size: int, key: str) -> None:
 
 def _check_objective(names: Names, system: SystemCard, recipe: Recipe, key: str) -> None:
     """Raise SuiteError where a system cannot learn what the recipe asks."""
-    if recipe.objective == "masked-patch" and system.family != "vit":
+    if recipe.objective == "masked-patch" and not baselines.family_of(system).has_patches:
         raise names.error(key, f"{system.title} has no patches to mask", "Name ViTs alone")
 
 

@@ -140,11 +140,18 @@ def _show_scale(console: Console, graph: JobGraph) -> None:
 
 
 def _pair_words(graph: JobGraph, pair: Pair) -> str:
-    work = {job.labels.system: job.exaflops for job in graph.jobs if job.spec.kind == "pretrain"}
-    base = work[pair.vit]
-    others = [name for name in (pair.bit, pair.hybrid) if name]
-    ratios = ", ".join(f"{name} {work[name] / base:.2f}x" for name in others)
-    return f"{pair.vit} 1.00x, {ratios} of its pre-training compute"
+    from bench.plan.pairs import amount
+
+    if not pair.matched_on:
+        return f"{', '.join(pair.systems)}, not matched"
+    amounts = {
+        job.labels.system: found
+        for job in graph.jobs
+        if job.spec.kind in ("pretrain", "weights") and (found := amount(job, pair))
+    }
+    first, *others = pair.systems
+    ratios = ", ".join(f"{name} {amounts[name] / amounts[first]:.2f}x" for name in others)
+    return f"{first} 1.00x, {ratios} of its {pair.matched_on}"
 
 
 def show_status(console: Console, graph: JobGraph, outcomes: Mapping[str, JobResult]) -> None:

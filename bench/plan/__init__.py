@@ -5,7 +5,7 @@
     starts.py      [[pretrain]] and [[weights]]: what every transfer starts from
     transfers.py   [[transfer]]: few-shot, probe, nearest neighbours, evaluation of classifiers
     finetuning.py  [[transfer]]: the sweep of learning rates and the final runs
-    pairs.py       [[pair]]: systems of equal pre-training compute
+    pairs.py       [[pair]]: systems set against each other
     profiles.py    [[profile]]: speed and memory, from random weights
 
 A job that nobody can do (data or weights that are not public) is planned as *refused*, with the
@@ -52,7 +52,11 @@ def plan(
     for index, measured in enumerate(suite.profile):
         if suite.runs(measured):
             profile(builder, measured, f"profile[{index}]")
-    for index, pair in enumerate(suite.pair):
-        if suite.runs(pair):
-            check_pair(names, pair, f"pair[{index}]", starts)
-    return JobGraph(suite=suite.narrowed(), jobs=tuple(builder.jobs.values()), datasets=names.used)
+    jobs = tuple(builder.jobs.values())
+    pairs = tuple(
+        check_pair(names, pair, f"pair[{index}]", starts, jobs)
+        for index, pair in enumerate(suite.pair)
+        if suite.runs(pair)
+    )
+    spec = suite.narrowed().model_copy(update={"pair": pairs})
+    return JobGraph(suite=spec, jobs=jobs, datasets=names.used)

@@ -251,7 +251,10 @@ def test_a_suite_of_one_scale_has_no_other() -> None:
         ("transfer[0].held_out=0.001", "too few to choose a learning rate"),
         ("transfer[0].hold_out=0.1", 'unknown key. Did you mean "held_out"?'),
         ("transfer[0].kind='finetuen'", "transfer[0].kind: input should be 'finetune', 'fewshot'"),
-        ("pair[0].vit='vit-b16'", 'pair[0].vit: "vit-b16" is not pre-trained in this suite'),
+        (
+            "pair[0].systems=['vit-b16', 'bit-micro']",
+            'pair[0].systems[0]: "vit-b16" is not pre-trained in this suite',
+        ),
         ("pair[0].max_ratio=1.000001", "pair[0]: pre-training compute"),
         ("report.tables=3", "report.tables"),
         ("seeds=[]", "seeds: "),

@@ -6,7 +6,8 @@ import os
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from bench.specs import JobGraph, JobResult, Pair, PlannedJob, SuiteSpec
+from bench.plan.spec import JobGraph, SuiteSpec
+from bench.specs import JobResult, Pair, PlannedJob
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -140,6 +141,7 @@ def _show_scale(console: Console, graph: JobGraph) -> None:
 
 
 def _pair_words(graph: JobGraph, pair: Pair) -> str:
+    from bench.kinds import stages
     from bench.plan.pairs import amount
 
     if not pair.matched_on:
@@ -147,7 +149,7 @@ def _pair_words(graph: JobGraph, pair: Pair) -> str:
     amounts = {
         job.labels.system: found
         for job in graph.jobs
-        if job.spec.kind in ("pretrain", "weights") and (found := amount(job, pair))
+        if stages()[job.labels.stage].role == "start" and (found := amount(job, pair))
     }
     first, *others = pair.systems
     ratios = ", ".join(f"{name} {amounts[name] / amounts[first]:.2f}x" for name in others)

@@ -88,7 +88,7 @@ def predict(
     Scores are dropped batch after batch: of ImageNet-C they would take 15 GB. Raises JobError
     where one is not finite.
     """
-    protocol = context.spec.protocol
+    protocol = context.protocol
     batches = loader.evaluation_batches(
         data.split(split),
         transforms.preset(protocol.eval_transform, size_px=protocol.image_size_px),
@@ -124,18 +124,18 @@ def _identity(context: JobContext, split: str) -> dict[str, object]:
         "version": _VERSION,
         "weights": _work.pretrained_digest(result),
         "system": spec.system.model_dump(mode="json"),
-        "data": spec.data.digest,
+        "data": context.data.digest,
         "split": split,
-        "transform": spec.protocol.eval_transform,
-        "protocol_version": spec.protocol.version,
-        "image_size_px": spec.protocol.image_size_px,
+        "transform": context.protocol.eval_transform,
+        "protocol_version": context.protocol.version,
+        "image_size_px": context.image_size_px,
         "num_threads": spec.num_threads,
         "device": context.device,
     }
 
 
 def _compute(context: JobContext, data: prepare.Packed, split: str) -> np.ndarray:
-    protocol = context.spec.protocol
+    protocol = context.protocol
     z_ND = training.extract_features(
         frozen_model(context),
         data.split(split),
@@ -170,8 +170,8 @@ def frozen_model(context: JobContext, *, classifier: bool = False) -> models.Cla
         extra["representation_dim"] = len(representation)
     model = models.build(
         spec.system,
-        num_classes=spec.data.num_classes,
-        image_size_px=spec.protocol.image_size_px,
+        num_classes=context.num_classes,
+        image_size_px=context.image_size_px,
         **extra,  # type: ignore[arg-type]
     )
     models.load_encoder(model, weights)
@@ -188,7 +188,7 @@ def frozen_model(context: JobContext, *, classifier: bool = False) -> models.Cla
 
 
 def _check_classifier(context: JobContext, weights: Mapping[str, Tensor]) -> None:
-    planned = context.spec.data.num_classes
+    planned = context.num_classes
     if "head.weight" not in weights:
         raise CheckpointError(
             "the weights have no classifier to evaluate",

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 import baselines
+from bench.kinds.base import Start
 from bench.plan.names import Names
-from bench.plan.starts import Start
 from bench.specs import Pair, PlannedJob
 
 Place = tuple[str, int]
@@ -48,7 +48,8 @@ def amount(job: PlannedJob, pair: Pair) -> float | None:
     if pair.match == "params":
         return float(job.num_params)
     if pair.match == "forward_gflops":
-        return baselines.forward_flops(job.spec.system, job.spec.protocol.image_size_px) / 1e9
+        whose = job.spec.protocol or baselines.system(job.labels.system)
+        return baselines.forward_flops(job.spec.system, whose.image_size_px) / 1e9
     return 1.0
 
 

@@ -177,6 +177,7 @@ def _upstream(
 def _images(job: PlannedJob, setup: Setup) -> Iterator[Field]:
     """Compare the input size and how images are prepared."""
     protocol = job.spec.protocol
+    assert protocol is not None  # what reports an accuracy looks at images
     published: Protocol | None = PROTOCOLS.get(setup.protocol)
     size = setup.image_size_px
     if size is None and published is not None:
@@ -230,7 +231,8 @@ def _sweep(
     assert job.spec.recipe is not None
     if chooser is None:
         return "", (job.spec.recipe.base_lr,) if job.spec.recipe.base_lr else ()
-    share = "" if chooser.spec.data.held_out is None else f"{chooser.spec.data.held_out:g}"
+    held_out = chooser.spec.data.held_out if chooser.spec.data else None
+    share = "" if held_out is None else f"{held_out:g}"
     if chooser.spec.kind == "search":
         rates = chooser.spec.params.get("learning_rates", ())
         assert isinstance(rates, tuple)

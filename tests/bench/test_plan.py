@@ -12,7 +12,8 @@ from bench.data import catalog
 from bench.errors import SuiteError
 from bench.plan import plan
 from bench.plan import suites as suites
-from bench.specs import DatasetCard, JobGraph, PlannedJob, SplitCard
+from bench.plan.spec import JobGraph
+from bench.specs import DatasetCard, PlannedJob, SplitCard
 
 HEAD = """
 name = "kinds"
@@ -221,8 +222,8 @@ protocol = "vit-finetune"
         "weights": 2, "candidate": 4, "select": 2, "final": 4, "knn": 2, "evaluate": 2,
     }  # fmt: skip
     first = of_stage(graph, "weights")[0]
-    assert first.dataset == first.labels.upstream == "imagenet-21k"
-    assert first.spec.data.num_classes == 1000
+    assert (first.dataset, first.labels.upstream) == ("", "imagenet-21k")
+    assert first.spec.num_classes == 1000
     assert first.spec.params["weights"] == "in21k-in1k"
     assert first.spec.seed == 0
     assert (first.exaflops, first.pretrain_exaflops, first.refused) == (0, 0, "")

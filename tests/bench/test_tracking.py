@@ -12,7 +12,8 @@ import pytest
 
 from bench import tracking
 from bench.errors import BenchError
-from bench.specs import JobGraph, JobResult, Metric, PlannedJob
+from bench.plan.spec import JobGraph
+from bench.specs import JobResult, Metric, PlannedJob
 from bench.store.folders import Store
 from bench.tracking import reading, sql, view
 

@@ -7,7 +7,7 @@ compute, and so are whole families along their upper envelopes (`reports/study/c
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING
 
 from bench import metrics
@@ -15,9 +15,10 @@ from reports.figures import style
 from reports.printing.render import Cell, Column, Table
 from reports.study import averages
 from reports.study.curves import Curve, Match, Reading, common_span, matches, read, readings
+from reports.study.families import capital, reference
 from reports.study.scores import Measure, Study
 from reports.tables.cells import Notes, common_exponent, number_cell, power_unit, text_cell
-from reports.tables.pairs import WORDS
+from reports.tables.pairs import outcome
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -36,7 +37,7 @@ def table(study: Study) -> Table:
         name="equal_compute",
         title="Accuracy at equal compute",
         caption=_caption(study, met),
-        columns=tuple(_columns(exponent)),
+        columns=tuple(_columns([reading.match for reading in met], exponent)),
         rows=tuple(_row(study, reading, exponent, notes) for reading in met),
         notes=tuple(notes.texts),
         warning=study.warning,
@@ -44,7 +45,12 @@ def table(study: Study) -> Table:
     )
 
 
-def _columns(exponent: int) -> Iterator[Column]:
+def _reference(met: Iterable[Match]) -> tuple[str, str]:
+    return reference((match.families[0], match.names[0]) for match in met)
+
+
+def _columns(met: Iterable[Match], exponent: int) -> Iterator[Column]:
+    first, name = _reference(met)
     yield Column(key="systems", title="Systems", align="left", header=True)
     yield Column(key="measure", title="Measure", align="left", header=True)
     yield Column(
@@ -54,7 +60,7 @@ def _columns(exponent: int) -> Iterator[Column]:
         base_unit="exaFLOPs",
         header=True,
     )
-    for key, title in (("vit", "ViT"), ("rival", "Rival")):
+    for key, title in ((first, capital(name)), ("rival", "Rival")):
         yield Column(key=key, title=title, unit="%", base_unit="fraction", priority=2)
     yield Column(key="difference", title="Difference", unit="points", base_unit="fraction")
     yield Column(key="verdict", title="Verdict", align="left")
@@ -64,8 +70,7 @@ def _columns(exponent: int) -> Iterator[Column]:
 def _row(study: Study, reading: Reading, exponent: int, notes: Notes) -> tuple[Cell, ...]:
     match = reading.match
     metric = match.measure.metric
-    words = {"first": "ViT leads", "second": f"{WORDS[match.role]} leads", "tie": "tie"}
-    verdict = words.get(reading.difference.leader, "one seed")
+    verdict = outcome(match.names, reading.difference)
     return (
         text_cell(match.title),
         text_cell(averages.measure_title(study, match.measure)),
@@ -127,6 +132,7 @@ def _match(reading: Reading) -> Cell:
 
 def _caption(study: Study, met: list[Reading]) -> str:
     n = max((reading.difference.n for reading in met), default=0)
+    name = _reference(reading.match for reading in met)[1]
     interval = (
         f"[{study.confidence:.0%} interval], paired by seed, n = {n}" if n > 1 else "of one seed"
     )
@@ -139,29 +145,30 @@ def _caption(study: Study, met: list[Reading]) -> str:
     return (
         "Both systems read at the same pre-training compute, at the ends and the middle of what "
         "both span, straight between points over log compute; nothing is extrapolated. "
-        f"{families}Difference: ViT minus rival {interval}. Work to match: pre-training compute "
-        "with which the ViT's mean reaches the rival's accuracy, over the compute of the row"
+        f"{families}Difference: {name} minus rival {interval}. Work to match: pre-training compute "
+        f"with which the {name}'s mean reaches the rival's accuracy, over the compute of the row"
         f"{', with the interval where every seed reaches it' if n > 1 else ''}; not reached: "
         "not within the measured range. Verdicts are not corrected for their number."
     )
 
 
 def figure(study: Study) -> style.Drawing | None:
-    """Draw ViT minus rival over equal compute; None where no two curves meet."""
+    """Draw first minus rival over equal compute; None where no two curves meet."""
     shown = [match for match in matches(study) if common_span(match.first, match.second)]
     kept = list(dict.fromkeys(match.measure for match in shown))[: averages.MAX_SHOWN]
     shown = [match for match in shown if match.measure in kept]
     if not shown:
         return None
+    name = _reference(shown)[1]
     with style.styled():
         return style.finish(
             _draw(study, shown),
             name="equal_compute",
             title="Accuracy at equal compute",
-            caption="ViT minus rival in points of top-1 accuracy, both read at the same "
-            "pre-training compute (log scale), straight between points. Above zero the ViT is "
-            f"ahead. Bands: {study.confidence:.0%} intervals paired by seed, where there are two "
-            f"seeds or more.{_said(shown)}",
+            caption=f"{capital(name)} minus rival in points of top-1 accuracy, both read at the "
+            "same pre-training compute (log scale), straight between points. Above zero the "
+            f"{name} is ahead. Bands: {study.confidence:.0%} intervals paired by seed, where there "
+            f"are two seeds or more.{_said(shown)}",
             alt=f"Line charts of the accuracy difference at equal compute. {_words(study, shown)}",
         )
 
@@ -184,7 +191,7 @@ def _draw(study: Study, shown: list[Match]) -> Figure:
                 _line(ax, match, looks[match.title], study.confidence)
         style.log_axis(ax, (), unit=10.0**exponent)
         ax.set_title(style.escape_math(averages.measure_title(study, measure)))
-        ax.set_ylabel("ViT minus rival (points)")
+        ax.set_ylabel(style.escape_math(f"{capital(_reference(shown)[1])} minus rival (points)"))
         if style.is_lowest(place, len(measures)):
             ax.set_xlabel(f"Pre-training compute ({power_unit(exponent, 'exaFLOPs')})")
     style.legend(figure, looks, list(looks))
@@ -213,15 +220,16 @@ def _looks(shown: list[Match]) -> dict[str, style.Look]:
     found: dict[str, style.Look] = {}
     for match in shown:
         is_hollow = match.origin == "print"
-        color = style.family_look(match.role).color
+        family = match.families[1]
+        color = style.family_look(family).color
         place = sum(look.color == color for look in found.values())
-        look = style.family_look(match.role, place=place, is_hollow=is_hollow)
+        look = style.family_look(family, place=place, is_hollow=is_hollow)
         found.setdefault(match.title, look)
     return found
 
 
 def _words(study: Study, shown: list[Match]) -> str:
-    measure: Measure = shown[0][3]
+    measure: Measure = shown[0].measure
     parts = []
     for match in shown:
         span = common_span(match.first, match.second)

@@ -1,4 +1,4 @@
-"""Pairs at matched pre-training compute: ViT minus its BiT ResNet, and ViT minus its hybrid.
+"""Pairs: the first system of each minus its rivals, as a ViT minus its BiT ResNet.
 
 Seeds are paired: each difference is taken on the same seed, and its interval is Student's over
 those differences. "Tie" means that the interval holds zero: no difference was shown. Leads that
@@ -8,29 +8,31 @@ Holm's correction over all comparisons of the table does not confirm are marked.
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from bench import metrics, stats
 from reports.printing.render import Cell, Column, Sample, Table
+from reports.study.families import capital, reference, word
 from reports.study.scores import Arm, Measure, Study, bare_name, by_seed, pair, resolution
 from reports.tables.cells import Notes, absent_cell, number_cell, text_cell
-
-WORDS = {"vit": "ViT", "bit": "BiT", "hybrid": "hybrid"}
-"""Families as verdicts name them."""
-ROLES = ("bit", "hybrid")
-"""Whom a pair sets against its ViT."""
 
 
 @dataclass(frozen=True)
 class Contest:
-    """One comparison: a ViT against its rival, on one measure, at one upstream size."""
+    """One comparison: a pair's first system against a rival, on one measure and upstream size."""
 
     pair: int
     """Number of the pair in the suite."""
-    vit: Arm
-    rival: Arm
-    role: str
+    rival: int
+    """Place of the rival in the pair."""
+    slot: tuple[str, str, int]
+    """Families of both, and the rival's number among the pair's rivals of its family."""
+    first: Arm
+    second: Arm
+    names: tuple[str, str]
+    """Both as verdicts name them: by family, or by title where the pair has two of a family."""
     measure: Measure
     difference: stats.Difference
     samples: tuple[Sample, ...]
@@ -40,17 +42,23 @@ class Contest:
     """Step in which the accuracies come."""
 
     @property
-    def ratio(self) -> float:
-        """Pre-training compute of the ViT over the rival's."""
-        return self.vit.exaflops / self.rival.exaflops
+    def ratio(self) -> float | None:
+        """Pre-training compute of the first over the rival's; None where it is not known."""
+        known = self.first.exaflops and self.second.exaflops
+        return self.first.exaflops / self.second.exaflops if known else None
 
     @property
     def verdict(self) -> str:
         """The outcome in words."""
         if self.difference.mean is None:
             return "missing"
-        leader = {"first": "ViT leads", "second": f"{WORDS[self.role]} leads", "tie": "tie"}
-        return leader.get(self.difference.leader, "one seed")
+        return outcome(self.names, self.difference)
+
+
+def outcome(names: tuple[str, str], difference: stats.Difference) -> str:
+    """Return who leads, in words; `names` are those of both."""
+    words = {"first": f"{names[0]} leads", "second": f"{names[1]} leads", "tie": "tie"}
+    return words.get(difference.leader, "one seed")
 
 
 @functools.lru_cache(maxsize=2)
@@ -58,14 +66,40 @@ def contests(study: Study) -> tuple[Contest, ...]:
     """Return every comparison that the suite's pairs ask for, by pair, size and measure."""
     found = []
     for index, asked in enumerate(study.graph.suite.pair):
-        names = {"bit": asked.bit, "hybrid": asked.hybrid}
-        for vit in _arms(study, asked.vit):
+        first, *rivals = _members(study, asked.systems)
+        for arm in first.arms:
             for measure in study.measures:
-                for role in ROLES:
-                    rival = _rival(study, names[role], vit)
-                    if rival is not None:
-                        found.append(_contest(study, index, vit, rival, role, measure))
+                for place, rival in enumerate(rivals, 1):
+                    second = _nearest(rival.arms, arm)
+                    if second is not None:
+                        slot = (arm.family, second.family, rival.number)
+                        names = (first.word, rival.word)
+                        found.append(
+                            _contest(study, index, place, slot, arm, second, names, measure)
+                        )
     return tuple(found)
+
+
+class _Member(NamedTuple):
+    """A system of a pair."""
+
+    arms: list[Arm]
+    word: str
+    """Its family's word, or its title where another of the pair is of the same family."""
+    number: int
+    """Place among the pair's rivals of its family, from 1 on; 1 for the pair's first."""
+
+
+def _members(study: Study, systems: Sequence[str]) -> list[_Member]:
+    arms = [_arms(study, name) for name in systems]
+    families = [met[0].family if met else "" for met in arms]
+    found = []
+    for place, (name, met, family) in enumerate(zip(systems, arms, families, strict=True)):
+        title = met[0].title if met else name
+        alone = families.count(family) == 1
+        number = families[1 : place + 1].count(family) if place else 1
+        found.append(_Member(met, word(family) if alone else title, number))
+    return found
 
 
 def _arms(study: Study, name: str) -> list[Arm]:
@@ -73,20 +107,27 @@ def _arms(study: Study, name: str) -> list[Arm]:
     return study.arms_by_name.get(bare_name(name), [])
 
 
-def _rival(study: Study, name: str | None, vit: Arm) -> Arm | None:
+def _nearest(rivals: Sequence[Arm], first: Arm) -> Arm | None:
     """Return the rival on the same upstream data; of several lengths the nearest in compute."""
-    rivals = [
+    there = [
         arm
-        for arm in _arms(study, name or "")
-        if (arm.upstream, arm.upstream_examples) == (vit.upstream, vit.upstream_examples)
+        for arm in rivals
+        if (arm.upstream, arm.upstream_examples) == (first.upstream, first.upstream_examples)
     ]
-    return min(rivals, key=lambda arm: abs(arm.exaflops - vit.exaflops), default=None)
+    return min(there, key=lambda arm: abs(arm.exaflops - first.exaflops), default=None)
 
 
 def _contest(
-    study: Study, index: int, vit: Arm, rival: Arm, role: str, measure: Measure
+    study: Study,
+    index: int,
+    place: int,
+    slot: tuple[str, str, int],
+    arm: Arm,
+    rival: Arm,
+    names: tuple[str, str],
+    measure: Measure,
 ) -> Contest:
-    first = study.scores.get((vit, measure), [])
+    first = study.scores.get((arm, measure), [])
     second = study.scores.get((rival, measure), [])
     step = resolution(first, second)
     difference = stats.paired_difference(
@@ -104,7 +145,9 @@ def _contest(
         for seed in sorted({seed for _, seed in ids})
     )
     missing = "" if difference.n else "no seed has a value for both systems"
-    return Contest(index, vit, rival, role, measure, difference, samples, missing, step)
+    return Contest(
+        index, place, slot, arm, rival, names, measure, difference, samples, missing, step
+    )
 
 
 def unconfirmed(met: Sequence[Contest], confidence: float) -> set[Contest]:
@@ -122,31 +165,41 @@ def table(study: Study) -> Table:
     """Return the pair table of a suite."""
     met = contests(study)
     several = len({contest.pair for contest in met}) > 1
-    upstreams = len({contest.vit.upstream for contest in met}) > 1
-    roles = [role for role in ROLES if any(contest.role == role for contest in met)]
+    upstreams = len({contest.first.upstream for contest in met}) > 1
+    slots = list(dict.fromkeys(c.slot for c in sorted(met, key=lambda c: c.rival)))
     writer = _CellWriter(met, study.confidence)
-    rows: dict[tuple[int, Arm, Measure], dict[str, Contest]] = {}
+    rows: dict[tuple[int, Arm, Measure], dict[tuple[str, str, int], Contest]] = {}
     for contest in met:
-        rows.setdefault((contest.pair, contest.vit, contest.measure), {})[contest.role] = contest
+        rows.setdefault((contest.pair, contest.first, contest.measure), {})[contest.slot] = contest
     made = []
-    for (_, vit, measure), by_role in rows.items():
-        cells = [text_cell(vit.title)] if several else []
-        cells += [text_cell(study.dataset_title(vit.upstream))] if upstreams else []
-        cells.append(number_cell(vit.upstream_examples, f"{vit.upstream_examples:,}"))
+    for (_, first, measure), by_slot in rows.items():
+        cells = [text_cell(first.title)] if several else []
+        cells += [text_cell(study.dataset_title(first.upstream))] if upstreams else []
+        cells.append(number_cell(first.upstream_examples, f"{first.upstream_examples:,}"))
         cells.append(text_cell(_measure_name(study, measure)))
-        for role in roles:
-            cells += writer.cells(by_role.get(role), show_rival=several)
+        for slot in slots:
+            cells += writer.cells(by_slot.get(slot), show_rival=several)
         made.append(tuple(cells))
     return Table(
         name="pairs",
-        title="Pairs at matched pre-training compute",
+        title=_title(study),
         caption=_caption(study, met),
-        columns=tuple(_columns(met, roles, several=several, upstreams=upstreams)),
+        columns=tuple(_columns(met, slots, several=several, upstreams=upstreams)),
         rows=tuple(made),
         notes=tuple(writer.notes.texts),
         warning=study.warning,
-        group_by=("vit", "upstream", "upstream_examples"),
+        group_by=(reference_of(met)[0], "upstream", "upstream_examples"),
     )
+
+
+def reference_of(met: Iterable[Contest]) -> tuple[str, str]:
+    """Return key and word of what stands first in all comparisons."""
+    return reference((contest.slot[0], contest.names[0]) for contest in met)
+
+
+def _title(study: Study) -> str:
+    matched = {pair.matched_on for pair in study.graph.suite.pair}
+    return f"Pairs at matched {matched.pop()}" if len(matched) == 1 and all(matched) else "Pairs"
 
 
 def _measure_name(study: Study, measure: Measure) -> str:
@@ -156,31 +209,41 @@ def _measure_name(study: Study, measure: Measure) -> str:
 
 
 def _columns(
-    met: Sequence[Contest], roles: list[str], *, several: bool, upstreams: bool
+    met: Sequence[Contest], slots: list[tuple[str, str, int]], *, several: bool, upstreams: bool
 ) -> Iterator[Column]:
+    key, first = reference_of(met)
     if several:
-        yield Column(key="vit", title="ViT", align="left", header=True)
+        yield Column(key=key, title=capital(first), align="left", header=True)
     if upstreams:
         yield Column(key="upstream", title="Upstream", align="left", header=True)
     yield Column(key="upstream_examples", title="Upstream", unit="images", header=True)
     yield Column(key="measure", title="Measure", align="left", header=True)
-    for role in roles:
-        first = next(contest for contest in met if contest.role == role)
-        names = (WORDS["vit"], WORDS[role]) if several else (first.vit.title, first.rival.title)
-        group = " − ".join(names)
+    for slot in slots:
+        group = _group(met, slot, several=several)
+        rival = slot[1] if key != "first" else f"{slot[0]}_{slot[1]}"
+        rival += f"_{slot[2]}" if slot[2] > 1 else ""
         if several:
-            yield Column(key=f"{role}_system", title="Rival", align="left", group=group)
+            yield Column(key=f"{rival}_system", title="Rival", align="left", group=group)
         yield Column(
-            key=f"{role}_compute_ratio", title="Compute", unit="ratio", group=group, priority=1
+            key=f"{rival}_compute_ratio", title="Compute", unit="ratio", group=group, priority=1
         )
         yield Column(
-            key=f"{role}_difference",
+            key=f"{rival}_difference",
             title="Difference",
             unit="points",
             base_unit="fraction",
             group=group,
         )
-        yield Column(key=f"{role}_verdict", title="Verdict", align="left", group=group)
+        yield Column(key=f"{rival}_verdict", title="Verdict", align="left", group=group)
+
+
+def _group(met: Sequence[Contest], slot: tuple[str, str, int], *, several: bool) -> str:
+    """Return the heading of the columns of a rival: both titles, or what several pairs share."""
+    own = [contest for contest in met if contest.slot == slot]
+    names = {contest.names for contest in own}
+    if not several:
+        return f"{own[0].first.title} − {own[0].second.title}"
+    return " − ".join(names.pop() if len(names) == 1 else (word(slot[0]), word(slot[1])))
 
 
 class _CellWriter:
@@ -195,8 +258,10 @@ class _CellWriter:
     def cells(self, contest: Contest | None, *, show_rival: bool) -> list[Cell]:
         if contest is None:
             return [absent_cell()] * (4 if show_rival else 3)
-        ratio = number_cell(contest.ratio, f"{contest.ratio:.2f}")
-        lead = [text_cell(contest.rival.title), ratio] if show_rival else [ratio]
+        ratio = absent_cell()
+        if contest.ratio is not None:
+            ratio = number_cell(contest.ratio, f"{contest.ratio:.2f}")
+        lead = [text_cell(contest.second.title), ratio] if show_rival else [ratio]
         return [*lead, self._difference(contest), self._verdict(contest)]
 
     def _difference(self, contest: Contest) -> Cell:
@@ -244,7 +309,8 @@ def _caption(study: Study, met: Sequence[Contest]) -> str:
         else "difference of one seed, without an interval"
     )
     return (
-        f"Difference in top-1 accuracy, in percentage points: {interval}. Compute: ViT's "
-        "pre-training FLOPs over the rival's. Tie: the interval holds zero, so no difference was "
-        "shown. Bold: the lead holds after Holm's correction for all comparisons of this table."
+        f"Difference in top-1 accuracy, in percentage points: {interval}. Compute: "
+        f"{reference_of(met)[1]}'s pre-training FLOPs over the rival's. Tie: the interval holds "
+        "zero, so no difference was shown. Bold: the lead holds after Holm's correction for all "
+        "comparisons of this table."
     )

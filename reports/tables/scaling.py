@@ -16,9 +16,9 @@ from bench import metrics, stats
 from bench.stats import MIN_FIT_POINTS, Interval, PowerLaw
 from reports.printing.render import Cell, Column, Sample, Table
 from reports.study import averages
+from reports.study.families import word
 from reports.study.scores import Arm, Measure, Study
 from reports.tables.cells import number_cell, text_cell
-from reports.tables.pairs import WORDS
 
 SEED = 2_106_04560
 """Seed of the bootstrap: the same values give the same intervals."""
@@ -86,7 +86,7 @@ def series(study: Study) -> Iterator[Series]:
             own = [arm for arm in arms if arm.family == family and arm.exaflops > 0]
             if len({arm.title for arm in own}) < 2:
                 continue  # one system: its own rows say it
-            name = f"{WORDS.get(family, family)} family{where}"
+            name = f"{word(family)} family{where}"
             work = [(arm.exaflops, arm) for arm in own]
             for measure in averages.headline(study):
                 yield _series(study, name, "exaFLOPs", measure, work)

@@ -12,7 +12,7 @@ from __future__ import annotations
 import json
 import logging
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -88,23 +88,31 @@ def predict(
     Scores are dropped batch after batch: of ImageNet-C they would take 15 GB. Raises JobError
     where one is not finite.
     """
-    protocol = context.protocol
+    started_s = time.perf_counter()
+    parts = [scoring.predict(rows, classes) for rows in scores(context, model, data, split)]
+    classes_N = np.concatenate(parts)
+    return Predicted(classes_N, len(classes_N), time.perf_counter() - started_s)
+
+
+def scores(
+    context: JobContext, model: models.Classifier, data: prepare.Packed, split: str
+) -> Iterator[np.ndarray]:
+    """Yield the scores of a split's images, float32 (B, K), batch after batch in order.
+
+    Raises JobError where one is not finite.
+    """
     batches = loader.evaluation_batches(
         data.split(split),
-        transforms.preset(protocol.eval_transform, size_px=protocol.image_size_px),
+        transforms.preset(context.protocol.eval_transform, size_px=context.image_size_px),
         batch_size=training.EVALUATION_BATCH,
         device=_work.device(context),
     )
-    started_s = time.perf_counter()
     model.eval()
-    parts = []
-    with torch.inference_mode():
-        for x_BCHW, _ in batches:
+    for x_BCHW, _ in batches:
+        with torch.inference_mode():  # not around the yield: the mode would leak to the caller
             logits_BK = model(x_BCHW).float().cpu().numpy()
-            _check_finite(logits_BK, context, what="scores")
-            parts.append(scoring.predict(logits_BK, classes))
-    classes_N = np.concatenate(parts)
-    return Predicted(classes_N, len(classes_N), time.perf_counter() - started_s)
+        _check_finite(logits_BK, context, what="scores")
+        yield logits_BK
 
 
 def work(*extracted: Extracted) -> dict[str, Any]:

@@ -29,8 +29,7 @@ def state(graph: JobGraph) -> dict[str, Any]:
     columns += [f"metrics.`{name}`" for name in _metrics(graph)]
     columns += ["metrics.`exaflops`", "metrics.`core_s`"]
     return {
-        "searchFilter": f"tags.`{TAG}role` = 'job' AND params.stage != 'candidate' "
-        "AND params.stage != 'select'",
+        "searchFilter": f"tags.`{TAG}role` = 'job'{_reported()}",
         "orderByKey": "params.`upstream_examples`",
         "orderByAsc": True,
         "startTime": "ALL",
@@ -50,6 +49,12 @@ def save(client: MlflowClient, experiment_id: str, graph: JobGraph) -> None:
     """Keep the view of a suite in its experiment, replacing an older one."""
     text = json.dumps(state(graph), separators=(",", ":"))
     client.set_experiment_tag(experiment_id, f"mlflow.sharedViewState.{KEY}", text)
+
+
+def _reported() -> str:
+    """Return the condition that leaves out what only chooses."""
+    choices = [stage.name for stage in stages().values() if stage.role == "choice"]
+    return "".join(f" AND params.stage != '{name}'" for name in choices)
 
 
 def _metrics(graph: JobGraph) -> list[str]:

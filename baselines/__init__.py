@@ -1,7 +1,7 @@
 """The systems compared, the recipes they are trained with, and what was published about them.
 
-A family of systems is one file: its cards, its closed forms and its builder. Nothing here imports
-torch or timm until a model is built.
+A family of systems is one file: its card, its closed forms, its builder and its systems. Nothing
+here imports torch or timm until a model is built.
 
 >>> system("ViT-B/16").name
 'vit-b16'
@@ -19,27 +19,42 @@ from importlib.resources import files
 
 from pydantic import ValidationError
 
-from baselines import bit, hybrid, noisy_student, vit
 from baselines.bit_rule import hyperrule as hyperrule
 from baselines.counting import Padding
-from baselines.family import Family, card, parse
+from baselines.family import FamilyCard, Sizes, card, parse
 from bench.errors import SuiteError, UnknownName
+from bench.plugins import OURS, Registry
 from bench.specs import Args, PublishedResult, Recipe, SystemCard, SystemUse
 
-FAMILIES: dict[str, type] = {
-    "vit": vit.Vit,
-    "bit": bit.Bit,
-    "hybrid": hybrid.Hybrid,
-    "noisy-student": noisy_student.NoisyStudent,
-}
-"""Class of each family's sizes, by `SystemCard.family`."""
+FAMILIES: Registry[FamilyCard] = Registry(
+    "vitbench.families", package=__name__, attribute="FAMILY", of=FamilyCard, noun="family"
+)
+"""Every family of systems by name, those of other distributions included."""
+
+
+@functools.cache
+def families() -> tuple[FamilyCard, ...]:
+    """Return every family in the order in which tables and figures show them, ours first."""
+
+    def order(family: FamilyCard) -> tuple[bool, int, str]:
+        return FAMILIES.origin(family.name) != OURS, family.place, family.name
+
+    return tuple(sorted(FAMILIES.values(), key=order))
+
+
+def family_of(system: SystemCard | SystemUse) -> FamilyCard:
+    """Return the family of a system; raise UnknownName."""
+    return FAMILIES.named(system.family)
 
 
 @functools.cache
 def systems() -> dict[str, SystemCard]:
-    """Return every system card by name, in the order of the files."""
-    cards = (*vit.CARDS, *bit.CARDS, *hybrid.CARDS, *noisy_student.CARDS)
-    return {card.name: card for card in cards}
+    """Return every system card by name, by family; of two systems of one name the first counts."""
+    found: dict[str, SystemCard] = {}
+    for family in families():
+        for system in family.systems:
+            found.setdefault(system.name, system)
+    return found
 
 
 def system(name: str) -> SystemCard:
@@ -60,11 +75,9 @@ def use(card: SystemCard) -> SystemUse:
     return SystemUse(family=card.family, args=card.args, version=card.version, follows=card.follows)
 
 
-def sizes(system: SystemCard | SystemUse) -> Family:
+def sizes(system: SystemCard | SystemUse) -> Sizes:
     """Return the sizes of a system, which know its closed forms and its builder."""
-    if system.family not in FAMILIES:
-        raise UnknownName("family", system.family, FAMILIES)
-    return parse(system.family, FAMILIES[system.family], system.args)
+    return parse(family_of(system), system.args)
 
 
 def variant(name: str, *, like: SystemCard, title: str, args: Args) -> SystemCard:
@@ -150,23 +163,10 @@ def _names() -> tuple[dict[str, str], dict[str, str]]:
     exact: dict[str, str] = {}
     folded: dict[str, str] = {}
     for known in systems().values():
-        for name in (known.name, *_aliases(known.title)):
+        for name in (known.name, known.title, *family_of(known).aliases(known.title)):
             exact.setdefault(name, known.name)
             folded.setdefault(_fold(name), known.name)
     return exact, folded
-
-
-def _aliases(title: str) -> list[str]:
-    """Return the ways papers print a title: `ResNet50x1`, `R50x1`, `BiT-R50x1`, ..."""
-    names = [title]
-    if title.startswith("ResNet"):
-        short = "R" + title.removeprefix("ResNet")
-        names += [short, f"BiT-{short}", f"BiT-{title}"]
-        # S, M and L say what a BiT was pre-trained on; the architecture is the same.
-        names += [f"BiT-{size} {short}" for size in "SML"]
-    for old, new in (("ViT-", ""), ("R50x1+", "R50+")):
-        names += [name.replace(old, new) for name in names if old in name and name != old]
-    return names
 
 
 def _fold(name: str) -> str:

@@ -1,18 +1,23 @@
-"""What a family of systems is: a frozen dataclass of sizes that knows its closed forms and builder.
+"""What a family of systems is: a card, a frozen dataclass of sizes, and the cards of its systems.
 
-`baselines/<family>.py` defines one such class and its cards. Its fields are the arguments of the
-builder: they stand in `SystemCard.args`, are part of job identity, and each can be overridden in
-`bench.models.build`. torch and timm are imported inside `encoder` and `initialize` only.
+`baselines/<family>.py` holds all three, and nobody else lists families or compares their names. The
+fields of the sizes are the arguments of the builder: they stand in `SystemCard.args`, are part of
+job identity, and each can be overridden in `bench.models.build`. torch and timm are imported inside
+`encoder` and `initialize` only.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import re
 import typing
+from collections.abc import Callable, Collection, Iterable
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
+from baselines.arrays import Layout, Shapes
 from baselines.counting import Padding
-from bench.errors import UserError, suggest
+from bench.errors import UnknownName, UserError, suggest
 from bench.specs import Args, SystemCard, WeightsSource
 
 if TYPE_CHECKING:
@@ -21,10 +26,8 @@ if TYPE_CHECKING:
 
 _LATER = "later"
 
-FamilyName = Literal["vit", "bit", "hybrid", "noisy-student"]
 
-
-class Family(Protocol):
+class Sizes(Protocol):
     """The sizes of one system, and what follows from them."""
 
     @property
@@ -47,6 +50,12 @@ class Family(Protocol):
     def activations(self, image_size_px: int) -> int:
         """Return the values kept for the backward pass of one image."""
 
+    def pre_logits_dim(self, *, pretraining: bool) -> int:
+        """Return the width of the dense + tanh layer between encoder and head; 0: there is none.
+
+        `pretraining` asks for the layer that the authors pre-train with.
+        """
+
     def encoder(self, *, image_size_px: int, dropout: float, follows: str) -> nn.Module:
         """Return the module x_BCHW -> z_BD, uninitialized, on torch's default device."""
 
@@ -54,19 +63,82 @@ class Family(Protocol):
         """Draw the weights of an encoder as the authors' code does."""
 
 
-def parse(family: str, kind: type[Any], args: Args) -> Family:
+def _no_aliases(title: str) -> tuple[str, ...]:
+    return ()
+
+
+def _unrecognized(shapes: Shapes) -> None:
+    return None
+
+
+@dataclass(frozen=True, kw_only=True)
+class FamilyCard:
+    """Everything that is known of a family of systems."""
+
+    name: str
+    """Name in cards, jobs and tags: `vit`."""
+    title: str
+    """As people call it: `BiT ResNet`."""
+    word: str
+    """Short name in verdicts and figures: `BiT leads`."""
+    place: int = 100
+    """Where it stands among the families; lower ones first."""
+    sizes: Callable[..., Sizes]
+    """Class of its sizes: a frozen dataclass with the methods of `Sizes`."""
+    systems: tuple[SystemCard, ...]
+    """Cards of its systems."""
+    aliases: Callable[[str], Iterable[str]] = _no_aliases
+    """Other spellings of a system's title in papers."""
+    layouts: tuple[Layout, ...] = ()
+    """Layouts of weights, besides our own, that can be read and written."""
+    recognize: Callable[[Shapes], Args | None] = _unrecognized
+    """The arguments that the names and shapes of a file give away, in any of the layouts or in our
+    names (without the leading `encoder.`); None for a file of another family."""
+    colour: str = ""
+    """Colour in figures, as hex; empty: a spare one is assigned."""
+    dark_colour: str = ""
+    """The same on a dark page; empty: as on a light one."""
+    markers: tuple[str, ...] = ()
+    """Markers of its systems in figures, in matplotlib's letters; empty: spare ones."""
+    has_patches: bool = False
+    """Whether images are cut into patches of pixels, which can be masked. Its encoder then has
+    `patch_embed` as timm's, `embed_dim`, and `encode` from patches to tokens."""
+
+    def __post_init__(self) -> None:
+        for card in self.systems:
+            if card.family != self.name:
+                raise UserError(f'{card.name} is of the family "{card.family}", not "{self.name}"')
+            for source in card.weights:
+                if source.layout:
+                    self.layout(source.layout, where=f"weights {source.name} of {card.name}")
+
+    def layout(self, name: str, *, where: str = "") -> Layout:
+        """Return a layout by name; raise UnknownName."""
+        known = {layout.name: layout for layout in self.layouts}
+        if name not in known:
+            raise UnknownName("layout", name, known, where=where or f"family {self.name}")
+        return known[name]
+
+    def layout_of(self, names: Collection[str]) -> Layout | None:
+        """Return the layout of a file by the names in it; None where none fits."""
+        for layout in self.layouts:
+            if any(re.search(layout.mark, name) for name in names):
+                return layout
+        return None
+
+
+def parse(family: FamilyCard, args: Args) -> Sizes:
     """Return the sizes that `args` describe; raise UserError on a wrong name, type or value."""
-    hints = typing.get_type_hints(kind)
+    hints = typing.get_type_hints(family.sizes)
     for key, value in args.items():
         if key not in hints:
             raise UserError(
-                f'{family}: unknown argument "{key}"',
+                f'{family.name}: unknown argument "{key}"',
                 hint=suggest(key, hints, kind="argument"),
             )
         if not _fits(value, hints[key]):
-            raise UserError(f"{family}: {key} = {value!r} is not {_words(hints[key])}")
-    sizes: Family = kind(**{key: _plain(value) for key, value in args.items()})
-    return sizes
+            raise UserError(f"{family.name}: {key} = {value!r} is not {_words(hints[key])}")
+    return family.sizes(**{key: _plain(value) for key, value in args.items()})
 
 
 def positive(**sizes: float | tuple[int, ...]) -> None:
@@ -85,7 +157,7 @@ def later(default: Any) -> Any:
     return dataclasses.field(default=default, metadata={_LATER: True})
 
 
-def arguments(sizes: Family) -> Args:
+def arguments(sizes: Sizes) -> Args:
     """Return the builder's arguments as they stand in a card and in a job."""
     fields = dataclasses.fields(sizes)  # type: ignore[arg-type]
     values = dataclasses.asdict(sizes)  # type: ignore[call-overload]
@@ -99,8 +171,8 @@ def arguments(sizes: Family) -> Args:
 def card(
     name: str,
     title: str,
-    family: FamilyName,
-    sizes: Family,
+    family: str,
+    sizes: Sizes,
     *,
     source: str,
     image_size_px: int = 224,

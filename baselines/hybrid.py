@@ -9,14 +9,26 @@ stage 3. The number in a name is the total stride, not a patch side.
 
 from __future__ import annotations
 
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from baselines.bit import BLOCKS, ConvStages, initialize_convs
+from baselines.arrays import Layout, Rule, Shapes, blocks, blocks_by_stage, norm
 from baselines.counting import Padding, same_pads
-from baselines.family import card, positive
+from baselines.family import FamilyCard, card, positive
 from baselines.public_weights import JFT, augreg, fine_tuned, original
-from baselines.vit import BASE, LARGE, SMALL, Transformer
+from baselines.resnet import BLOCKS, ConvStages, initialize_convs
+from baselines.transformer import (
+    BASE,
+    LARGE,
+    SMALL,
+    TIMM,
+    Transformer,
+    npz_rules,
+    released_names,
+    transformer_args,
+)
+from bench.specs import Args
 
 if TYPE_CHECKING:
     import torch
@@ -116,7 +128,7 @@ def _std_conv_layer() -> type[nn.Module]:
 
 _PAPER = "arXiv:2010.11929, section 4.1"
 
-CARDS = (
+SYSTEMS = (
     card(
         "hybrid-micro",
         "R-micro+ViT-micro/4",
@@ -184,3 +196,52 @@ CARDS = (
     ),
 )
 """Cards of the family."""
+
+
+# --- weights in files --------------------------------------------------------------------------
+
+
+def _npz_rules(args: Args, names: Collection[str]) -> Iterator[Rule]:
+    """Yield the rules of the authors' files: `models_resnet.py` below `models_vit.py`."""
+    layers: Any = args["layers"]
+    ours = "encoder.patch_embed.backbone"
+    yield Rule("conv_root/kernel", f"{ours}.stem.conv.weight", "conv")
+    yield from norm("gn_root", f"{ours}.stem.norm")
+    for stage, index, block in blocks(layers):
+        theirs, here = f"block{stage + 1}/unit{index + 1}", f"{ours}.{block}"
+        for number in (1, 2, 3):
+            yield Rule(f"{theirs}/conv{number}/kernel", f"{here}.conv{number}.weight", "conv")
+            yield from norm(f"{theirs}/gn{number}", f"{here}.norm{number}")
+        if index == 0:
+            yield Rule(f"{theirs}/conv_proj/kernel", f"{here}.downsample.conv.weight", "conv")
+            yield from norm(f"{theirs}/gn_proj", f"{here}.downsample.norm")
+    yield from npz_rules(args, names)
+
+
+def _recognize(shapes: Shapes) -> Args | None:
+    found = transformer_args(shapes, backbone=True)
+    return None if found is None else {**found, "layers": blocks_by_stage(shapes)}
+
+
+def _aliases(title: str) -> list[str]:
+    names = [title, title.replace("ViT-", "")]
+    return [*names[1:], *(name.replace("R50x1+", "R50+") for name in names)]
+
+
+FAMILY = FamilyCard(
+    name="hybrid",
+    title="hybrid",
+    word="hybrid",
+    place=30,
+    sizes=Hybrid,
+    systems=SYSTEMS,
+    aliases=_aliases,
+    layouts=(
+        Layout(name="npz", ending=".npz", mark="/", rules=_npz_rules, renamed=released_names),
+        TIMM,
+    ),
+    recognize=_recognize,
+    colour="#009e73",
+    dark_colour="#2fc197",
+    markers=("^", "<", ">"),
+)

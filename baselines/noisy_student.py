@@ -13,10 +13,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
+from baselines.arrays import Shapes, first, timm
 from baselines.counting import Padding, conv, same_pads
-from baselines.family import card, positive
+from baselines.family import FamilyCard, card, positive
 from bench.errors import UserError
-from bench.specs import WeightsSource
+from bench.specs import Args, WeightsSource
 
 if TYPE_CHECKING:
     import torch
@@ -150,6 +151,10 @@ class NoisyStudent:
             total += b.channels * before + widened + depthwise + (4 * b.expanded + b.out) * after
         return total + (self.scaled(self.widths[-1]) + 2 * self.feature_dim) * side * side
 
+    def pre_logits_dim(self, *, pretraining: bool) -> int:
+        """Return 0: the head is linear, in pre-training too."""
+        return 0
+
     def encoder(self, *, image_size_px: int, dropout: float, follows: str) -> nn.Module:
         """Return the module x_BCHW -> z_BD, uninitialized, on torch's default device.
 
@@ -205,7 +210,7 @@ def _weights(name: str, note: str) -> WeightsSource:
     )
 
 
-CARDS = (
+SYSTEMS = (
     card(
         "noisy-student-b7",
         "Noisy Student (EfficientNet-B7)",
@@ -229,3 +234,24 @@ CARDS = (
     ),
 )
 """Cards of the family."""
+
+
+def _recognize(shapes: Shapes) -> Args | None:
+    top = first(shapes, "conv_head.weight")
+    if not top:
+        return None
+    return {"width_factor": {2560: 2.0, 5504: 4.3}.get(top[0], top[0] / 1280)}
+
+
+FAMILY = FamilyCard(
+    name="noisy-student",
+    title="Noisy Student",
+    word="Noisy Student",
+    place=40,
+    sizes=NoisyStudent,
+    systems=SYSTEMS,
+    layouts=(timm("classifier"),),
+    recognize=_recognize,
+    colour="#c0609a",
+    markers=("*",),
+)

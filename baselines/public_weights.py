@@ -26,7 +26,6 @@ _AUGREG = {
 JFT = WeightsSource(
     name="jft",
     url="",
-    layout="none",
     upstream="JFT-300M",
     licence="not released",
     note="not public: the paper's JFT-300M weights and data were never released",
@@ -39,7 +38,7 @@ def original(file: str, *, representation_dim: int) -> WeightsSource:
     return WeightsSource(
         name="in21k",
         url=f"{_VIT}/imagenet21k/{file}.npz",
-        layout="vit-npz",
+        layout="npz",
         upstream="ImageNet-21k",
         licence="Apache-2.0",
         note=f"21,843 classes; has a representation layer (representation_dim="
@@ -52,7 +51,7 @@ def fine_tuned(file: str) -> WeightsSource:
     return WeightsSource(
         name="in21k-in1k",
         url=f"{_VIT}/imagenet21k+imagenet2012/{file}.npz",
-        layout="vit-npz",
+        layout="npz",
         upstream="ImageNet-21k, then ImageNet at 384 px",
         licence="Apache-2.0",
         note="1,000 classes",
@@ -64,7 +63,7 @@ def augreg(name: str) -> WeightsSource:
     return WeightsSource(
         name="augreg-in21k",
         url=f"{_VIT}/augreg/{name}-i21k-300ep-{_AUGREG[name]}.npz",
-        layout="vit-npz",
+        layout="npz",
         upstream="ImageNet-21k",
         licence="Apache-2.0",
         note="21,843 classes; arXiv:2106.10270",
@@ -82,7 +81,7 @@ def bit(name: str) -> tuple[WeightsSource, ...]:
         WeightsSource(
             name=short,
             url=f"{_BIT}/{file}.npz",
-            layout="bit-npz",
+            layout="npz",
             upstream=upstream,
             licence="Apache-2.0",
             note=note,

@@ -46,6 +46,7 @@ class Things(StrEnum):
     """What `ls` can list."""
 
     systems = "systems"
+    families = "families"
     datasets = "datasets"
     suites = "suites"
     recipes = "recipes"
@@ -207,14 +208,14 @@ app.command()(cli_doctor.doctor)
 def list_things(
     things: Things,
     family: Annotated[
-        str | None, typer.Option("--family", help="systems: vit, bit, hybrid, noisy-student.")
+        str | None, typer.Option("--family", help="systems: only those of one family.")
     ] = None,
     public: Annotated[
         bool, typer.Option("--public", help="systems: only those with public weights.")
     ] = False,
     as_json: AsJson = False,
 ) -> None:
-    """List systems, data sets, suites or recipes."""
+    """List systems, families, data sets, suites or recipes."""
     from bench.cli.listing import LISTS, show_rows
 
     if (family or public) and things is not Things.systems:

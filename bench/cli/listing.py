@@ -141,11 +141,19 @@ def _show_scale(console: Console, graph: JobGraph) -> None:
 
 
 def _pair_words(graph: JobGraph, pair: Pair) -> str:
-    work = {job.labels.system: job.exaflops for job in graph.jobs if job.spec.kind == "pretrain"}
-    base = work[pair.vit]
-    others = [name for name in (pair.bit, pair.hybrid) if name]
-    ratios = ", ".join(f"{name} {work[name] / base:.2f}x" for name in others)
-    return f"{pair.vit} 1.00x, {ratios} of its pre-training compute"
+    from bench.kinds import stages
+    from bench.plan.pairs import amount
+
+    if not pair.matched_on:
+        return f"{', '.join(pair.systems)}, not matched"
+    amounts = {
+        job.labels.system: found
+        for job in graph.jobs
+        if stages()[job.labels.stage].role == "start" and (found := amount(job, pair))
+    }
+    first, *others = pair.systems
+    ratios = ", ".join(f"{name} {amounts[name] / amounts[first]:.2f}x" for name in others)
+    return f"{first} 1.00x, {ratios} of its {pair.matched_on}"
 
 
 def show_status(console: Console, graph: JobGraph, outcomes: Mapping[str, JobResult]) -> None:
@@ -247,6 +255,21 @@ def _list_systems() -> list[Row]:
     ]
 
 
+def _list_families() -> list[Row]:
+    import baselines
+
+    return [
+        {
+            "name": family.name,
+            "title": family.title,
+            "systems": len(family.systems),
+            "layouts": [layout.name for layout in family.layouts],
+            "from": baselines.FAMILIES.origin(family.name),
+        }
+        for family in baselines.families()
+    ]
+
+
 def _list_datasets() -> list[Row]:
     from bench.data import catalog
 
@@ -310,6 +333,7 @@ def _list_recipes() -> list[Row]:
 
 LISTS: dict[str, Callable[[], list[Row]]] = {
     "systems": _list_systems,
+    "families": _list_families,
     "datasets": _list_datasets,
     "suites": _list_suites,
     "recipes": _list_recipes,

@@ -76,8 +76,6 @@ def _source(context: JobContext) -> WeightsSource:
         name=params["weights"],
         url=params["url"],
         sha256=params["sha256"],
-        # What follows is of no consequence here: names tell the layout.
-        layout="none",
         upstream="",
         licence="",
     )

@@ -13,8 +13,8 @@ import torch
 from torch import Tensor, nn
 
 import baselines
-from baselines.family import Family, arguments, positive
-from baselines.vit import Transformer, lecun_normal
+from baselines.family import Sizes, arguments, positive
+from baselines.initial import lecun_normal
 from bench.errors import UserError
 from bench.specs import Scalar, SystemCard, SystemUse
 
@@ -112,7 +112,7 @@ def build(
             system=use,
             image_size_px=image_size_px,
             encoder_dim=sizes.feature_dim,
-            representation_dim=_representation_dim(sizes, pretraining_head),
+            representation_dim=sizes.pre_logits_dim(pretraining=pretraining_head),
             num_classes=num_classes,
         )
     if not dropout:
@@ -140,16 +140,8 @@ def _override(card: SystemCard | SystemUse, overrides: dict[str, Any]) -> System
     return use.model_copy(update={"args": arguments(baselines.sizes(use))})
 
 
-def _representation_dim(sizes: Family, pretraining_head: bool) -> int:
-    if not isinstance(sizes, Transformer):
-        return 0
-    if sizes.representation_dim or not pretraining_head:
-        return sizes.representation_dim
-    return sizes.pretraining_dim or sizes.width
-
-
 @torch.no_grad()
-def _initialize(model: Classifier, sizes: Family, generator: torch.Generator) -> None:
+def _initialize(model: Classifier, sizes: Sizes, generator: torch.Generator) -> None:
     sizes.initialize(model.encoder, generator)
     if model.pre_logits is not None:
         lecun_normal(model.pre_logits.weight, generator)

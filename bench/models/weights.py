@@ -1,10 +1,8 @@
 """Weights in and out of files, by any of the layouts people have.
 
-| layout        | file                                  | read | written |
-|---------------|---------------------------------------|------|---------|
-| `safetensors` | our names, with a JSON card beside it | yes  | yes     |
-| `npz`         | the authors' (ViT, hybrid, BiT)       | yes  | yes     |
-| `timm`        | timm's names, safetensors or `.pth`   | yes  | yes     |
+`safetensors` is our own: our names, with a JSON card next to the file. The others are those of the
+system's family, such as `npz` (the authors' of ViT, hybrid and BiT) and `timm` (timm's names, in
+safetensors or `.pth`). All are read and written.
 
 Nothing read is executed: object arrays and pickled code are refused.
 """
@@ -17,7 +15,7 @@ import zipfile
 import zlib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -25,7 +23,8 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from bench.errors import CheckpointError, UserError, suggest
+import baselines
+from bench.errors import CheckpointError, UserError
 from bench.files import file_sha256, replacing, write_text
 from bench.models import layouts
 from bench.models.build import Classifier, build
@@ -34,8 +33,8 @@ from bench.models.identify import looks_like
 from bench.models.state import check_shapes, encoder_state, load_encoder
 from bench.specs import SystemUse, WeightsSource
 
-Layout = Literal["safetensors", "npz", "timm"]
-_ENDINGS = {"safetensors": ".safetensors", "npz": ".npz", "timm": ".safetensors"}
+OWN = "safetensors"
+"""Name of our own layout."""
 _DAMAGE = (
     OSError,
     ValueError,
@@ -75,7 +74,9 @@ def load_weights(
     if any(name.startswith("encoder.") for name in arrays):
         _load_own(model, arrays, head == "load")
         return
-    layout: layouts.Layout = "npz" if any("/" in name for name in arrays) else "timm"
+    family = baselines.family_of(model.system)
+    named = source.layout if isinstance(source, WeightsSource) else ""
+    layout = family.layout(named) if named else layouts.layout_of(model, arrays)
     state = layouts.read(model, arrays, layout, head=head == "load")
     with torch.no_grad():
         own = model.state_dict()
@@ -83,26 +84,26 @@ def load_weights(
             own[name].copy_(tensor)
 
 
-def save_weights(model: Classifier, path: str | Path, *, layout: Layout = "safetensors") -> Path:
+def save_weights(model: Classifier, path: str | Path, *, layout: str = OWN) -> Path:
     """Write the weights of `model` in a layout; return the file. Reading them back is bit-exact.
 
-    `safetensors` also writes `<name>.json`: system, sizes, classes and digest, from which
-    `load_model` builds the model again.
+    `layout` is one of the system's family, such as `npz` or `timm`, or `safetensors`, which also
+    writes `<name>.json`: system, sizes, classes and digest, from which `load_model` builds the
+    model again.
     """
-    if layout not in get_args(Layout):
-        raise UserError(
-            f'unknown layout "{layout}"', hint=suggest(layout, get_args(Layout), kind="layout")
-        )
+    family = baselines.family_of(model.system)
+    theirs = None if layout == OWN else family.layout(layout)
+    ending = ".safetensors" if theirs is None else theirs.ending
     path = Path(path)
-    if path.suffix != _ENDINGS[layout]:
-        raise UserError(f'{path}: a file of layout "{layout}" ends in {_ENDINGS[layout]}')
+    if path.suffix != ending:
+        raise UserError(f'{path}: a file of layout "{layout}" ends in {ending}')
     with replacing(path) as temporary:
-        if layout == "npz":
-            arrays = {name: t.numpy(force=True) for name, t in layouts.write(model, "npz").items()}
+        if theirs is not None and theirs.ending == ".npz":
+            arrays = {name: t.numpy(force=True) for name, t in layouts.write(model, theirs).items()}
             with temporary.open("wb") as file:
                 np.savez(file, **arrays)  # type: ignore[arg-type]
-        elif layout == "timm":
-            save_file(layouts.write(model, "timm"), temporary)
+        elif theirs is not None:
+            save_file(layouts.write(model, theirs), temporary)
         else:
             save_file({name: t.contiguous() for name, t in model.state_dict().items()}, temporary)
             card = _card(model, file_sha256(temporary))

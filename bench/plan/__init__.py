@@ -5,7 +5,7 @@
     names.py     names of a suite -> cards, protocols and recipes, or an error with its key
     planner.py   the graph as it grows: each distinct job once, with its closed-form cost
     cells.py     results that would stand in one cell of a table
-    pairs.py     [[pair]]: systems that are compared at a matched size
+    pairs.py     [[pair]]: systems set against each other
 
 How a block becomes jobs stands with its kind, in `bench/kinds/`. A job that nobody can do (data or
 weights that are not public) is planned as *refused*, with the reason, and so is everything that
@@ -51,12 +51,14 @@ def plan(
         for job_id in planner.jobs:
             places.setdefault(job_id, key)
     check_cells(planner, places)
-    for index, pair in enumerate(suite.pair):
-        if suite.runs(pair):
-            check_pair(planner, pair, f"pair[{index}]", planner.starts)
-    return JobGraph(
-        suite=suite.narrowed(), jobs=tuple(planner.jobs.values()), datasets=planner.used
+    jobs = tuple(planner.jobs.values())
+    pairs = tuple(
+        check_pair(planner, pair, f"pair[{index}]", planner.starts, jobs)
+        for index, pair in enumerate(suite.pair)
+        if suite.runs(pair)
     )
+    spec = suite.narrowed().model_copy(update={"pair": pairs})
+    return JobGraph(suite=spec, jobs=jobs, datasets=planner.used)
 
 
 def plan_with_catalogue(

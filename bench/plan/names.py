@@ -119,7 +119,7 @@ class Names:
 
     def check_objective(self, system: SystemCard, recipe: Recipe, key: str) -> None:
         """Raise SuiteError where a system cannot learn what the recipe asks."""
-        if recipe.objective == "masked-patch" and system.family != "vit":
+        if recipe.objective == "masked-patch" and not baselines.family_of(system).has_patches:
             raise self.error(key, f"{system.title} has no patches to mask", "Name ViTs alone")
 
     def _variant(self, name: str) -> SystemCard:

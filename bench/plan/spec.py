@@ -104,7 +104,7 @@ class SuiteSpec(Record):
     profile: tuple[ProfileBlock, ...] = ()
     """Profile blocks: they need neither weights nor data, and may stand alone."""
     pair: tuple[Pair, ...] = ()
-    """Pairs compared at matched compute."""
+    """Systems set against each other."""
     report: ReportBlock = ReportBlock()
     """What the report shows."""
     recipe: dict[str, Recipe] = {}

@@ -16,12 +16,12 @@ class WeightsSource(Record):
     """Short name, e.g. `in21k`."""
     url: str
     """Official address or `hf-hub:` name; empty when not public."""
-    layout: Literal["vit-npz", "bit-npz", "timm", "none"]
-    """File layout, which selects the reader."""
     upstream: str
     """Data set the weights were trained on."""
     licence: str
     """Licence of the weights as their owner states it."""
+    layout: str = ""
+    """Name of a layout of the family, such as `npz`; empty: the names in the file tell."""
     sha256: str = ""
     """Digest of the file, where known."""
     note: str = ""
@@ -35,8 +35,8 @@ class SystemCard(Record):
     """Identifier in suites and tables, e.g. `vit-b16`."""
     title: str
     """Name as printed in papers, e.g. `ViT-B/16`."""
-    family: Literal["vit", "bit", "hybrid", "noisy-student"]
-    """Family, which selects the module that builds it."""
+    family: str
+    """Name of its family (`FamilyCard`), which knows its builder."""
     args: Args
     """Arguments of the family's builder; part of job identity."""
     image_size_px: int = Field(gt=0)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field
+from pydantic import BeforeValidator, Field, model_validator
 
 from bench.specs.record import Args, Record
 
@@ -51,18 +51,46 @@ class SystemBlock(Record):
 
 
 class Pair(Record):
-    """Systems that the suite compares at matched pre-training compute."""
+    """Systems that the suite sets against each other: the first against each of the others."""
 
     scale: Scales = ()
     """The scales that this pair belongs to; empty: every scale."""
-    vit: str
-    """Name of the ViT."""
-    bit: str
-    """Name of the BiT ResNet."""
-    hybrid: str | None = None
-    """Name of the hybrid, if any."""
+    systems: tuple[str, ...] = Field(min_length=2)
+    """Names of two or more systems."""
+    match: Literal["exaflops", "params", "forward_gflops", "none"] = "exaflops"
+    """What they are matched on: pre-training compute, parameters, work of one image, or nothing."""
     max_ratio: float = Field(default=1.15, ge=1)
-    """Largest allowed ratio of pre-training exaFLOPs between two members."""
+    """Largest allowed ratio of what they are matched on, between two of them."""
+
+    @property
+    def matched_on(self) -> str:
+        """What the systems are matched on, in words; empty for nothing."""
+        return {
+            "exaflops": "pre-training compute",
+            "params": "parameters",
+            "forward_gflops": "forward compute",
+            "none": "",
+        }[self.match]
+
+    @model_validator(mode="before")
+    @classmethod
+    def _systems_are_listed(cls, data: Any) -> Any:
+        """Show how it is written where systems stand under keys of their own."""
+        if isinstance(data, dict) and "systems" not in data:
+            named = [key for key, value in data.items() if key not in cls.model_fields]
+            if len(named) > 1 and all(isinstance(data[key], str) for key in named):
+                systems = ", ".join(f'"{data[key]}"' for key in named)
+                keys = ", ".join(f'"{key}"' for key in named)
+                raise ValueError(f"unknown keys {keys}: write systems = [{systems}]")
+        return data
+
+    @model_validator(mode="after")
+    def _ratio_of_something(self) -> Pair:
+        if len(set(self.systems)) != len(self.systems):
+            raise ValueError("systems must be distinct")
+        if self.match == "none" and self.max_ratio != type(self).model_fields["max_ratio"].default:
+            raise ValueError('match = "none" uses no max_ratio')
+        return self
 
 
 class ReportBlock(Record):

@@ -23,6 +23,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+import baselines
 from bench.data import loader
 from bench.errors import JobError
 from bench.models import Classifier
@@ -140,10 +141,11 @@ class MaskedPatches(nn.Module):
     def __init__(self, model: Classifier, *, generator: torch.Generator) -> None:
         """Take over the encoder of `model`; raise JobError unless it is a ViT with two patches."""
         super().__init__()
-        if model.system.family != "vit":
+        family = baselines.family_of(model.system)
+        if not family.has_patches:
             raise JobError(
-                f"masked patch prediction is for ViTs, not for the {model.system.family} family",
-                hint="Choose a system of the vit family, or another recipe",
+                f"masked patch prediction is for ViTs, not for the {family.name} family",
+                hint="Choose a system with patches of pixels, or another recipe",
             )
         encoder = model.encoder
         self.patch_px: int = encoder.patch_embed.patch_size[0]  # type: ignore[union-attr, index, assignment]

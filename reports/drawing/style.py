@@ -9,6 +9,7 @@ carry a dark variant that a page in dark mode picks by itself; PNG files are lig
 
 from __future__ import annotations
 
+import functools
 import io
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -16,6 +17,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
+import baselines
 from reports.printing import escape
 from reports.printing.drawing import Drawing
 
@@ -31,24 +33,11 @@ PNG_DPI = 180
 
 INK, MUTED, GRID, PAPER = "#24292f", "#59636e", "#d8dee4", "#ffffff"
 _DARK_INKS = {INK: "#e6edf3", MUTED: "#9198a1", GRID: "#30363d", PAPER: "#0d1117"}
-_FAMILY_COLORS = {
-    "vit": "#0072b2",
-    "bit": "#d55e00",
-    "hybrid": "#009e73",
-    "noisy-student": "#c0609a",
-}
-DARK = _DARK_INKS | {
-    "#0072b2": "#4aa8e0", "#d55e00": "#f0883e", "#009e73": "#2fc197", "#8c6d1f": "#c9a34a",
-}  # fmt: skip
-"""Colours on a dark page, by those on a light one; colours not named stay."""
-_OTHER_COLOR = "#8c6d1f"
-_FAMILY_MARKERS = {
-    "vit": ("o", "h", "X"),
-    "bit": ("s", "D", "P"),
-    "hybrid": ("^", "<", ">"),
-    "noisy-student": ("*",),
-}
+_OTHER_COLOR, _OTHER_DARK = "#8c6d1f", "#c9a34a"
 _OTHER_MARKERS = ("v", "d")
+SPARE_COLORS = ("#7b5ea7", "#b87a00", "#3a8fc4")
+"""Colours of families whose cards name none, in turn."""
+_SPARE_MARKERS = ("p", "8", "H")
 SYSTEM_COLORS = ("#0072b2", "#d55e00", "#009e73", "#c0609a", "#b87a00", "#3a8fc4")
 """Colours of systems, or of other things, that no family tells apart."""
 SYSTEM_MARKERS = ("o", "s", "^", "D", "v", "P")
@@ -70,13 +59,37 @@ class Look:
 
 def family_look(family: str, *, place: int = 0, is_hollow: bool = False) -> Look:
     """Return the look of a family's system: its colour, and a line and marker by `place` in it."""
-    markers = _FAMILY_MARKERS.get(family, _OTHER_MARKERS)
+    color, markers = _family_looks().get(family, (_OTHER_COLOR, _OTHER_MARKERS))
     return Look(
-        color=_FAMILY_COLORS.get(family, _OTHER_COLOR),
+        color=color,
         marker=markers[place % len(markers)],
         dashes=_DASHES[place % len(_DASHES)],
         is_hollow=is_hollow,
     )
+
+
+@functools.cache
+def _family_looks() -> dict[str, tuple[str, tuple[str, ...]]]:
+    """Return colour and markers of each family: those of its card, or spare ones."""
+    found = {}
+    spare = 0
+    for family in baselines.families():
+        turn = spare % len(SPARE_COLORS)
+        markers = family.markers or (*_SPARE_MARKERS[turn:], *_SPARE_MARKERS[:turn])
+        found[family.name] = (family.colour or SPARE_COLORS[turn], markers)
+        spare += not family.colour
+    return found
+
+
+@functools.cache
+def dark_colors() -> dict[str, str]:
+    """Return colours on a dark page, by those on a light one; colours not named stay."""
+    ours = {family.colour: family.dark_colour for family in baselines.families()}
+    return {
+        **_DARK_INKS,
+        **{light: dark for light, dark in ours.items() if light and dark},
+        _OTHER_COLOR: _OTHER_DARK,
+    }
 
 
 def published(look: Look) -> Look:
@@ -179,7 +192,7 @@ def _with_dark_variant(svg: str, *, title: str) -> str:
     """Add a title, and colours for dark pages, to an SVG of matplotlib's."""
     rules = "".join(
         f'[style*="{kind}: {light}"]{{{kind}:{dark}!important}}'
-        for light, dark in (DARK).items()
+        for light, dark in dark_colors().items()
         for kind in ("fill", "stroke")
     )
     style = f"<style>@media (prefers-color-scheme:dark){{{rules}}}</style>"

@@ -15,8 +15,14 @@ from reports.drawing import style
 from reports.printing.drawing import Drawing
 from reports.printing.units import common_exponent, power_unit
 from reports.study import averages, known
-from reports.study.contests import WORDS
-from reports.study.curves import FAMILIES, PUBLISHED_TABLES, Curve, family_curve, printed_curve
+from reports.study.curves import (
+    PUBLISHED_TABLES,
+    Curve,
+    family_curve,
+    printed_curve,
+    printed_families,
+)
+from reports.study.families import in_order, word
 from reports.study.samples import Measure
 from reports.study.study import Study, bare_name
 
@@ -63,7 +69,8 @@ def _draw(study: Study, measures: list[Measure]) -> Figure:
     figure, axes = style.panels(len(measures))
     shown: dict[str, style.Look] = {}
     for place, (measure, ax) in enumerate(zip(measures, axes, strict=True)):
-        for family in ("vit", *FAMILIES):
+        measured = {arm.family for arm in study.arms}
+        for family in in_order({*measured, *printed_families(study, measure)}):
             shown |= _family(study, ax, family, measure)
         style.log_axis(ax, (), unit=10.0**exponent)
         ax.set_title(style.escape_math(study.measure_name(measure)))
@@ -85,7 +92,7 @@ def _family(study: Study, ax: Axes, family: str, measure: Measure) -> dict[str, 
         style.line(ax, curve.compute, [100 * y for y in curve.mean], hollow)
         x_N = [p.exaflops for p in theirs if p.exaflops is not None]
         style.points(ax, x_N, [100 * p.value for p in theirs], hollow)
-        shown[f"{WORDS[family]}, published"] = hollow
+        shown[f"{word(family)}, published"] = hollow
     ours = _points(study, family, measure)
     if ours:
         for upstream in dict.fromkeys(arm.upstream for arm in study.arms):
@@ -93,7 +100,7 @@ def _family(study: Study, ax: Axes, family: str, measure: Measure) -> dict[str, 
             if curve.values:
                 style.line(ax, curve.compute, [100 * y for y in curve.mean], measured)
         style.points(ax, [x for x, _ in ours], [y for _, y in ours], measured)
-        shown[WORDS[family]] = measured
+        shown[word(family)] = measured
     return shown
 
 
@@ -109,10 +116,10 @@ def _points(study: Study, family: str, measure: Measure) -> list[tuple[float, fl
 
 def _words(study: Study, measure: Measure) -> str:
     parts = []
-    for family in ("vit", *FAMILIES):
+    for family in in_order(arm.family for arm in study.arms):
         for upstream in dict.fromkeys(arm.upstream for arm in study.arms):
             curve = family_curve(study, family, upstream, measure)
-            parts += [f"{WORDS[family]} {_ends(curve)}"] if curve.values else []
+            parts += [f"{word(family)} {_ends(curve)}"] if curve.values else []
     return f"{study.measure_name(measure)}: {'; '.join(parts)}."
 
 

@@ -1,4 +1,4 @@
-"""ViT minus rival over equal pre-training compute: what Figure 5 of arXiv:2010.11929 shows.
+"""First minus rival over equal pre-training compute: what Figure 5 of arXiv:2010.11929 shows.
 
 Both curves of a pair are read at the same compute (`reports/study/curves.py`), and so are whole
 families along their upper envelopes.
@@ -14,7 +14,8 @@ from reports.drawing import style
 from reports.printing.drawing import Drawing
 from reports.printing.units import common_exponent, power_unit
 from reports.study import averages
-from reports.study.curves import Match, common_span, matches, read
+from reports.study.curves import Match, common_span, matches, read, reference_of
+from reports.study.families import capital
 from reports.study.study import Study
 
 if TYPE_CHECKING:
@@ -26,21 +27,22 @@ NUM_STEPS = 25
 
 
 def figure(study: Study) -> Drawing | None:
-    """Draw ViT minus rival over equal compute; None where no two curves meet."""
+    """Draw first minus rival over equal compute; None where no two curves meet."""
     shown = [match for match in matches(study) if common_span(match.first, match.second)]
     kept = list(dict.fromkeys(match.measure for match in shown))[: averages.MAX_SHOWN]
     shown = [match for match in shown if match.measure in kept]
     if not shown:
         return None
+    name = reference_of(shown)[1]
     with style.styled():
         return style.finish(
             _draw(study, shown),
             name="equal_compute",
             title="Accuracy at equal compute",
-            caption="ViT minus rival in points of top-1 accuracy, both read at the same "
-            "pre-training compute (log scale), straight between points. Above zero the ViT is "
-            f"ahead. Bands: {study.confidence:.0%} intervals paired by seed, where there are two "
-            f"seeds or more.{_said(shown)}",
+            caption=f"{capital(name)} minus rival in points of top-1 accuracy, both read at the "
+            "same pre-training compute (log scale), straight between points. Above zero the "
+            f"{name} is ahead. Bands: {study.confidence:.0%} intervals paired by seed, where there "
+            f"are two seeds or more.{_said(shown)}",
             alt=f"Line charts of the accuracy difference at equal compute. {_words(study, shown)}",
         )
 
@@ -63,7 +65,7 @@ def _draw(study: Study, shown: list[Match]) -> Figure:
                 _line(ax, match, looks[match.title], study.confidence)
         style.log_axis(ax, (), unit=10.0**exponent)
         ax.set_title(style.escape_math(study.measure_name(measure)))
-        ax.set_ylabel("ViT minus rival (points)")
+        ax.set_ylabel(style.escape_math(f"{capital(reference_of(shown)[1])} minus rival (points)"))
         if style.is_lowest(place, len(measures)):
             ax.set_xlabel(f"Pre-training compute ({power_unit(exponent, 'exaFLOPs')})")
     style.legend(figure, looks, list(looks))
@@ -92,9 +94,10 @@ def _looks(shown: list[Match]) -> dict[str, style.Look]:
     found: dict[str, style.Look] = {}
     for match in shown:
         is_hollow = match.origin == "print"
-        color = style.family_look(match.role).color
+        family = match.families[1]
+        color = style.family_look(family).color
         place = sum(look.color == color for look in found.values())
-        look = style.family_look(match.role, place=place, is_hollow=is_hollow)
+        look = style.family_look(family, place=place, is_hollow=is_hollow)
         found.setdefault(match.title, look)
     return found
 

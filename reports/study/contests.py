@@ -1,59 +1,70 @@
-"""The comparisons that a suite's pairs ask for: a ViT against its rivals, paired by seed.
+"""The comparisons that a suite's pairs ask for: the first system against its rivals, by seed.
 
 "Tie" means that the interval holds zero: no difference was shown.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from bench import metrics, stats
 from reports.printing.table import Sample
+from reports.study.families import reference, word
 from reports.study.leading import leader
 from reports.study.samples import Arm, Measure, by_seed, pair, resolution
 from reports.study.study import Study, bare_name, once
 
-WORDS = {"vit": "ViT", "bit": "BiT", "hybrid": "hybrid"}
-"""Families as verdicts name them."""
-ROLES = ("bit", "hybrid")
-"""Whom a pair sets against its ViT."""
-
 
 @dataclass(frozen=True)
 class Contest:
-    """One comparison: a ViT against its rival, on one measure, at one upstream size."""
+    """One comparison: a pair's first system against a rival, on one measure and upstream size."""
 
     pair: int
     """Number of the pair in the suite."""
-    vit: Arm
-    rival: Arm
-    role: str
+    rival: int
+    """Place of the rival in the pair."""
+    slot: tuple[str, str, int]
+    """Families of both, and the rival's number among the pair's rivals of its family."""
+    first: Arm
+    second: Arm
+    names: tuple[str, str]
+    """Both as verdicts name them: by family, or by title where the pair has two of a family."""
     measure: Measure
     difference: stats.Difference
     samples: tuple[Sample, ...]
     missing: str
     """Why there is nothing to compare; empty where there is."""
     resolution: float
-    """Step in which the accuracies come."""
+    """Step in which the values come."""
 
     @property
-    def ratio(self) -> float:
-        """Pre-training compute of the ViT over the rival's."""
-        return self.vit.exaflops / self.rival.exaflops
+    def ratio(self) -> float | None:
+        """Pre-training compute of the first over the rival's; None where it is not known."""
+        known = self.first.exaflops and self.second.exaflops
+        return self.first.exaflops / self.second.exaflops if known else None
 
     @property
     def leader(self) -> stats.Leader:
-        """Who leads: `first` is the ViT."""
+        """Who leads, in the direction in which the metric is better."""
         return leader(self.difference, self.measure.metric)
 
     @property
     def verdict(self) -> str:
         """The outcome in words."""
-        if self.difference.mean is None:
-            return "missing"
-        words = {"first": "ViT leads", "second": f"{WORDS[self.role]} leads", "tie": "tie"}
-        return words.get(self.leader, "one seed")
+        return "missing" if self.difference.mean is None else outcome(self.names, self.leader)
+
+
+def outcome(names: tuple[str, str], ahead: stats.Leader) -> str:
+    """Return who leads, in words; `names` are those of both."""
+    words = {"first": f"{names[0]} leads", "second": f"{names[1]} leads", "tie": "tie"}
+    return words.get(ahead, "one seed")
+
+
+def reference_of(met: Iterable[Contest]) -> tuple[str, str]:
+    """Return key and word of what stands first in all comparisons."""
+    return reference((contest.slot[0], contest.names[0]) for contest in met)
 
 
 @once
@@ -61,14 +72,40 @@ def contests(study: Study) -> tuple[Contest, ...]:
     """Return every comparison that the suite's pairs ask for, by pair, size and measure."""
     found = []
     for index, asked in enumerate(study.graph.suite.pair):
-        names = {"bit": asked.bit, "hybrid": asked.hybrid}
-        for vit in _arms(study, asked.vit):
+        first, *rivals = _members(study, asked.systems)
+        for arm in first.arms:
             for measure in _compared(study):
-                for role in ROLES:
-                    rival = _rival(study, names[role], vit)
-                    if rival is not None:
-                        found.append(_contest(study, index, vit, rival, role, measure))
+                for place, rival in enumerate(rivals, 1):
+                    second = _nearest(rival.arms, arm)
+                    if second is not None:
+                        slot = (arm.family, second.family, rival.number)
+                        names = (first.word, rival.word)
+                        found.append(
+                            _contest(study, index, place, slot, arm, second, names, measure)
+                        )
     return tuple(found)
+
+
+class _Member(NamedTuple):
+    """A system of a pair."""
+
+    arms: list[Arm]
+    word: str
+    """Its family's word, or its title where another of the pair is of the same family."""
+    number: int
+    """Place among the pair's rivals of its family, from 1 on; 1 for the pair's first."""
+
+
+def _members(study: Study, systems: Sequence[str]) -> list[_Member]:
+    arms = [_arms(study, name) for name in systems]
+    families = [met[0].family if met else "" for met in arms]
+    found = []
+    for place, (name, met, family) in enumerate(zip(systems, arms, families, strict=True)):
+        title = met[0].title if met else name
+        alone = families.count(family) == 1
+        number = families[1 : place + 1].count(family) if place else 1
+        found.append(_Member(met, word(family) if alone else title, number))
+    return found
 
 
 def _compared(study: Study) -> list[Measure]:
@@ -81,20 +118,27 @@ def _arms(study: Study, name: str) -> list[Arm]:
     return study.arms_by_name.get(bare_name(name), [])
 
 
-def _rival(study: Study, name: str | None, vit: Arm) -> Arm | None:
+def _nearest(rivals: Sequence[Arm], first: Arm) -> Arm | None:
     """Return the rival on the same upstream data; of several lengths the nearest in compute."""
-    rivals = [
+    there = [
         arm
-        for arm in _arms(study, name or "")
-        if (arm.upstream, arm.upstream_examples) == (vit.upstream, vit.upstream_examples)
+        for arm in rivals
+        if (arm.upstream, arm.upstream_examples) == (first.upstream, first.upstream_examples)
     ]
-    return min(rivals, key=lambda arm: abs(arm.exaflops - vit.exaflops), default=None)
+    return min(there, key=lambda arm: abs(arm.exaflops - first.exaflops), default=None)
 
 
 def _contest(
-    study: Study, index: int, vit: Arm, rival: Arm, role: str, measure: Measure
+    study: Study,
+    index: int,
+    place: int,
+    slot: tuple[str, str, int],
+    arm: Arm,
+    rival: Arm,
+    names: tuple[str, str],
+    measure: Measure,
 ) -> Contest:
-    first = study.samples.get((vit, measure), [])
+    first = study.samples.get((arm, measure), [])
     second = study.samples.get((rival, measure), [])
     step = resolution(first, second)
     difference = stats.paired_difference(
@@ -112,7 +156,9 @@ def _contest(
         for seed in sorted({seed for _, seed in ids if seed is not None})
     )
     missing = "" if difference.n else "no seed has a value for both systems"
-    return Contest(index, vit, rival, role, measure, difference, samples, missing, step)
+    return Contest(
+        index, place, slot, arm, rival, names, measure, difference, samples, missing, step
+    )
 
 
 def unconfirmed(met: Sequence[Contest], confidence: float) -> set[Contest]:

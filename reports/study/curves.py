@@ -15,14 +15,12 @@ from typing import Literal, NamedTuple
 
 from bench import stats
 from reports.printing.table import Sample
-from reports.study import averages, known
-from reports.study.contests import WORDS, contests
+from reports.study import averages, families, known
+from reports.study.contests import contests
 from reports.study.samples import Arm, Measure, by_seed, resolution
 from reports.study.study import Study, bare_name, once
 
 NUM_LEVELS = 3
-FAMILIES = ("bit", "hybrid")
-"""Families that are read against ViT's."""
 PUBLISHED_TABLES = ("Table 6", "Table 6 (derived)")
 """Where the paper prints accuracy and compute of the same systems."""
 
@@ -64,8 +62,10 @@ class Match(NamedTuple):
 
     first: Curve
     second: Curve
-    role: str
-    """Family of the second."""
+    families: tuple[str, str]
+    """Families of both."""
+    names: tuple[str, str]
+    """Both as verdicts name them."""
     measure: Measure
     origin: Literal["systems", "families", "print"]
     """Whose curves these are."""
@@ -100,6 +100,11 @@ class Reading:
 def matches(study: Study) -> tuple[Match, ...]:
     """Return all curves to read together: the suite's pairs, its families, the paper's."""
     return (*_pairs(study), *_families(study), *_printed(study))
+
+
+def reference_of(met: Iterable[Match]) -> tuple[str, str]:
+    """Return key and word of what stands first in all comparisons."""
+    return families.reference((match.families[0], match.names[0]) for match in met)
 
 
 def readings(study: Study) -> list[Reading]:
@@ -187,30 +192,52 @@ def _compared(study: Study) -> list[Measure]:
 
 def _pairs(study: Study) -> Iterator[Match]:
     asked = dict.fromkeys(
-        (c.pair, c.role, c.vit.system, c.rival.system, c.vit.upstream, c.measure)
+        (
+            (c.pair, c.rival, c.first.upstream, c.measure),
+            (c.first.system, c.second.system, c.slot[:2], c.names),
+        )
         for c in contests(study)
         if c.measure in study.accuracies
     )
     order = {measure: place for place, measure in enumerate(study.accuracies)}
-    for _, role, vit, rival, upstream, measure in sorted(
-        asked, key=lambda key: (key[0], key[1], key[4], order[key[5]])
+    for (_, _, upstream, measure), (system, rival, both, names) in sorted(
+        asked, key=lambda key: (*key[0][:3], order[key[0][3]])
     ):
-        first = system_curve(study, vit, upstream, measure)
+        first = system_curve(study, system, upstream, measure)
         second = system_curve(study, rival, upstream, measure)
-        yield Match(first, second, role, measure, "systems", _where(study, upstream))
+        where = _where(study, upstream)
+        yield Match(first, second, both, names, measure, "systems", where)
 
 
 def _families(study: Study) -> Iterator[Match]:
-    """Yield ViT's envelope against each other family's, where one has several systems."""
+    """Yield the first family's envelope against each other's, where one has several systems."""
+    first, *others = families.in_order(arm.family for arm in study.arms) or [""]
     for upstream in dict.fromkeys(arm.upstream for arm in study.arms):
-        for role in FAMILIES:
-            systems = {a.title for a in study.arms if a.family in ("vit", role)}
+        for other in others:
+            systems = {a.title for a in study.arms if a.family in (first, other)}
             if len(systems) < 3:
                 continue  # one system each: the pairs say it
             for measure in _compared(study):
-                first = family_curve(study, "vit", upstream, measure)
-                second = family_curve(study, role, upstream, measure)
-                yield Match(first, second, role, measure, "families", _where(study, upstream))
+                yield _family_match(
+                    (first, other),
+                    family_curve(study, first, upstream, measure),
+                    family_curve(study, other, upstream, measure),
+                    measure,
+                    "families",
+                    _where(study, upstream),
+                )
+
+
+def _family_match(
+    both: tuple[str, str],
+    first: Curve,
+    second: Curve,
+    measure: Measure,
+    origin: Literal["families", "print"],
+    where: str,
+) -> Match:
+    names = (families.word(both[0]), families.word(both[1]))
+    return Match(first, second, both, names, measure, origin, where)
 
 
 def _printed(study: Study) -> Iterator[Match]:
@@ -219,11 +246,17 @@ def _printed(study: Study) -> Iterator[Match]:
             continue
         if not any(averages.values(study, arm, measure) for arm in study.arms):
             continue  # nothing of ours to stand beside
-        first, *others = (printed_curve(study, name, measure) for name in ("vit", *FAMILIES))
-        for role, second in zip(FAMILIES, others, strict=True):
-            if first.values and second.values:
-                where = f"published in {PUBLISHED_TABLES[0]}"
-                yield Match(first, second, role, measure, "print", where)
+        there = printed_families(study, measure)
+        curves = [printed_curve(study, name, measure) for name in there]
+        where = f"published in {PUBLISHED_TABLES[0]}"
+        for name, second in zip(there[1:], curves[1:], strict=True):
+            yield _family_match((there[0], name), curves[0], second, measure, "print", where)
+
+
+def printed_families(study: Study, measure: Measure) -> list[str]:
+    """Return the families with published points, in order."""
+    met = known.points(study, measure, tables=PUBLISHED_TABLES)
+    return families.in_order(point.family for point in met if point.exaflops is not None)
 
 
 def system_curve(study: Study, system: str, upstream: str, measure: Measure) -> Curve:
@@ -244,7 +277,7 @@ def family_curve(study: Study, family: str, upstream: str, measure: Measure) -> 
     ]
     means = [averages.summary(study, arm, measure).mean or 0.0 for arm in arms]
     front = stats.upper_envelope([arm.exaflops for arm in arms], means)
-    curve = _curve(study, f"{WORDS[family]} family", [arms[i] for i in front], measure)
+    curve = _curve(study, f"{families.word(family)} family", [arms[i] for i in front], measure)
     return _flat_to(curve, max((arm.exaflops for arm in arms), default=0.0))
 
 
@@ -254,7 +287,9 @@ def printed_curve(study: Study, family: str, measure: Measure) -> Curve:
     there = [(p.exaflops, p.value) for p in met if p.family == family and p.exaflops is not None]
     front = stats.upper_envelope([x for x, _ in there], [y for _, y in there])
     values = {0: tuple(there[i][1] for i in front)} if front else {}
-    curve = Curve(f"{WORDS[family]} family", tuple(there[i][0] for i in front), values, {0: ()})
+    curve = Curve(
+        f"{families.word(family)} family", tuple(there[i][0] for i in front), values, {0: ()}
+    )
     return _flat_to(curve, max((x for x, _ in there), default=0.0))
 
 

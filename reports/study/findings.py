@@ -8,10 +8,14 @@ from itertools import groupby
 
 from bench import metrics, stats
 from reports.study import averages
-from reports.study.contests import WORDS, Contest, contests
+from reports.study.contests import Contest, contests
 from reports.study.curves import Match, Reading, levels, matches, read
 from reports.study.samples import Measure, values
 from reports.study.study import Study
+
+NO_PUBLISHED = (
+    "No published counterpart: this suite is a miniature of the question, not a reproduction."
+)
 
 
 @dataclass(frozen=True)
@@ -33,8 +37,10 @@ def findings(study: Study) -> list[Finding]:
     Without any of these: the least and the most accurate system at each upstream size.
     """
     met = [contest for contest in contests(study) if contest.measure == _first(study)]
-    ordered = sorted(met, key=lambda c: (c.pair, c.role, c.vit.upstream, c.vit.upstream_examples))
-    groups = groupby(ordered, key=lambda c: (c.pair, c.role, c.vit.upstream))
+    ordered = sorted(
+        met, key=lambda c: (c.pair, c.rival, c.first.upstream, c.first.upstream_examples)
+    )
+    groups = groupby(ordered, key=lambda c: (c.pair, c.rival, c.first.upstream))
     told = [*(_finding(study, list(group)) for _, group in groups), *_families(study)]
     return told or list(_ends(study))
 
@@ -55,7 +61,7 @@ def _finding(study: Study, group: list[Contest]) -> Finding:
     first = group[0]
     measure = study.measure_title(first.measure).lower()
     dataset = study.dataset_title(first.measure.dataset)
-    subject = f"{first.vit.title} − {first.rival.title}, {measure} on {dataset}"
+    subject = f"{first.first.title} − {first.second.title}, {measure} on {dataset}"
     known = [contest for contest in group if contest.difference.mean is not None]
     if not known:
         return Finding(subject, "could not be compared, for want of results.")
@@ -86,9 +92,9 @@ def _ends(study: Study) -> Iterator[Finding]:
 def _families(study: Study) -> Iterator[Finding]:
     """Say how families compare at equal compute: the claim of section 4.4 of arXiv:2010.11929."""
     families = [match for match in matches(study) if match.origin == "families"]
-    first: dict[tuple[str, str], Match] = {}
+    first: dict[tuple[tuple[str, str], str], Match] = {}
     for match in families:
-        first.setdefault((match.role, match.where), match)
+        first.setdefault((match.families, match.where), match)
     for match in first.values():
         met = [read(match, x, confidence=study.confidence) for x in levels(match)]
         if met:
@@ -103,7 +109,8 @@ def _at_equal_compute(reading: Reading) -> str:
     if reading.work_to_match is None:
         return text
     ratio = metrics.number(reading.work_to_match)
-    return f"{text} (the ViT needs {ratio} times the compute for the rival's accuracy)"
+    name = reading.match.names[0]
+    return f"{text} (the {name} needs {ratio} times the compute for the rival's accuracy)"
 
 
 def _capital(text: str) -> str:
@@ -112,13 +119,13 @@ def _capital(text: str) -> str:
 
 def _outcome(contest: Contest, *, is_first: bool) -> str:
     found, metric = contest.difference, contest.measure.metric
-    size = f"{contest.vit.upstream_examples:,}" + (" upstream images" if is_first else "")
+    size = f"{contest.first.upstream_examples:,}" + (" upstream images" if is_first else "")
     gap = _points(metric, found.mean or 0.0, found.interval)
     if found.leader == "unknown":
         return f"{gap} points at {size}"
     if found.leader == "tie":
         return f"a tie at {size} ({gap})"
-    winner = WORDS["vit"] if found.leader == "first" else WORDS[contest.role]
+    winner = contest.names[0 if found.leader == "first" else 1]
     return f"the {winner} leads at {size} ({gap})"
 
 
@@ -148,15 +155,13 @@ def _trend(known: Sequence[Contest]) -> str:
         return ""
     moved = _points(small.measure.metric, change.mean, change.interval)
     verdict = {
-        "first": "in the ViT's favour",
-        "second": "against the ViT",
+        "first": f"in the {small.names[0]}'s favour",
+        "second": f"against the {small.names[0]}",
         "tie": "so no change is shown",
         "unknown": "from one seed",
     }[change.leader]
-    return (
-        f"From {small.vit.upstream_examples:,} to {large.vit.upstream_examples:,} images the gap "
-        f"moves by {moved} points, {verdict}."
-    )
+    sizes = [f"{contest.first.upstream_examples:,}" for contest in (small, large)]
+    return f"From {' to '.join(sizes)} images the gap moves by {moved} points, {verdict}."
 
 
 def _gaps(contest: Contest) -> dict[int, float]:
@@ -168,16 +173,19 @@ def _gaps(contest: Contest) -> dict[int, float]:
 
 
 def _terms(study: Study, known: Sequence[Contest]) -> str:
-    ratios = sorted(contest.ratio for contest in known)
-    spread = (
-        f"{ratios[0]:.2f}"
-        if ratios[-1] - ratios[0] < 0.005
-        else f"{ratios[0]:.2f} to {ratios[-1]:.2f}"
-    )
+    ratios = sorted(contest.ratio for contest in known if contest.ratio is not None)
+    compute = ""
+    if ratios:
+        spread = (
+            f"{ratios[0]:.2f}"
+            if ratios[-1] - ratios[0] < 0.005
+            else f"{ratios[0]:.2f} to {ratios[-1]:.2f}"
+        )
+        compute = f"; {spread} times the rival's pre-training compute"
     n = max(contest.difference.n for contest in known)
     intervals = (
         f"{study.confidence:.0%} intervals, paired by seed, n = {n}"
         if n > 1
         else "one seed, no interval"
     )
-    return f"(Points of top-1; {intervals}; {spread} times the rival's pre-training compute.)"
+    return f"(Points of top-1; {intervals}{compute}.)"

@@ -7,15 +7,16 @@ compute, and so are whole families along their upper envelopes (`reports/study/c
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from bench import metrics
 from reports.cards import TableCard
 from reports.printing.cells import Notes, number_cell, text_cell
 from reports.printing.table import Cell, Column, Table
 from reports.printing.units import common_exponent, power_unit
-from reports.study.contests import WORDS
-from reports.study.curves import Curve, Reading, readings
+from reports.study.contests import outcome
+from reports.study.curves import Curve, Match, Reading, readings, reference_of
+from reports.study.families import capital
 from reports.study.study import Study
 
 
@@ -28,7 +29,7 @@ def table(study: Study) -> Table:
         name="equal_compute",
         title="Accuracy at equal compute",
         caption=_caption(study, met),
-        columns=tuple(_columns(exponent)),
+        columns=tuple(_columns([reading.match for reading in met], exponent)),
         rows=tuple(_row(study, reading, exponent, notes) for reading in met),
         notes=tuple(notes.texts),
         warning=study.warning,
@@ -36,7 +37,8 @@ def table(study: Study) -> Table:
     )
 
 
-def _columns(exponent: int) -> Iterator[Column]:
+def _columns(met: Iterable[Match], exponent: int) -> Iterator[Column]:
+    first, name = reference_of(met)
     yield Column(key="systems", title="Systems", align="left", header=True)
     yield Column(key="measure", title="Measure", align="left", header=True)
     yield Column(
@@ -46,7 +48,7 @@ def _columns(exponent: int) -> Iterator[Column]:
         base_unit="exaFLOPs",
         header=True,
     )
-    for key, title in (("vit", "ViT"), ("rival", "Rival")):
+    for key, title in ((first, capital(name)), ("rival", "Rival")):
         yield Column(key=key, title=title, unit="%", base_unit="fraction", priority=2)
     yield Column(key="difference", title="Difference", unit="points", base_unit="fraction")
     yield Column(key="verdict", title="Verdict", align="left")
@@ -56,8 +58,7 @@ def _columns(exponent: int) -> Iterator[Column]:
 def _row(study: Study, reading: Reading, exponent: int, notes: Notes) -> tuple[Cell, ...]:
     match = reading.match
     metric = match.measure.metric
-    words = {"first": "ViT leads", "second": f"{WORDS[match.role]} leads", "tie": "tie"}
-    verdict = words.get(reading.difference.leader, "one seed")
+    verdict = outcome(match.names, reading.difference.leader)
     return (
         text_cell(match.title),
         text_cell(study.measure_name(match.measure)),
@@ -119,6 +120,7 @@ def _match(reading: Reading) -> Cell:
 
 def _caption(study: Study, met: list[Reading]) -> str:
     n = max((reading.difference.n for reading in met), default=0)
+    name = reference_of(reading.match for reading in met)[1]
     interval = (
         f"[{study.confidence:.0%} interval], paired by seed, n = {n}" if n > 1 else "of one seed"
     )
@@ -131,8 +133,8 @@ def _caption(study: Study, met: list[Reading]) -> str:
     return (
         "Both systems read at the same pre-training compute, at the ends and the middle of what "
         "both span, straight between points over log compute; nothing is extrapolated. "
-        f"{families}Difference: ViT minus rival {interval}. Work to match: pre-training compute "
-        "with which the ViT's mean reaches the rival's accuracy, over the compute of the row"
+        f"{families}Difference: {name} minus rival {interval}. Work to match: pre-training compute "
+        f"with which the {name}'s mean reaches the rival's accuracy, over the compute of the row"
         f"{', with the interval where every seed reaches it' if n > 1 else ''}; not reached: "
         "not within the measured range. Verdicts are not corrected for their number."
     )

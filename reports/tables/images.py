@@ -13,7 +13,7 @@ from bench import metrics, stats
 from reports.cards import TableCard
 from reports.printing.cells import number_cell, text_cell
 from reports.printing.table import Cell, Column, Table
-from reports.study.contests import Contest, contests
+from reports.study.contests import Contest, contests, reference_of
 from reports.study.study import Study
 
 if TYPE_CHECKING:
@@ -29,8 +29,9 @@ def table(study: Study) -> Table:
     several = len({contest.measure.dataset for contest in contests(study)}) > 1
     import numpy as np
 
+    first_key, name = reference_of(contests(study))
     generator = np.random.default_rng(SEED)
-    for contest in sorted(contests(study), key=lambda c: (c.pair, c.role)):
+    for contest in sorted(contests(study), key=lambda c: (c.pair, c.rival)):
         first, second, seeds = _hits(study, contest)
         if seeds:
             systems, *rest = _row(study, contest, first, second, seeds, generator)
@@ -39,25 +40,25 @@ def table(study: Study) -> Table:
     return Table(
         name="images",
         title="Pairs, image by image",
-        caption="Fine-tuned accuracy, ViT minus rival, in points, with the "
-        f"{study.confidence:.0%} bootstrap interval over test images and seeds together. Only ViT, "
-        "only rival: test images that only one of the two got right, mean over seeds. McNemar p: "
-        "exact, for each seed by itself. Not corrected for the number of comparisons.",
-        columns=tuple(_columns(several)),
+        caption=f"Fine-tuned accuracy, {name} minus rival, in points, with the "
+        f"{study.confidence:.0%} bootstrap interval over test images and seeds together. Only "
+        f"{name}, only rival: test images that only one of the two got right, mean over seeds. "
+        "McNemar p: exact, for each seed by itself. Not corrected for the number of comparisons.",
+        columns=tuple(_columns(first_key, name, several=several)),
         rows=tuple(rows),
         warning=study.warning,
         group_by=("systems",),
     )
 
 
-def _columns(several: bool) -> Iterator[Column]:
+def _columns(key: str, name: str, *, several: bool) -> Iterator[Column]:
     yield Column(key="systems", title="Systems", align="left", header=True)
     if several:
         yield Column(key="dataset", title="Data", align="left", header=True)
     yield Column(key="upstream_examples", title="Upstream", unit="images", header=True)
     yield Column(key="num_images", title="Test", unit="images", priority=2)
     yield Column(key="difference", title="Difference", unit="points", base_unit="fraction")
-    yield Column(key="only_vit", title="Only ViT", unit="images", priority=1)
+    yield Column(key=f"only_{key}", title=f"Only {name}", unit="images", priority=1)
     yield Column(key="only_rival", title="Only rival", unit="images", priority=1)
     yield Column(key="p_values", title="McNemar p", unit="a seed each", align="left")
 
@@ -93,7 +94,7 @@ def _row(
         first_SN, second_SN, generator=generator, confidence=study.confidence
     )
     tests = [stats.mcnemar(a_N, b_N) for a_N, b_N in zip(first_SN, second_SN, strict=True)]
-    only_vit = sum(test.only_first for test in tests) / len(tests)
+    only_first = sum(test.only_first for test in tests) / len(tests)
     only_rival = sum(test.only_second for test in tests) / len(tests)
     text = metrics.show_difference("test_top1", mean)
     low, high = (interval.low, interval.high) if interval else (None, None)
@@ -102,11 +103,11 @@ def _row(
         text += f" [{ends[0]}, {ends[1]}]"
     kept = tuple(sample for sample in contest.samples if sample.seed in seeds)
     return (
-        text_cell(f"{contest.vit.title} − {contest.rival.title}"),
-        number_cell(contest.vit.upstream_examples, f"{contest.vit.upstream_examples:,}"),
+        text_cell(f"{contest.first.title} − {contest.second.title}"),
+        number_cell(contest.first.upstream_examples, f"{contest.first.upstream_examples:,}"),
         number_cell(first_SN.shape[1], f"{first_SN.shape[1]:,}"),
         Cell(text=text, value=mean, low=low, high=high, n=len(seeds), samples=kept),
-        number_cell(only_vit, metrics.number(only_vit)),
+        number_cell(only_first, metrics.number(only_first)),
         number_cell(only_rival, metrics.number(only_rival)),
         text_cell(", ".join(_p(test.p_value) for test in tests)),
     )

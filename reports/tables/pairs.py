@@ -1,4 +1,4 @@
-"""Pairs at matched pre-training compute: ViT minus its BiT ResNet, and ViT minus its hybrid.
+"""Pairs: the first system of each minus its rivals, as a ViT minus its BiT ResNet.
 
 Seeds are paired: each difference is taken on the same seed, and its interval is Student's over
 those differences. "Tie" means that the interval holds zero: no difference was shown. Leads that
@@ -13,7 +13,8 @@ from bench import metrics
 from reports.cards import TableCard
 from reports.printing.cells import Notes, absent_cell, number_cell, text_cell
 from reports.printing.table import Cell, Column, Table
-from reports.study.contests import ROLES, WORDS, Contest, contests, unconfirmed
+from reports.study.contests import Contest, contests, reference_of, unconfirmed
+from reports.study.families import capital, word
 from reports.study.samples import Arm, Measure
 from reports.study.study import Study
 
@@ -22,31 +23,36 @@ def table(study: Study) -> Table:
     """Return the pair table of a suite."""
     met = contests(study)
     several = len({contest.pair for contest in met}) > 1
-    upstreams = len({contest.vit.upstream for contest in met}) > 1
-    roles = [role for role in ROLES if any(contest.role == role for contest in met)]
+    upstreams = len({contest.first.upstream for contest in met}) > 1
+    slots = list(dict.fromkeys(c.slot for c in sorted(met, key=lambda c: c.rival)))
     writer = _CellWriter(met, study.confidence)
-    rows: dict[tuple[int, Arm, Measure], dict[str, Contest]] = {}
+    rows: dict[tuple[int, Arm, Measure], dict[tuple[str, str, int], Contest]] = {}
     for contest in met:
-        rows.setdefault((contest.pair, contest.vit, contest.measure), {})[contest.role] = contest
+        rows.setdefault((contest.pair, contest.first, contest.measure), {})[contest.slot] = contest
     made = []
-    for (_, vit, measure), by_role in rows.items():
-        cells = [text_cell(vit.title)] if several else []
-        cells += [text_cell(study.dataset_title(vit.upstream))] if upstreams else []
-        cells.append(number_cell(vit.upstream_examples, f"{vit.upstream_examples:,}"))
+    for (_, first, measure), by_slot in rows.items():
+        cells = [text_cell(first.title)] if several else []
+        cells += [text_cell(study.dataset_title(first.upstream))] if upstreams else []
+        cells.append(number_cell(first.upstream_examples, f"{first.upstream_examples:,}"))
         cells.append(text_cell(_measure_name(study, measure, met)))
-        for role in roles:
-            cells += writer.cells(by_role.get(role), show_rival=several)
+        for slot in slots:
+            cells += writer.cells(by_slot.get(slot), show_rival=several)
         made.append(tuple(cells))
     return Table(
         name="pairs",
-        title="Pairs at matched pre-training compute",
+        title=_title(study),
         caption=_caption(study, met),
-        columns=tuple(_columns(met, roles, several=several, upstreams=upstreams)),
+        columns=tuple(_columns(met, slots, several=several, upstreams=upstreams)),
         rows=tuple(made),
         notes=tuple(writer.notes.texts),
         warning=study.warning,
-        group_by=("vit", "upstream", "upstream_examples"),
+        group_by=(reference_of(met)[0], "upstream", "upstream_examples"),
     )
+
+
+def _title(study: Study) -> str:
+    matched = {pair.matched_on for pair in study.graph.suite.pair}
+    return f"Pairs at matched {matched.pop()}" if len(matched) == 1 and all(matched) else "Pairs"
 
 
 def _unit(measure: Measure) -> str:
@@ -72,31 +78,41 @@ def _measure_name(study: Study, measure: Measure, met: Sequence[Contest]) -> str
 
 
 def _columns(
-    met: Sequence[Contest], roles: list[str], *, several: bool, upstreams: bool
+    met: Sequence[Contest], slots: list[tuple[str, str, int]], *, several: bool, upstreams: bool
 ) -> Iterator[Column]:
+    key, first = reference_of(met)
     if several:
-        yield Column(key="vit", title="ViT", align="left", header=True)
+        yield Column(key=key, title=capital(first), align="left", header=True)
     if upstreams:
         yield Column(key="upstream", title="Upstream", align="left", header=True)
     yield Column(key="upstream_examples", title="Upstream", unit="images", header=True)
     yield Column(key="measure", title="Measure", align="left", header=True)
-    for role in roles:
-        first = next(contest for contest in met if contest.role == role)
-        names = (WORDS["vit"], WORDS[role]) if several else (first.vit.title, first.rival.title)
-        group = " − ".join(names)
+    for slot in slots:
+        group = _group(met, slot, several=several)
+        rival = slot[1] if key != "first" else f"{slot[0]}_{slot[1]}"
+        rival += f"_{slot[2]}" if slot[2] > 1 else ""
         if several:
-            yield Column(key=f"{role}_system", title="Rival", align="left", group=group)
+            yield Column(key=f"{rival}_system", title="Rival", align="left", group=group)
         yield Column(
-            key=f"{role}_compute_ratio", title="Compute", unit="ratio", group=group, priority=1
+            key=f"{rival}_compute_ratio", title="Compute", unit="ratio", group=group, priority=1
         )
         yield Column(
-            key=f"{role}_difference",
+            key=f"{rival}_difference",
             title="Difference",
             unit=_common(met, _unit),
             base_unit=_common(met, _base_unit),
             group=group,
         )
-        yield Column(key=f"{role}_verdict", title="Verdict", align="left", group=group)
+        yield Column(key=f"{rival}_verdict", title="Verdict", align="left", group=group)
+
+
+def _group(met: Sequence[Contest], slot: tuple[str, str, int], *, several: bool) -> str:
+    """Return the heading of the columns of a rival: both titles, or what several pairs share."""
+    own = [contest for contest in met if contest.slot == slot]
+    names = {contest.names for contest in own}
+    if not several:
+        return f"{own[0].first.title} − {own[0].second.title}"
+    return " − ".join(names.pop() if len(names) == 1 else (word(slot[0]), word(slot[1])))
 
 
 class _CellWriter:
@@ -111,8 +127,10 @@ class _CellWriter:
     def cells(self, contest: Contest | None, *, show_rival: bool) -> list[Cell]:
         if contest is None:
             return [absent_cell()] * (4 if show_rival else 3)
-        ratio = number_cell(contest.ratio, f"{contest.ratio:.2f}")
-        lead = [text_cell(contest.rival.title), ratio] if show_rival else [ratio]
+        ratio = absent_cell()
+        if contest.ratio is not None:
+            ratio = number_cell(contest.ratio, f"{contest.ratio:.2f}")
+        lead = [text_cell(contest.second.title), ratio] if show_rival else [ratio]
         return [*lead, self._difference(contest), self._verdict(contest)]
 
     def _difference(self, contest: Contest) -> Cell:
@@ -163,7 +181,7 @@ def _caption(study: Study, met: Sequence[Contest]) -> str:
     if any(contest.measure not in study.accuracies for contest in met):
         what = "Difference in the unit of each measure; the lower error or loss leads"
     return (
-        f"{what}: {interval}. Compute: ViT's "
+        f"{what}: {interval}. Compute: {reference_of(met)[1]}'s "
         "pre-training FLOPs over the rival's. Tie: the interval holds zero, so no difference was "
         "shown. Bold: the lead holds after Holm's correction for all comparisons of this table."
     )

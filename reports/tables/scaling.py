@@ -17,7 +17,7 @@ from reports.cards import TableCard
 from reports.printing.cells import number_cell, text_cell
 from reports.printing.table import Cell, Column, Sample, Table
 from reports.study import averages
-from reports.study.contests import WORDS
+from reports.study.families import word
 from reports.study.samples import Arm, Measure, values
 from reports.study.study import Study
 
@@ -92,7 +92,7 @@ def series(study: Study) -> Iterator[Series]:
             own = [arm for arm in arms if arm.family == family and arm.exaflops > 0]
             if len({arm.title for arm in own}) < 2:
                 continue  # one system: its own rows say it
-            name = f"{WORDS.get(family, family)} family{where}"
+            name = f"{word(family)} family{where}"
             work = [(arm.exaflops, arm) for arm in own]
             for measure in averages.headline(study):
                 yield _series(study, name, "exaFLOPs", measure, work)

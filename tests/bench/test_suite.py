@@ -263,8 +263,35 @@ def test_a_suite_of_one_scale_has_no_other() -> None:
             "transfer[0].kind='finetuen'",
             'transfer[0].kind: unknown transfer kind "finetuen". Did you mean "finetune"?',
         ),
-        ("pair[0].vit='vit-b16'", 'pair[0].vit: "vit-b16" is not pre-trained in this suite'),
+        (
+            "pair[0].systems=['vit-b16', 'bit-micro']",
+            'pair[0].systems[0]: "vit-b16" is not pre-trained in this suite',
+        ),
         ("pair[0].max_ratio=1.000001", "pair[0]: pre-training compute"),
+        (
+            "pair[0]={vit='vit-micro', bit='bit-micro'}",
+            'pair[0]: unknown keys "vit", "bit": write systems = ["vit-micro", "bit-micro"]',
+        ),
+        ("pair[0].system=['vit-micro']", 'pair[0].system: unknown key. Did you mean "systems"?'),
+        ("pair[0].systems=['vit-micro']", "pair[0].systems: "),
+        ("pair[0].systems=['vit-micro', 'vit-micro']", "pair[0]: systems must be distinct"),
+        (
+            "pair[0].systems=['vit-micro', 'ViT-micro/4']",
+            'pair[0].systems[1]: "ViT-micro/4" is "vit-micro", which the pair names already',
+        ),
+        ("pair[0].match='flops'", "pair[0].match: input should be 'exaflops', 'params', 'forward"),
+        (
+            "pair[0]={systems=['vit-micro', 'bit-micro'], match='none', max_ratio=2}",
+            'pair[0]: match = "none" uses no max_ratio',
+        ),
+        (
+            "pair[0]={systems=['vit-micro', 'bit-micro'], match='params', max_ratio=1.01}",
+            "pair[0]: parameters on fractals/1024 differs by",
+        ),
+        (
+            "pair[0]={systems=['vit-b16', 'bit-micro'], match='params'}",
+            'pair[0].systems[0]: "vit-b16" is not pre-trained in this suite, nor are weights of it',
+        ),
         ("report.tables=3", "report.tables"),
         ("seeds=[]", "seeds: "),
         ("seeds=[0,0]", "seeds must be distinct"),

@@ -61,8 +61,7 @@ shots = [1, 5]
 draws = 2
 
 [[pair]]
-vit = "vit-micro"
-bit = "bit-micro"
+systems = ["vit-micro", "bit-micro"]
 """
 
 

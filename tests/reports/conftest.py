@@ -171,7 +171,7 @@ def default_suite(**changes: Any) -> SuiteSpec:
                 kind="fewshot", datasets=("digits",), protocol="fewshot-micro", shots=SHOTS
             ),
         ),
-        "pair": (Pair(vit="vit-micro4", bit="bit-r14-micro", hybrid="hybrid-micro"),),
+        "pair": (Pair(systems=tuple(system[0] for system in SYSTEMS)),),
     }  # fmt: skip
     return SuiteSpec(**{**fields, **changes})
 

@@ -447,7 +447,9 @@ def test_families_are_found_to_differ_in_words(study: Study) -> None:
 
 
 def test_images_name_the_data_set_where_there_are_several(study: Study) -> None:
-    suite = study.graph.suite.model_copy(update={"pair": (Pair(vit="vit-l16", bit="bit-r152x2"),)})
+    suite = study.graph.suite.model_copy(
+        update={"pair": (Pair(systems=("vit-l16", "bit-r152x2")),)}
+    )
     random = np.random.default_rng(0)
     hits = {job.job_id: random.random(50) < 0.9 for job in study.graph.jobs}
     two = {"cifar-10", "imagenet"}

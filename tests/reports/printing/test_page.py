@@ -63,12 +63,13 @@ def test_text_of_the_page_can_be_read(scheme: str, front: str, back: str) -> Non
 @pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
 def test_text_and_lines_of_figures_can_be_seen(dark: bool) -> None:
     def shown(color: str) -> str:
-        return style.DARK.get(color, color) if dark else color
+        return style.dark_colors().get(color, color) if dark else color
 
     for ink in (style.INK, style.MUTED):
         assert contrast(shown(ink), shown(style.PAPER)) >= 4.5
-    series = {style.family_look(f).color for f in ("vit", "bit", "hybrid", "noisy-student", "")}
-    series |= {stage.work.colour for stage in stages().values()} | set(style.SYSTEM_COLORS)
+    series = {style.family_look(family).color for family in (*baselines.FAMILIES, "")}
+    series |= {stage.work.colour for stage in stages().values()}
+    series |= {*style.SYSTEM_COLORS, *style.SPARE_COLORS}
     for color in series:
         assert contrast(shown(color), shown(style.PAPER)) >= 3, color
 

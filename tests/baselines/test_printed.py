@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import csv
+from pathlib import Path
+
 import pytest
 
 import baselines
 from baselines.printed import setup
 from baselines.protocols import PROTOCOLS
+from bench.errors import UnknownName
 from bench.specs import PublishedResult
 
+GOLDEN = Path(__file__).parents[1] / "golden" / "published_setups.csv"
 ACCURACIES = ("top1", "mean_top1", "5shot_linear_top1")
 
 
@@ -81,3 +86,25 @@ def test_the_eight_position_embeddings_of_table_8_differ_in_their_arguments() ->
 def test_several_printed_lengths_are_all_kept() -> None:
     row = _rows(table="Table 2", system="ViT-L/16", pretrain_dataset="ImageNet-21k")[0]
     assert setup(row).epochs == (30, 90)
+
+
+def test_every_row_means_what_it_meant() -> None:
+    with GOLDEN.open(encoding="utf-8") as file:
+        expected = list(csv.DictReader(file))
+    assert len(expected) == len(baselines.published())
+    for line, (row, golden) in enumerate(zip(baselines.published(), expected, strict=True), 2):
+        known = setup(row)
+        try:
+            system = baselines.system(known.system).name
+        except UnknownName:
+            system = ""
+        assert golden == {
+            "line": str(line),
+            "system_id": system,
+            "system_args": " ".join(f"{key}={value}" for key, value in sorted(known.args.items())),
+            "pretraining_id": known.pretraining,
+            "transfer_id": known.transfer,
+            "protocol_id": known.protocol,
+            "image_size_px": str(known.image_size_px or ""),
+            "epochs": " ".join(f"{epochs:g}" for epochs in known.epochs),
+        }

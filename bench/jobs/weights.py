@@ -80,7 +80,6 @@ def _source(context: JobContext) -> WeightsSource:
         sha256=params["sha256"],
         # What follows is of no consequence here: names tell the layout.
         layout="none",
-        upstream="",
         licence="",
     )
 

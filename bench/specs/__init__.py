@@ -18,7 +18,16 @@ Glossary (one word per idea)
     core-seconds  seconds of CPU time, summed over cores (device-seconds on an accelerator)
 """
 
-from bench.specs.cards import DatasetCard, Protocol, Recipe, SplitCard, SystemCard, WeightsSource
+from bench.specs.cards import (
+    DatasetCard,
+    Protocol,
+    Recipe,
+    SplitCard,
+    SystemCard,
+    Training,
+    WeightsSource,
+)
+from bench.specs.compared import UNRANKED, Compared, NotCompared, comparisons
 from bench.specs.jobs import (
     KIND_VERSIONS,
     DataUse,
@@ -47,7 +56,9 @@ from bench.specs.suites import (
 
 __all__ = [
     "KIND_VERSIONS",
+    "UNRANKED",
     "Args",
+    "Compared",
     "Cost",
     "DataUse",
     "DatasetBlock",
@@ -57,6 +68,7 @@ __all__ = [
     "JobSpec",
     "Labels",
     "Metric",
+    "NotCompared",
     "Pair",
     "PlannedJob",
     "PretrainBlock",
@@ -75,9 +87,11 @@ __all__ = [
     "SystemBlock",
     "SystemCard",
     "SystemUse",
+    "Training",
     "TransferBlock",
     "WeightsBlock",
     "WeightsSource",
     "canonical_json",
+    "comparisons",
     "content_id",
 ]

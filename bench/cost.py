@@ -24,8 +24,8 @@ from pydantic import Field, TypeAdapter, ValidationError
 
 import baselines
 from baselines.counting import Padding
-from baselines.facts import JFT_IMAGES
 from bench.errors import SuiteError, UnknownName, UserError
+from bench.facts import JFT_IMAGES
 from bench.specs import Record, SystemCard, SystemUse
 
 TRAIN_FACTOR = 3

@@ -7,46 +7,13 @@ turns them into what is printed.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Literal
+import functools
 
 from bench.errors import UnknownName
+from bench.kinds import in_order
+from bench.specs import MetricCard
 
-Direction = Literal["higher", "lower", "neither"]
-
-
-@dataclass(frozen=True, kw_only=True)
-class MetricCard:
-    """What is known of one metric."""
-
-    name: str
-    """Name in records, without a qualifier."""
-    title: str
-    """Name as printed; `{}` stands for the qualifier."""
-    unit: str
-    """Unit as printed, after `scale`."""
-    base_unit: str
-    """Unit of the stored value."""
-    direction: Direction
-    """Which direction is better."""
-    scale: float = 1.0
-    """Printed value = stored value x scale."""
-    decimals: int | None = None
-    """Digits after the point; None: three significant digits."""
-    help: str
-    """One sentence for captions."""
-
-
-_CARDS = (
-    MetricCard(
-        name="train_loss",
-        title="Training loss",
-        unit="nats",
-        base_unit="nats",
-        direction="lower",
-        decimals=3,
-        help="mean training loss at the end of pre-training",
-    ),
+_GENERAL = (
     MetricCard(
         name="val_top1",
         title="Validation top-1",
@@ -56,66 +23,6 @@ _CARDS = (
         scale=100,
         decimals=1,
         help="top-1 accuracy on the held-out part of the training split; chooses, never reports",
-    ),
-    MetricCard(
-        name="test_top1",
-        title="Fine-tuned",
-        unit="%",
-        base_unit="fraction",
-        direction="higher",
-        scale=100,
-        decimals=1,
-        help="top-1 accuracy on the test split after fine-tuning all weights",
-    ),
-    MetricCard(
-        name="fewshot_top1",
-        title="{}-shot",
-        unit="%",
-        base_unit="fraction",
-        direction="higher",
-        scale=100,
-        decimals=1,
-        help="top-1 accuracy of a regularized least-squares fit on frozen features",
-    ),
-    MetricCard(
-        name="probe_top1",
-        title="Linear probe",
-        unit="%",
-        base_unit="fraction",
-        direction="higher",
-        scale=100,
-        decimals=1,
-        help="top-1 accuracy on the test split of a softmax regression on frozen features",
-    ),
-    MetricCard(
-        name="knn_top1",
-        title="{}-NN",
-        unit="%",
-        base_unit="fraction",
-        direction="higher",
-        scale=100,
-        decimals=1,
-        help="top-1 accuracy on the test split of the weighted vote of nearest training features",
-    ),
-    MetricCard(
-        name="eval_top1",
-        title="Top-1",
-        unit="%",
-        base_unit="fraction",
-        direction="higher",
-        scale=100,
-        decimals=1,
-        help="top-1 accuracy of a finished classifier under the rule of the evaluated set",
-    ),
-    MetricCard(
-        name="mce",
-        title="mCE",
-        unit="%",
-        base_unit="fraction of AlexNet's error",
-        direction="lower",
-        scale=100,
-        decimals=1,
-        help="mean corruption error: error over severities relative to AlexNet's, over corruptions",
     ),
     MetricCard(
         name="num_params",
@@ -166,69 +73,24 @@ _CARDS = (
         decimals=2,
         help="peak resident (CPU) or allocated (device) memory",
     ),
-    MetricCard(
-        name="inference_images_per_s",
-        title="Inference, batch {}",
-        unit="images/s",
-        base_unit="images per second",
-        direction="higher",
-        help="images per second of forward passes on one batch; median of repeats",
-    ),
-    MetricCard(
-        name="inference_memory_gib",
-        title="Inference memory, batch {}",
-        unit="GiB",
-        base_unit="GiB",
-        direction="lower",
-        decimals=3,
-        help="peak memory of forward passes (resident on a CPU, allocated on a device)",
-    ),
-    MetricCard(
-        name="inference_largest_batch",
-        title="Inference, largest batch",
-        unit="images",
-        base_unit="images",
-        direction="higher",
-        decimals=0,
-        help="most images whose forward passes fit the memory, to one part in sixteen",
-    ),
-    MetricCard(
-        name="train_images_per_s",
-        title="Training, batch {}",
-        unit="images/s",
-        base_unit="images per second",
-        direction="higher",
-        help="images per second of optimizer steps on one batch; median of repeats",
-    ),
-    MetricCard(
-        name="train_memory_gib",
-        title="Training memory, batch {}",
-        unit="GiB",
-        base_unit="GiB",
-        direction="lower",
-        decimals=3,
-        help="peak memory of optimizer steps (resident on a CPU, allocated on a device)",
-    ),
-    MetricCard(
-        name="train_largest_batch",
-        title="Training, largest batch",
-        unit="images",
-        base_unit="images",
-        direction="higher",
-        decimals=0,
-        help="most images whose optimizer steps fit the memory, to one part in sixteen",
-    ),
 )
 
-METRICS: dict[str, MetricCard] = {card.name: card for card in _CARDS}
+"""Metrics of no kind, or of several; the others stand on the cards of their kinds."""
+
+
+@functools.cache
+def cards() -> dict[str, MetricCard]:
+    """Return every metric by name: the general ones, then those of each job kind."""
+    found = {card.name: card for card in _GENERAL}
+    return found | {card.name: card for kind in in_order() for card in kind.metrics}
 
 
 def metric(name: str) -> MetricCard:
     """Return the card of a metric, with or without a qualifier; `UnknownName` otherwise."""
     base = name.partition("/")[0]
-    if base not in METRICS:
-        raise UnknownName("metric", base, METRICS)
-    return METRICS[base]
+    if base not in cards():
+        raise UnknownName("metric", base, cards())
+    return cards()[base]
 
 
 def title(name: str) -> str:

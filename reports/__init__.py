@@ -30,7 +30,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bench.errors import UnknownName
-from bench.specs import JobGraph, JobResult, PublishedResult
+from bench.plan.spec import JobGraph
+from bench.specs import JobResult, PublishedResult
 from reports.exchange.imports import ImportedResult
 from reports.printing.render import SUFFIXES, Table, file_bytes, render
 from reports.printing.written import Report, data_bytes, data_name, load, write

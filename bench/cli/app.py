@@ -27,7 +27,8 @@ from bench.errors import BenchError, UserError
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from bench.specs import JobGraph, JobResult, PlannedJob
+    from bench.plan.spec import JobGraph
+    from bench.specs import JobResult, PlannedJob
 
 app = typer.Typer(
     name="vitbench",
@@ -295,9 +296,9 @@ def main() -> None:
 
 
 def _kinds(only: str | None) -> tuple[str, ...]:
-    from bench.specs import KIND_VERSIONS
+    from bench.kinds import KINDS
 
-    return split_words(only, tuple(KIND_VERSIONS), "--only") if only else tuple(KIND_VERSIONS)
+    return split_words(only, tuple(KINDS), "--only") if only else tuple(KINDS)
 
 
 # --- what is printed ------------------------------------------------------------------------

@@ -6,7 +6,8 @@ import os
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from bench.specs import JobGraph, JobResult, Pair, PlannedJob, SuiteSpec
+from bench.plan.spec import JobGraph, SuiteSpec
+from bench.specs import JobResult, Pair, PlannedJob
 
 if TYPE_CHECKING:
     from rich.console import Console

@@ -9,8 +9,9 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from bench.cli.listing import duration
+from bench.plan.spec import JobGraph
 from bench.schedule.loop import Estimates, Event
-from bench.specs import JobGraph, JobResult, PlannedJob
+from bench.specs import JobResult, PlannedJob
 from bench.store.folders import Store
 
 if TYPE_CHECKING:

@@ -15,7 +15,7 @@ from bench.cli.wiring import explanations, graph_of, make_report
 from bench.errors import UserError
 
 if TYPE_CHECKING:
-    from bench.specs import JobGraph
+    from bench.plan.spec import JobGraph
     from bench.store.folders import Store
     from reports.exchange.check import Difference
     from reports.exchange.imports import ImportedResult

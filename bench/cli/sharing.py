@@ -13,7 +13,8 @@ from bench.errors import UserError
 from bench.store import bundle
 
 if TYPE_CHECKING:
-    from bench.specs import JobGraph, JobResult
+    from bench.plan.spec import JobGraph
+    from bench.specs import JobResult
     from bench.store.folders import Store
     from reports.exchange.check import Difference
     from reports.exchange.compare import Side
@@ -137,7 +138,7 @@ def side(path: Path, graph: JobGraph | None) -> Side:
 
 def _titles(workdir: Path) -> dict[str, str]:
     """Return the names of jobs by id, from the suites that were reported in a work folder."""
-    from bench.specs import JobGraph
+    from bench.plan.spec import JobGraph
 
     found: dict[str, str] = {}
     for file in sorted((workdir / "reports").glob(f"*/{GRAPH}")):

@@ -17,7 +17,8 @@ from bench.errors import BenchError, UserError
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from bench.specs import JobGraph, JobResult, PlannedJob, SuiteSpec
+    from bench.plan.spec import JobGraph, SuiteSpec
+    from bench.specs import JobResult, PlannedJob
     from bench.store.folders import Store
     from reports import Report
     from reports.exchange.imports import ImportedResult
@@ -63,11 +64,11 @@ def prepare_data(graph: JobGraph, todo: Iterable[PlannedJob], store: Store) -> N
     import shutil
 
     from bench.data import prepare
+    from bench.kinds import KINDS
 
     fresh = not store.workdir.exists()
     try:
-        without = ("weights", "profile")
-        for name in {job.dataset: None for job in todo if job.spec.kind not in without}:
+        for name in {job.dataset: None for job in todo if KINDS[job.spec.kind].needs_data}:
             card = graph.datasets[name]
             if not card.args.get("stream"):
                 prepare.packed(card, cache_dir=store.cache, num_workers=os.cpu_count() or 1)
@@ -253,8 +254,12 @@ def study_of(
 
 def curves_of(graph: JobGraph, store: Store) -> dict[str, list[dict[str, Any]]]:
     """Return the learning curve of every pre-training job."""
+    from bench.kinds import stages
+
     return {
-        job.job_id: store.progress(job.job_id) for job in graph.jobs if job.spec.kind == "pretrain"
+        job.job_id: store.progress(job.job_id)
+        for job in graph.jobs
+        if stages()[job.labels.stage].role == "start" and job.spec.recipe is not None
     }
 
 
@@ -298,7 +303,7 @@ def explanations(
 
 def _graphs(store: Store) -> Iterator[JobGraph]:
     """Yield the graph of each suite that was reported on in this work folder."""
-    from bench.specs import JobGraph
+    from bench.plan.spec import JobGraph
 
     for path in sorted((store.workdir / "reports").glob(f"*/{GRAPH}")):
         yield JobGraph.model_validate_json(path.read_bytes())

@@ -19,7 +19,8 @@ from pathlib import Path
 from bench.doctor import datasets, folder, machine, weights
 from bench.doctor.check import Check, Status, told
 from bench.errors import BenchError
-from bench.specs import DatasetCard, JobGraph, PlannedJob, SuiteSpec
+from bench.plan.spec import JobGraph, SuiteSpec
+from bench.specs import DatasetCard, PlannedJob
 
 __all__ = ["Check", "Status", "examine"]
 
@@ -126,8 +127,8 @@ def _memory_gib(job: PlannedJob) -> float:
     return cost.train_memory(
         job.spec.system,
         batch_size=recipe.batch_size,
-        image_size_px=job.spec.protocol.image_size_px,
-        num_classes=job.spec.data.num_classes,
+        image_size_px=job.spec.image_size_px,
+        num_classes=job.spec.num_classes or 0,
         precision=recipe.precision,
         optimizer=recipe.optimizer,
     ).total_gib

@@ -17,7 +17,8 @@ from bench.data.readers import files, layouts
 from bench.data.readers.folders import Folder
 from bench.doctor.check import Check, guarded, ok, problem, told, warning
 from bench.errors import BenchError
-from bench.specs import DatasetCard, SuiteSpec
+from bench.plan.spec import SuiteSpec
+from bench.specs import DatasetCard
 
 MAX_DECODED = 5_000
 """Images decoded at most; of larger sets a part, spread evenly over the files."""

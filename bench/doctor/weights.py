@@ -9,7 +9,8 @@ from pathlib import Path
 import baselines
 from bench.doctor.check import Check, ok, problem, told, warning
 from bench.errors import BenchError, suggest
-from bench.specs import SuiteSpec, WeightsSource
+from bench.plan.spec import SuiteSpec
+from bench.specs import WeightsSource
 
 
 def all_weights(spec: SuiteSpec) -> list[Check]:

@@ -1,7 +1,7 @@
-"""Job kinds: one file each, found by name. A job turns its spec and inputs into one JobResult.
+"""The heavy side of job kinds: a job turns its spec and inputs into one JobResult.
 
-To add a kind, add a file here with `VERSION` and `run(context) -> JobResult`, and its version to
-`bench.specs.KIND_VERSIONS`. Files that begin with an underscore are shared by kinds.
+`bench/jobs/<kind>.py` has `run(context) -> JobResult`, which the kind's card in `bench/kinds/`
+names. Files that begin with an underscore are shared by kinds.
 """
 
 from __future__ import annotations
@@ -9,20 +9,17 @@ from __future__ import annotations
 import gc
 import importlib
 import os
-import pkgutil
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
-from bench.errors import JobError, OutOfMemory, UnknownName
-from bench.specs import DatasetCard, JobResult, JobSpec
+from bench.errors import JobError, OutOfMemory
+from bench.kinds import KINDS
+from bench.specs import DatasetCard, DataUse, JobResult, JobSpec, Protocol, Recipe
 
-KINDS = tuple(
-    sorted(found.name for found in pkgutil.iter_modules(__path__) if found.name[0] != "_")
-)
-"""Names of the job kinds."""
+Part = TypeVar("Part")
 
 
 @dataclass(frozen=True)
@@ -35,8 +32,8 @@ class JobContext:
     """The job's own folder, where checkpoints and result files go."""
     inputs: Mapping[str, tuple[JobResult, Path]]
     """Result and folder of each needed job, by role."""
-    card: DatasetCard
-    """The data set."""
+    dataset: DatasetCard | None
+    """The data set that it reads; None where it reads none."""
     cache_dir: Path
     """Folder of packed data and features, shared by all jobs."""
     device: str
@@ -46,6 +43,43 @@ class JobContext:
     report: Callable[[dict[str, Any]], None]
     """Takes progress lines."""
 
+    @property
+    def card(self) -> DatasetCard:
+        """The data set of a kind that reads one."""
+        return _there(self.dataset, "data set")
+
+    @property
+    def data(self) -> DataUse:
+        """What the job of a kind that reads images does with them."""
+        return _there(self.spec.data, "data")
+
+    @property
+    def protocol(self) -> Protocol:
+        """The protocol of a kind that has one."""
+        return _there(self.spec.protocol, "protocol")
+
+    @property
+    def recipe(self) -> Recipe:
+        """The recipe of a kind that trains."""
+        return _there(self.spec.recipe, "recipe")
+
+    @property
+    def num_classes(self) -> int:
+        """Classes of the classifier."""
+        return _there(self.spec.num_classes, "number of classes")
+
+    @property
+    def image_size_px(self) -> int:
+        """Side of the square input, in pixels."""
+        return _there(self.spec.image_size_px, "image size")
+
+
+def _there(value: Part | None, what: str) -> Part:
+    """Return what the planner of a kind must have given."""
+    if value is None:
+        raise JobError(f"the job was planned without its {what}", hint="Plan the suite again")
+    return value
+
 
 def run(context: JobContext) -> JobResult:
     """Do the job on the threads that its spec names and return its result.
@@ -53,17 +87,16 @@ def run(context: JobContext) -> JobResult:
     Raises JobError (Diverged, OutOfMemory), CheckpointError or DataError when it cannot be done.
     """
     spec = context.spec
-    if spec.kind not in KINDS:
-        raise UnknownName("job kind", spec.kind, KINDS)
-    kind = importlib.import_module(f"{__name__}.{spec.kind}")
-    if spec.kind_version != kind.VERSION:
+    kind = KINDS.named(spec.kind)
+    if spec.kind_version != kind.version:
         raise JobError(
             f"job {spec.job_id} was planned for version {spec.kind_version} of {spec.kind}, "
-            f"this is version {kind.VERSION}",
+            f"this is version {kind.version}",
             hint="Plan the suite again",
         )
+    module, _, function = kind.run.partition(":")
     with conditions(context):
-        result: JobResult = kind.run(context)
+        result: JobResult = getattr(importlib.import_module(module), function)(context)
     return result
 
 

@@ -12,7 +12,7 @@ from __future__ import annotations
 import json
 import logging
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -88,23 +88,31 @@ def predict(
     Scores are dropped batch after batch: of ImageNet-C they would take 15 GB. Raises JobError
     where one is not finite.
     """
-    protocol = context.spec.protocol
+    started_s = time.perf_counter()
+    parts = [scoring.predict(rows, classes) for rows in scores(context, model, data, split)]
+    classes_N = np.concatenate(parts)
+    return Predicted(classes_N, len(classes_N), time.perf_counter() - started_s)
+
+
+def scores(
+    context: JobContext, model: models.Classifier, data: prepare.Packed, split: str
+) -> Iterator[np.ndarray]:
+    """Yield the scores of a split's images, float32 (B, K), batch after batch in order.
+
+    Raises JobError where one is not finite.
+    """
     batches = loader.evaluation_batches(
         data.split(split),
-        transforms.preset(protocol.eval_transform, size_px=protocol.image_size_px),
+        transforms.preset(context.protocol.eval_transform, size_px=context.image_size_px),
         batch_size=training.EVALUATION_BATCH,
         device=_work.device(context),
     )
-    started_s = time.perf_counter()
     model.eval()
-    parts = []
-    with torch.inference_mode():
-        for x_BCHW, _ in batches:
+    for x_BCHW, _ in batches:
+        with torch.inference_mode():  # not around the yield: the mode would leak to the caller
             logits_BK = model(x_BCHW).float().cpu().numpy()
-            _check_finite(logits_BK, context, what="scores")
-            parts.append(scoring.predict(logits_BK, classes))
-    classes_N = np.concatenate(parts)
-    return Predicted(classes_N, len(classes_N), time.perf_counter() - started_s)
+        _check_finite(logits_BK, context, what="scores")
+        yield logits_BK
 
 
 def work(*extracted: Extracted) -> dict[str, Any]:
@@ -124,18 +132,18 @@ def _identity(context: JobContext, split: str) -> dict[str, object]:
         "version": _VERSION,
         "weights": _work.pretrained_digest(result),
         "system": spec.system.model_dump(mode="json"),
-        "data": spec.data.digest,
+        "data": context.data.digest,
         "split": split,
-        "transform": spec.protocol.eval_transform,
-        "protocol_version": spec.protocol.version,
-        "image_size_px": spec.protocol.image_size_px,
+        "transform": context.protocol.eval_transform,
+        "protocol_version": context.protocol.version,
+        "image_size_px": context.image_size_px,
         "num_threads": spec.num_threads,
         "device": context.device,
     }
 
 
 def _compute(context: JobContext, data: prepare.Packed, split: str) -> np.ndarray:
-    protocol = context.spec.protocol
+    protocol = context.protocol
     z_ND = training.extract_features(
         frozen_model(context),
         data.split(split),
@@ -170,8 +178,8 @@ def frozen_model(context: JobContext, *, classifier: bool = False) -> models.Cla
         extra["representation_dim"] = len(representation)
     model = models.build(
         spec.system,
-        num_classes=spec.data.num_classes,
-        image_size_px=spec.protocol.image_size_px,
+        num_classes=context.num_classes,
+        image_size_px=context.image_size_px,
         **extra,  # type: ignore[arg-type]
     )
     models.load_encoder(model, weights)
@@ -188,7 +196,7 @@ def frozen_model(context: JobContext, *, classifier: bool = False) -> models.Cla
 
 
 def _check_classifier(context: JobContext, weights: Mapping[str, Tensor]) -> None:
-    planned = context.spec.data.num_classes
+    planned = context.num_classes
     if "head.weight" not in weights:
         raise CheckpointError(
             "the weights have no classifier to evaluate",

@@ -55,7 +55,7 @@ def dataset(context: JobContext) -> prepare.Packed:
 
 def check_planned(context: JobContext) -> None:
     """Raise JobError where the data set is not the one that was planned."""
-    planned = context.spec.data.digest
+    planned = context.data.digest
     if context.card.digest != planned:
         raise JobError(
             f"data set {context.card.name} has changed since the suite was planned "
@@ -67,7 +67,7 @@ def check_planned(context: JobContext) -> None:
 def labels(context: JobContext, data: prepare.Packed, split: str) -> np.ndarray:
     """Return labels_N of a split; raises JobError where one is not a planned class."""
     labels_N = data.split(split).labels_N
-    classes = context.spec.data.num_classes
+    classes = context.num_classes
     if len(labels_N) and int(labels_N.max()) >= classes:
         raise JobError(
             f"{context.card.name}, {split}: label {labels_N.max()} is no class of a classifier of "
@@ -83,8 +83,8 @@ def build(
     spec = context.spec
     model = models.build(
         spec.system,
-        num_classes=spec.data.num_classes,
-        image_size_px=spec.protocol.image_size_px,
+        num_classes=context.num_classes,
+        image_size_px=context.image_size_px,
         generator=torch.Generator().manual_seed(spec.seed),
         pretraining_head=pretraining_head,
         dropout=dropout,

@@ -14,8 +14,6 @@ from bench.errors import DataError
 from bench.jobs import JobContext, _features, _work
 from bench.specs import JobResult, Metric, Scalar
 
-VERSION = 1
-
 
 def run(context: JobContext) -> JobResult:
     """Return `eval_top1` over the images that count and, of a `corruption` set, `mce`.
@@ -28,11 +26,11 @@ def run(context: JobContext) -> JobResult:
     params: dict[str, Any] = spec.params
     rule: scoring.Scoring = params["scoring"]
     data = _work.dataset(context)
-    split = data.split(spec.data.eval_split)
-    labels_N = _work.labels(context, data, spec.data.eval_split)
+    split = data.split(context.data.eval_split)
+    labels_N = _work.labels(context, data, context.data.eval_split)
     model = _features.frozen_model(context, classifier=True)
     predicted = _features.predict(
-        context, model, data, spec.data.eval_split, scoring.subset_classes(rule, labels_N)
+        context, model, data, context.data.eval_split, scoring.subset_classes(rule, labels_N)
     )
     try:
         score = scoring.judge(rule, predicted.classes_N, labels_N, details_NF=split.details_NF)

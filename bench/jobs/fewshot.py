@@ -15,8 +15,6 @@ from bench.jobs import JobContext, _features, _work
 from bench.jobs._least_squares import FewShot
 from bench.specs import JobResult, Metric, Scalar
 
-VERSION = 1
-
 
 def run(context: JobContext) -> JobResult:
     """Return `fewshot_top1/<shots>`: mean over draws, one sample a draw.
@@ -28,14 +26,14 @@ def run(context: JobContext) -> JobResult:
     params: dict[str, Any] = spec.params
     shots: tuple[int, ...] = tuple(params["shots"])
     data = _work.dataset(context)
-    train = _features.features(context, data, spec.data.train_split)
-    test = _features.features(context, data, spec.data.eval_split)
-    labels_M = data.split(spec.data.eval_split).labels_N
+    train = _features.features(context, data, context.data.train_split)
+    test = _features.features(context, data, context.data.eval_split)
+    labels_M = data.split(context.data.eval_split).labels_N
     task = FewShot(
         train.z_ND,
-        data.split(spec.data.train_split).labels_N,
+        data.split(context.data.train_split).labels_N,
         test.z_ND,
-        num_classes=spec.data.num_classes,
+        num_classes=context.num_classes,
     )
     hits: dict[int, list[np.ndarray]] = {count: [] for count in shots}
     values: dict[str, Scalar | None] = {}

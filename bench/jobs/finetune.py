@@ -27,8 +27,6 @@ from bench.specs import JobResult, Metric, Recipe
 from bench.training import loop as training
 from bench.training.checkpoint import Checkpoints
 
-VERSION = 1
-
 
 def run(context: JobContext) -> JobResult:
     """Return `val_top1` of a candidate, or `test_top1` of a final run, and the learning rate.
@@ -65,8 +63,7 @@ def run(context: JobContext) -> JobResult:
 
 def chosen_recipe(context: JobContext) -> Recipe:
     """Return the recipe with its own learning rate, or the one that was chosen for it."""
-    recipe = context.spec.recipe
-    assert recipe is not None
+    recipe = context.recipe
     if recipe.base_lr is not None:
         return recipe
     chosen = None
@@ -100,13 +97,13 @@ class Task:
         """Return the task of a job; raises DataError where the data set lacks a split."""
         spec = context.spec
         data = _work.dataset(context)
-        split = data.split(spec.data.train_split)
-        labels_N = _work.labels(context, data, spec.data.train_split)
-        if spec.data.held_out is None:
+        split = data.split(context.data.train_split)
+        labels_N = _work.labels(context, data, context.data.train_split)
+        if context.data.held_out is None:
             everything = np.arange(len(labels_N))
-            scored, chooses = data.split(spec.data.eval_split), spec.data.eval_split != "test"
+            scored, chooses = data.split(context.data.eval_split), context.data.eval_split != "test"
             return cls(split, everything, scored, None, chooses)
-        train_N, held_N = prepare.held_out_indices(labels_N, spec.data.held_out, seed=spec.seed)
+        train_N, held_N = prepare.held_out_indices(labels_N, context.data.held_out, seed=spec.seed)
         return cls(split, train_N, split, held_N, chooses=True)
 
 
@@ -133,7 +130,7 @@ class Tuning:
     ) -> training.Training:
         """Train to the end; raises Diverged."""
         spec = self._context.spec
-        protocol = spec.protocol
+        protocol = self._context.protocol
         batches = loader.Batches(
             self._task.split,
             self._task.train_N,
@@ -154,7 +151,7 @@ class Tuning:
 
     def hits(self) -> np.ndarray:
         """Return hits_N (bool) of the model, as it is now, on the images scored on."""
-        protocol = self._context.spec.protocol
+        protocol = self._context.protocol
         return training.evaluate(
             self.model,
             self._task.scored_split,

@@ -19,8 +19,6 @@ from bench.errors import JobError
 from bench.jobs import JobContext, _features, _work
 from bench.specs import JobResult
 
-VERSION = 1
-
 _TRAIN_ROWS = 1 << 16
 """Training images compared at once: memory does not grow with their number."""
 
@@ -35,24 +33,24 @@ def run(context: JobContext) -> JobResult:
     params: dict[str, Any] = spec.params
     neighbours: tuple[int, ...] = tuple(params["neighbours"])
     data = _work.dataset(context)
-    train = _features.features(context, data, spec.data.train_split)
+    train = _features.features(context, data, context.data.train_split)
     if max(neighbours) > len(train.z_ND):
         raise JobError(
             f"{max(neighbours)} neighbours asked of {len(train.z_ND)} training images of "
             f"{context.card.name}",
             hint="Set neighbours lower",
         )
-    test = _features.features(context, data, spec.data.eval_split)
+    test = _features.features(context, data, context.data.eval_split)
     classes_KM = vote(
         train.z_ND,
-        _work.labels(context, data, spec.data.train_split),
+        _work.labels(context, data, context.data.train_split),
         test.z_ND,
-        num_classes=spec.data.num_classes,
+        num_classes=context.num_classes,
         neighbours=neighbours,
         temperature=float(params["temperature"]),
         device=_work.device(context),
     )
-    labels_M = _work.labels(context, data, spec.data.eval_split)
+    labels_M = _work.labels(context, data, context.data.eval_split)
     hits = {k: classes_M == labels_M for k, classes_M in classes_KM.items()}
     return meter.result(
         metrics={f"knn_top1/{k}": _work.top1(f"knn_top1/{k}", found) for k, found in hits.items()},

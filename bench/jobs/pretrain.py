@@ -21,22 +21,19 @@ from bench.training import loop as training
 from bench.training.checkpoint import Checkpoints
 from bench.training.objectives import MaskedPatches
 
-VERSION = 1
-
 
 def run(context: JobContext) -> JobResult:
     """Return the metric `train_loss`: the mean loss of the last twentieth of the steps."""
     meter = _work.Meter(context)
     spec = context.spec
-    assert spec.recipe is not None
     streamed = bool(context.card.args.get("stream"))
-    batches, num_examples = (_streamed if streamed else _packed)(context, spec.recipe)
-    model = _model(context, spec.recipe)
+    batches, num_examples = (_streamed if streamed else _packed)(context, context.recipe)
+    model = _model(context, context.recipe)
     done = training.train(
         model,
         batches,
-        recipe=spec.recipe,
-        num_steps=spec.recipe.num_steps(num_examples),
+        recipe=context.recipe,
+        num_steps=context.recipe.num_steps(num_examples),
         seed=spec.seed,
         checkpoints=Checkpoints(context.folder / "checkpoints", spec.job_id),
         report=context.report,
@@ -50,11 +47,13 @@ def run(context: JobContext) -> JobResult:
 def _packed(context: JobContext, recipe: Recipe) -> tuple[training.BatchSource, int]:
     """Return the batches of the packed set, or of a random part of it, and its examples."""
     spec = context.spec
-    split = _work.dataset(context).split(spec.data.train_split)
-    if spec.data.num_examples is None:
+    split = _work.dataset(context).split(context.data.train_split)
+    if context.data.num_examples is None:
         indices_N = np.arange(len(split.labels_N))
     else:
-        indices_N = prepare.subset_indices(split.labels_N, spec.data.num_examples, seed=spec.seed)
+        indices_N = prepare.subset_indices(
+            split.labels_N, context.data.num_examples, seed=spec.seed
+        )
     batches = loader.Batches(
         split,
         indices_N,
@@ -70,7 +69,7 @@ def _streamed(context: JobContext, recipe: Recipe) -> tuple[training.BatchSource
     """Return the batches of shards that are read where they lie, and their examples."""
     spec, args = context.spec, context.card.args
     _work.check_planned(context)
-    folder = shards.split_folders(Path(str(args["path"])))[spec.data.train_split]
+    folder = shards.split_folders(Path(str(args["path"])))[context.data.train_split]
     shard_set = shards.open_shards(folder)
     batches = shards.ShardBatches(
         shard_set,
@@ -85,7 +84,7 @@ def _streamed(context: JobContext, recipe: Recipe) -> tuple[training.BatchSource
 
 
 def _transform(context: JobContext) -> transforms.Transform:
-    protocol = context.spec.protocol
+    protocol = context.protocol
     return transforms.preset(protocol.train_transform, size_px=protocol.image_size_px)
 
 

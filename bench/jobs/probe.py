@@ -18,8 +18,6 @@ from bench.jobs import JobContext, _features, _work
 from bench.jobs._softmax import Fit, Softmax
 from bench.specs import JobResult, Metric, Scalar
 
-VERSION = 1
-
 
 def run(context: JobContext) -> JobResult:
     """Return `probe_top1` on the evaluation split, `val_top1` of the choice, and the chosen l2."""
@@ -27,22 +25,22 @@ def run(context: JobContext) -> JobResult:
     spec = context.spec
     params: dict[str, Any] = spec.params
     l2s: tuple[float, ...] = tuple(params["l2s"])
-    if len(l2s) > 1 and spec.data.held_out is None:
+    if len(l2s) > 1 and context.data.held_out is None:
         raise JobError(
             f"probe {spec.job_id} has {len(l2s)} l2s to choose from and no held-out images",
             hint="Set held_out of the block, or give one l2",
         )
     data = _work.dataset(context)
-    train = _features.features(context, data, spec.data.train_split)
-    test = _features.features(context, data, spec.data.eval_split)
-    labels_N = _work.labels(context, data, spec.data.train_split)
+    train = _features.features(context, data, context.data.train_split)
+    test = _features.features(context, data, context.data.eval_split)
+    labels_N = _work.labels(context, data, context.data.train_split)
     metrics: dict[str, Metric] = {}
     chosen = None
-    if spec.data.held_out is not None:
+    if context.data.held_out is not None:
         chosen, metrics["val_top1"] = _choose(context, train.z_ND, labels_N, l2s)
     probe = _softmax(context, train.z_ND, labels_N)
     fit = probe.fit(l2s[0] if chosen is None else chosen.l2, start=chosen)
-    hits_M = probe.predict(fit, test.z_ND) == _work.labels(context, data, spec.data.eval_split)
+    hits_M = probe.predict(fit, test.z_ND) == _work.labels(context, data, context.data.eval_split)
     metrics["probe_top1"] = _work.top1("probe_top1", hits_M)
     values: dict[str, Scalar | None] = {
         "l2": fit.l2,
@@ -62,8 +60,8 @@ def _choose(
 ) -> tuple[Fit, Metric]:
     """Return the fit that does best on the held-out images; of equals, the strongest l2."""
     spec = context.spec
-    assert spec.data.held_out is not None
-    fitted_N, held_N = prepare.held_out_indices(labels_N, spec.data.held_out, seed=spec.seed)
+    assert context.data.held_out is not None
+    fitted_N, held_N = prepare.held_out_indices(labels_N, context.data.held_out, seed=spec.seed)
     probe = _softmax(context, z_ND[fitted_N], labels_N[fitted_N])
     held_z_MD, best = z_ND[held_N], None
     for fit in probe.fits(l2s):
@@ -78,7 +76,7 @@ def _softmax(context: JobContext, z_ND: np.ndarray, labels_N: np.ndarray) -> Sof
     return Softmax(
         z_ND,
         labels_N,
-        num_classes=context.spec.data.num_classes,
+        num_classes=context.num_classes,
         # float64, which a TPU does not have.
         device="cpu" if context.device == "tpu" else _work.device(context),
     )

@@ -35,8 +35,6 @@ from bench.jobs._peak import Peak
 from bench.specs import JobResult, Metric, Recipe
 from bench.training import loop as training
 
-VERSION = 1
-
 MAX_BATCH = 1 << 14
 """Batches are made no larger than this."""
 
@@ -86,8 +84,8 @@ class _Profile:
         self._steps, self._repeats = int(params["steps"]), int(params["repeats"])
         self._limit_gib = float(params.get("memory_gib", math.inf))
         self.precision: Any = params["precision"]
-        self._classes = context.spec.data.num_classes
-        self._size_px = context.spec.protocol.image_size_px
+        self._classes = context.num_classes
+        self._size_px = context.image_size_px
         self._device = _work.device(context)
         _check_limit(self._limit_gib, self._device)
         self._warm_up(context)

@@ -29,8 +29,6 @@ from bench.jobs.finetune import Task, Tuning
 from bench.specs import JobResult, Metric, Scalar
 from bench.training.checkpoint import Checkpoints, replace_file
 
-VERSION = 1
-
 QUARTERS = (1, 2, 4)
 """Quarters of the steps after which a candidate is scored; after the last it is done."""
 
@@ -53,7 +51,7 @@ def run(context: JobContext) -> JobResult:
     """
     meter = _work.Meter(context)
     rates = _rates(context)
-    if context.spec.data.held_out is None and context.spec.data.eval_split == "test":
+    if context.data.held_out is None and context.data.eval_split == "test":
         raise JobError(
             f"search {context.spec.job_id} has no held-out images to choose on",
             hint="Set held_out of the block",
@@ -222,8 +220,7 @@ class _Trial:
             tune.report({key: known[key] for key in ("quarter", "val_top1")})
         if self.scores and self.scores[-1]["quarter"] == QUARTERS[-1]:
             return
-        recipe = self._context.spec.recipe
-        assert recipe is not None
+        recipe = self._context.recipe
         tuning = Tuning(
             self._context, recipe.model_copy(update={"base_lr": self.rate}), Task.of(self._context)
         )
@@ -254,13 +251,12 @@ class _Trial:
             self._record_hits(reached[-1], hits_N, step=step)
 
     def _record_hits(self, quarter: int, hits_N: Any, *, step: int) -> None:
-        assert self._context.spec.recipe is not None
         num_scored = len(hits_N) * (len(self.scores) + 1)
         self.record(
             quarter,
             score=float(hits_N.mean()),
             num_scored=len(hits_N),
-            num_images=step * self._context.spec.recipe.batch_size + num_scored,
+            num_images=step * self._context.recipe.batch_size + num_scored,
         )
 
     def record(

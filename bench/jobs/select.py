@@ -10,8 +10,6 @@ from bench.errors import JobError
 from bench.jobs import JobContext, _work
 from bench.specs import JobResult
 
-VERSION = 1
-
 
 def run(context: JobContext) -> JobResult:
     """Return the chosen `learning_rate`, its job as `candidate`, and its `val_top1`."""

@@ -23,8 +23,6 @@ from bench.models.fetch import fetch
 from bench.models.weights import read_arrays
 from bench.specs import JobResult, WeightsSource
 
-VERSION = 1
-
 _HEADS = re.compile(r"(^|/)(head/kernel|head/conv2d/kernel)$|^(head|head\.fc|classifier)\.weight$")
 """The classifier's kernel, by the names of the authors' files, of timm's and of our own."""
 
@@ -57,7 +55,7 @@ def run(context: JobContext) -> JobResult:
     source = _source(context)
     path = fetch(source)
     parts = _parts(context, read_arrays(path))
-    classes = context.spec.data.num_classes
+    classes = context.num_classes
     if parts.num_classes not in (None, classes):
         raise CheckpointError(
             f'weights "{source.name}" have a classifier of {parts.num_classes:,} classes, and '
@@ -99,7 +97,7 @@ def _parts(context: JobContext, arrays: Mapping[str, Tensor]) -> _Parts:
 
 def _image_size_px(context: JobContext, arrays: Mapping[str, Tensor]) -> int:
     system = context.spec.system
-    planned_px = context.spec.protocol.image_size_px
+    planned_px = context.image_size_px
     positions = [array for name, array in arrays.items() if _POSITIONS.search(name)]
     if not positions or positions[0].ndim != 3:
         return planned_px
@@ -118,7 +116,7 @@ def _load(context: JobContext, path: Path, parts: _Parts) -> models.Classifier:
         extra["representation_dim"] = parts.representation_dim
     model = models.build(
         spec.system,
-        num_classes=spec.data.num_classes,
+        num_classes=context.num_classes,
         image_size_px=parts.image_size_px,
         **extra,  # type: ignore[arg-type]
     )

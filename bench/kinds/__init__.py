@@ -1,7 +1,7 @@
 """Job kinds: what is known of each without doing it. One file a kind; no torch.
 
-    base.py      the card of a kind, its stages, the base of its suite block, the planner's contract
-    <kind>.py    one kind: `CARD`
+base.py      the card of a kind, its stages, the base of its suite block, the planner's contract
+<kind>.py    one kind: `CARD`
 """
 
 from __future__ import annotations

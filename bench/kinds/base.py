@@ -10,36 +10,24 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Annotated, Any, Literal, Protocol
+from typing import Any, Literal, Protocol
 
-from pydantic import BeforeValidator, Field
+from pydantic import Field
 
 from bench.errors import SuiteError
 from bench.specs import (
     Args,
     DatasetCard,
     DataUse,
+    MetricCard,
     PlannedJob,
     Recipe,
     Record,
+    Scales,
     SystemCard,
     WeightsSource,
 )
 from bench.specs import Protocol as ImageProtocol
-
-Scale = Literal["smoke", "public", "full"]
-"""`smoke`: minutes on a CPU, micro systems; `public`: one GPU, public weights and data;
-`full`: the paper's own."""
-
-
-def _listed(value: Any) -> Any:
-    """Return one scale as a list of one."""
-    return (value,) if isinstance(value, str) else value
-
-
-Scales = Annotated[tuple[Scale, ...], BeforeValidator(_listed)]
-"""One scale or a list of them, as a block names those that it belongs to; empty: every scale."""
-
 
 # --- blocks of a suite ----------------------------------------------------------------------
 
@@ -295,6 +283,8 @@ class KindCard:
     """Whether its jobs compute on the suite's threads, GPUs and TPUs; others take one CPU."""
     leaves: tuple[str, ...] = ()
     """Files that its jobs leave in their folders."""
+    metrics: tuple[MetricCard, ...] = ()
+    """Metrics of its own, which no other kind has."""
 
     def stage(self, name: str) -> Stage:
         """Return a stage of this kind; raise KeyError."""

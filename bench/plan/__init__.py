@@ -1,28 +1,33 @@
 """A suite in, a graph of jobs out: pure and deterministic, without torch.
 
-    names.py       names of a suite -> cards, protocols and recipes, or an error with its key
-    graph.py       collects each distinct job once, with its closed-form cost
-    starts.py      [[pretrain]] and [[weights]]: what every transfer starts from
-    transfers.py   [[transfer]]: few-shot, probe, nearest neighbours, evaluation of classifiers
-    finetuning.py  [[transfer]]: the sweep of learning rates and the final runs
-    pairs.py       [[pair]]: systems of equal pre-training compute
-    profiles.py    [[profile]]: speed and memory, from random weights
+    spec.py      what a suite asks, validated against the kinds and readers that there are
+    suites.py    suite files: found, read, adjusted and validated
+    names.py     names of a suite -> cards, protocols and recipes, or an error with its key
+    planner.py   the graph as it grows: each distinct job once, with its closed-form cost
+    cells.py     results that would stand in one cell of a table
+    pairs.py     [[pair]]: systems that are compared at a matched size
 
-A job that nobody can do (data or weights that are not public) is planned as *refused*, with the
-reason, and so is everything that needs it.
+How a block becomes jobs stands with its kind, in `bench/kinds/`. A job that nobody can do (data or
+weights that are not public) is planned as *refused*, with the reason, and so is everything that
+needs it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
-from bench.plan.graph import Builder
-from bench.plan.names import Names
+from bench.kinds import KINDS
+from bench.kinds.base import Block, KindCard, Table
+from bench.plan.cells import check_cells
 from bench.plan.pairs import check_pair
-from bench.plan.profiles import profile
-from bench.plan.starts import Start, pretrain, weights
-from bench.plan.transfers import transfer
-from bench.specs import DatasetCard, JobGraph, Protocol, SuiteSpec
+from bench.plan.planner import Planner
+from bench.plan.spec import JobGraph, SuiteSpec
+from bench.specs import DatasetCard, Protocol
+
+__all__ = ["JobGraph", "SuiteSpec", "plan"]
+
+_TABLES: tuple[Table, ...] = ("pretrain", "weights", "transfer", "profile")
+"""Tables of a suite in the order in which they are planned: what starts, then what builds on it."""
 
 
 def plan(
@@ -37,22 +42,32 @@ def plan(
     `datasets` and `protocols` are all known cards by name; `file` is named in errors. Blocks of
     other scales are left out, and the graph's suite holds what runs.
     """
-    names = Names(suite, datasets, protocols, file or suite.name)
-    builder = Builder(names)
-    starts: list[Start] = []
-    for index, block in enumerate(suite.pretrain):
-        if suite.runs(block):
-            starts += pretrain(builder, block, f"pretrain[{index}]")
-    for index, public in enumerate(suite.weights):
-        if suite.runs(public):
-            starts += weights(builder, public, f"weights[{index}]")
-    for index, moved in enumerate(suite.transfer):
-        if suite.runs(moved):
-            transfer(builder, moved, f"transfer[{index}]", starts)
-    for index, measured in enumerate(suite.profile):
-        if suite.runs(measured):
-            profile(builder, measured, f"profile[{index}]")
+    planner = Planner(suite, datasets, protocols, file or suite.name)
+    places: dict[str, str] = {}
+    for key, block in _blocks(suite):
+        kind = _kind(key, block)
+        assert kind.plan is not None  # a kind of a table has a planner
+        kind.plan(planner, block, key)
+        for job_id in planner.jobs:
+            places.setdefault(job_id, key)
+    check_cells(planner, places)
     for index, pair in enumerate(suite.pair):
         if suite.runs(pair):
-            check_pair(names, pair, f"pair[{index}]", starts)
-    return JobGraph(suite=suite.narrowed(), jobs=tuple(builder.jobs.values()), datasets=names.used)
+            check_pair(planner, pair, f"pair[{index}]", planner.starts)
+    return JobGraph(
+        suite=suite.narrowed(), jobs=tuple(planner.jobs.values()), datasets=planner.used
+    )
+
+
+def _blocks(suite: SuiteSpec) -> Iterator[tuple[str, Block]]:
+    """Yield the blocks that run at the suite's scale, each with its key."""
+    for table in _TABLES:
+        blocks: tuple[Block, ...] = getattr(suite, table)
+        for index, block in enumerate(blocks):
+            if suite.runs(block):
+                yield f"{table}[{index}]", block
+
+
+def _kind(key: str, block: Block) -> KindCard:
+    """Return the kind of a block: the one that it names, or the only one of its table."""
+    return KINDS[getattr(block, "kind", key.partition("[")[0])]

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import baselines
 from bench.errors import SuiteError, UnknownName, UserError, suggest
-from bench.specs import DatasetCard, Protocol, Recipe, SuiteSpec, SystemCard, WeightsSource
+from bench.plan.spec import SuiteSpec
+from bench.specs import DatasetCard, Protocol, Recipe, SystemCard, WeightsSource
 
 
 class Names:
@@ -106,7 +107,7 @@ class Names:
             for step in source.trained_on
         )
 
-    def check_splits(self, card: DatasetCard, wanted: tuple[str, ...], key: str) -> None:
+    def check_splits(self, card: DatasetCard, wanted: Sequence[str], key: str) -> None:
         """Raise SuiteError where a data set lacks a split that a block needs."""
         for split in wanted:
             if split not in card.splits:
@@ -117,14 +118,19 @@ class Names:
                     'It is for kind = "evaluate"' if split == "train" else "",
                 )
 
-    def check_size(self, system: SystemCard, protocol: Protocol, key: str) -> None:
-        """Raise SuiteError where a protocol's images cannot be an input of the system."""
+    def check_image(self, system: SystemCard, image_size_px: int, key: str, where: str) -> None:
+        """Raise SuiteError where images of a side cannot be an input of the system."""
         try:
-            baselines.sizes(system).check_image(protocol.image_size_px)
+            baselines.sizes(system).check_image(image_size_px)
         except UserError as error:
             raise self.error(
-                key, f"{error.message} ({system.name}, protocol {protocol.name})", error.hint
+                key, f"{error.message} ({system.name}, {where})", error.hint
             ) from error
+
+    def check_objective(self, system: SystemCard, recipe: Recipe, key: str) -> None:
+        """Raise SuiteError where a system cannot learn what the recipe asks."""
+        if recipe.objective == "masked-patch" and system.family != "vit":
+            raise self.error(key, f"{system.title} has no patches to mask", "Name ViTs alone")
 
     def _variant(self, name: str) -> SystemCard:
         block, key = self.suite.system[name], f"system.{name}"

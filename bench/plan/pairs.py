@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
+from bench.kinds.base import Start
 from bench.plan.names import Names
-from bench.plan.starts import Start
 from bench.specs import Pair
 
 

@@ -19,7 +19,9 @@ from typing import Any, get_args
 from pydantic import BaseModel, ValidationError
 
 from bench.errors import SuiteError, UnknownName, UserError, suggest
-from bench.specs import Scale, ScaleBlock, SuiteSpec
+from bench.kinds.base import TransferBlock
+from bench.plan.spec import SuiteSpec, kinds_of, transfer_record
+from bench.specs import Scale, ScaleBlock
 
 MAX_FILE_BYTES = 1_000_000
 _KEY = re.compile(r"[^.\[\]]+|\[\d+\]")
@@ -215,7 +217,7 @@ def _validate(data: dict[str, Any], *, file: str) -> SuiteSpec:
         cause = _lower(first["msg"].removeprefix("Value error, ")).replace("tuple", "list")
         if first["type"] == "extra_forbidden":
             cause = "unknown key"
-            hint = suggest(str(location[-1]), _fields_at(location[:-1]), kind="key")
+            hint = _key_hint(data, location)
         elif first["type"] == "missing":
             cause = "missing"
         elif first["type"] == "too_short":
@@ -237,14 +239,41 @@ def _dotted(location: Sequence[str | int]) -> str:
     return text.lstrip(".")
 
 
-def _fields_at(location: Sequence[str | int]) -> tuple[str, ...]:
-    """Return the valid field names of the record at `location` inside SuiteSpec."""
+def _key_hint(data: Any, location: Sequence[str | int]) -> str:
+    """Return the nearest valid key, or which kinds of block have the one that is refused."""
+    *place, key = location
+    record = _record_at(data, place)
+    fields = tuple(record.model_fields) if record is not None else ()
+    near = suggest(str(key), fields, kind="key")
+    others = [card.name for card in kinds_of("transfer").values() if _has(card.block, str(key))]
+    if place[:1] == ["transfer"] and others:
+        words = ", ".join(f'"{name}"' for name in others)
+        return f"It is a key of kind = {words}. Known keys: {', '.join(sorted(fields))}"
+    return near
+
+
+def _has(record: type[BaseModel] | None, key: str) -> bool:
+    return record is not None and key in record.model_fields
+
+
+def _record_at(data: Any, location: Sequence[str | int]) -> Any:
+    """Return the record at `location` inside SuiteSpec: of a block, that of its kind."""
     record: Any = SuiteSpec
     for part in location:
+        data = _inside(data, part)
         field = getattr(record, "model_fields", {}).get(part)
         if field is not None:  # else a place in a list, or a name of the suite's own
             record = _record_inside(field.annotation)
-    return tuple(record.model_fields) if hasattr(record, "model_fields") else ()
+        if record is TransferBlock:
+            record = transfer_record(data) or record
+    return record
+
+
+def _inside(data: Any, part: str | int) -> Any:
+    try:
+        return data[part]
+    except (KeyError, IndexError, TypeError):
+        return None
 
 
 def _record_inside(annotation: Any) -> Any:

@@ -21,7 +21,8 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from bench.errors import BenchError, JobError, UserError
-from bench.specs import DatasetCard, JobGraph, JobResult, JobSpec, PlannedJob, Resources
+from bench.plan.spec import JobGraph
+from bench.specs import DatasetCard, JobResult, JobSpec, PlannedJob, Resources
 from bench.store.folders import Store
 
 POLL_S = 0.2
@@ -34,7 +35,7 @@ JOB_OVERHEAD_S = 0.3
 # --- one job --------------------------------------------------------------------------------
 
 
-def perform(spec: JobSpec, card: DatasetCard, *, workdir: Path, device: str) -> JobResult:
+def perform(spec: JobSpec, card: DatasetCard | None, *, workdir: Path, device: str) -> JobResult:
     """Do one job in this process, under its claim, and commit its result.
 
     Returns the result that is there when another process finished the job first.
@@ -57,7 +58,7 @@ def perform(spec: JobSpec, card: DatasetCard, *, workdir: Path, device: str) -> 
                 spec=spec,
                 folder=claim.folder,
                 inputs=inputs,
-                card=card,
+                dataset=card,
                 cache_dir=store.cache,
                 device=device,
                 attempt=claim.attempt,
@@ -122,7 +123,7 @@ class LocalExecutor:
         try:
             return job.job_id, perform(
                 job.spec,
-                self._datasets[job.dataset],
+                self._datasets.get(job.dataset),
                 workdir=self._workdir,
                 device=device_of(job.resources),
             )
@@ -202,10 +203,11 @@ class RayExecutor:
             options["resources"] = {"TPU": job.resources.tpus}
         if job.resources.gpus or job.resources.tpus:
             options["max_calls"] = 1  # a reused process would keep the device's memory
+        card = self._datasets.get(job.dataset)
         task = self._ray.remote(_ray_task).options(**options)
         reference = task.remote(
             job.spec.model_dump_json(),
-            self._datasets[job.dataset].model_dump_json(),
+            card.model_dump_json() if card else "",
             str(self._workdir),
             device_of(job.resources),
         )
@@ -242,7 +244,7 @@ def _ray_task(spec: str, card: str, workdir: str, device: str) -> str:
     """Do one job in a Ray worker; records travel as JSON."""
     return perform(
         JobSpec.model_validate_json(spec),
-        DatasetCard.model_validate_json(card),
+        DatasetCard.model_validate_json(card) if card else None,
         workdir=Path(workdir),
         device=device,
     ).model_dump_json()

@@ -2,7 +2,8 @@
 
 Records are frozen, forbid unknown fields and turn into canonical JSON. The identity of a job
 (`job_id`) is the hash of its `JobSpec`, which therefore holds everything that changes the number
-and nothing else: names, labels, paths, resources and the suite live in `PlannedJob`.
+and nothing else: names, labels, paths, resources and the suite live in `PlannedJob`. What a suite
+asks and the graph that it becomes stand in `bench/plan/spec.py`, which knows the kinds of jobs.
 
 Glossary (one word per idea)
     suite       a file that states a claim and the comparison that tests it
@@ -29,33 +30,27 @@ from bench.specs.cards import (
 )
 from bench.specs.compared import UNRANKED, Compared, NotCompared, comparisons
 from bench.specs.jobs import (
-    KIND_VERSIONS,
     DataUse,
-    JobGraph,
     JobSpec,
     Labels,
     PlannedJob,
     Resources,
     SystemUse,
 )
+from bench.specs.metrics import MetricCard
 from bench.specs.record import Args, Record, Scalar, canonical_json, content_id
 from bench.specs.results import Cost, JobResult, Metric, PublishedResult
 from bench.specs.suites import (
     DatasetBlock,
     Pair,
-    PretrainBlock,
-    ProfileBlock,
     ReportBlock,
     Scale,
     ScaleBlock,
-    SuiteSpec,
+    Scales,
     SystemBlock,
-    TransferBlock,
-    WeightsBlock,
 )
 
 __all__ = [
-    "KIND_VERSIONS",
     "UNRANKED",
     "Args",
     "Compared",
@@ -63,16 +58,14 @@ __all__ = [
     "DataUse",
     "DatasetBlock",
     "DatasetCard",
-    "JobGraph",
     "JobResult",
     "JobSpec",
     "Labels",
     "Metric",
+    "MetricCard",
     "NotCompared",
     "Pair",
     "PlannedJob",
-    "PretrainBlock",
-    "ProfileBlock",
     "Protocol",
     "PublishedResult",
     "Recipe",
@@ -82,14 +75,12 @@ __all__ = [
     "Scalar",
     "Scale",
     "ScaleBlock",
+    "Scales",
     "SplitCard",
-    "SuiteSpec",
     "SystemBlock",
     "SystemCard",
     "SystemUse",
     "Training",
-    "TransferBlock",
-    "WeightsBlock",
     "WeightsSource",
     "canonical_json",
     "comparisons",

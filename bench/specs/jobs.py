@@ -2,27 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Literal
-
 from pydantic import Field
 
-from bench.specs.cards import DatasetCard, Protocol, Recipe
+from bench.specs.cards import Protocol, Recipe
 from bench.specs.record import Args, Record, content_id
-from bench.specs.suites import SuiteSpec
-
-KIND_VERSIONS = {
-    "pretrain": 1,
-    "weights": 1,
-    "finetune": 1,
-    "select": 1,
-    "search": 1,
-    "fewshot": 1,
-    "probe": 1,
-    "knn": 1,
-    "evaluate": 1,
-    "profile": 1,
-}
-"""Version of each job kind (the file in `bench/jobs/`); bumped when its result changes."""
 
 
 class SystemUse(Record):
@@ -59,15 +42,15 @@ class JobSpec(Record):
     """Everything that changes the number of a job, and nothing else."""
 
     kind: str
-    """Job kind: the file in `bench/jobs/`."""
+    """Job kind: a card in `bench/kinds/`."""
     kind_version: int
     """Version of the kind; bumped when its result changes."""
     system: SystemUse
     """What is trained or evaluated."""
-    data: DataUse
-    """What on."""
-    protocol: Protocol
-    """How images are prepared."""
+    data: DataUse | None = None
+    """What on; None where no images are read."""
+    protocol: Protocol | None = None
+    """How images are prepared; None where none are."""
     recipe: Recipe | None = None
     """How weights are updated; None where none are."""
     params: Args = {}
@@ -78,6 +61,18 @@ class JobSpec(Record):
     """CPU threads; the same seed gives other bits at another number."""
     needs: dict[str, str] = {}
     """Job ids of inputs by role: `checkpoint`, `select`, `candidate:0`, ..."""
+
+    @property
+    def image_size_px(self) -> int | None:
+        """Side of the square input, in pixels: the protocol's, or that of the kind's arguments."""
+        found = self.protocol.image_size_px if self.protocol else self.params.get("image_size_px")
+        return found if isinstance(found, int) else None
+
+    @property
+    def num_classes(self) -> int | None:
+        """Classes of the classifier: those of the data, or of the kind's arguments."""
+        found = self.data.num_classes if self.data else self.params.get("num_classes")
+        return found if isinstance(found, int) else None
 
     @property
     def job_id(self) -> str:
@@ -122,11 +117,8 @@ class Labels(Record):
     """Learning rate of a sweep candidate."""
     best_of: str = ""
     """Alternatives of one name compete on validation; the better one is reported."""
-    stage: Literal[
-        "pretrain", "weights", "candidate", "select", "final", "fewshot", "probe", "knn",
-        "evaluate", "profile"
-    ]  # fmt: skip
-    """Role in the suite: `candidate` and `select` choose, and are not reported."""
+    stage: str
+    """Stage of the job's kind (`bench/kinds/`): its role in the suite."""
 
 
 class PlannedJob(Record):
@@ -140,8 +132,8 @@ class PlannedJob(Record):
     """Readable name, unique in the suite."""
     labels: Labels
     """Names for tables."""
-    dataset: str
-    """Name of the data set card the job reads."""
+    dataset: str = ""
+    """Name of the data set card the job reads; empty where it reads none."""
     resources: Resources
     """What it asks of the scheduler."""
     train_examples: int
@@ -156,14 +148,3 @@ class PlannedJob(Record):
     """Parameters of the system without its head."""
     refused: str = ""
     """Why nobody can do this job (data or weights that are not public); empty: it can be done."""
-
-
-class JobGraph(Record):
-    """A planned suite: jobs in an order in which inputs come before their users."""
-
-    suite: SuiteSpec
-    """The suite."""
-    jobs: tuple[PlannedJob, ...]
-    """Jobs, inputs first, each once."""
-    datasets: dict[str, DatasetCard]
-    """Cards of the data sets used, by name."""

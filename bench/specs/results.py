@@ -141,7 +141,7 @@ class PublishedResult(Record):
     upstream_id: str = ""
     """Card of the upstream data set."""
     dataset_id: str = ""
-    """Card of the downstream data set, or name of a mean in `baselines/facts.py`."""
+    """Card of the downstream data set, or name of a mean in `bench/facts.py`."""
     metric_ids: Annotated[tuple[str, ...], BeforeValidator(_words)] = ()
     """Our metrics that answer this one: `test_top1 eval_top1`."""
     pretraining_id: str = ""

@@ -34,7 +34,8 @@ from typing import TYPE_CHECKING, Any
 from pydantic import TypeAdapter, ValidationError
 
 from bench.errors import UserError
-from bench.specs import JobGraph, JobResult, PublishedResult
+from bench.plan.spec import JobGraph
+from bench.specs import JobResult, PublishedResult
 
 if TYPE_CHECKING:
     import numpy as np

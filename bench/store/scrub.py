@@ -11,7 +11,8 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from bench.specs import JobGraph, JobResult
+from bench.plan.spec import JobGraph
+from bench.specs import JobResult
 
 _PART = r"[^\s/\"'<>|:;,()\[\]{}]+"
 # A path of two parts or more that does not follow a word, a scheme or another path.

@@ -13,7 +13,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bench.specs import JobGraph, JobResult, PlannedJob, content_id
+from bench.plan.spec import JobGraph
+from bench.specs import JobResult, PlannedJob, content_id
 from bench.store.folders import Store
 from bench.tracking import runs, sql, view
 from bench.tracking.database import TAG, connect, experiment

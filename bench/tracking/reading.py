@@ -8,7 +8,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from bench.errors import BenchError
-from bench.specs import JobGraph, JobResult
+from bench.plan.spec import JobGraph
+from bench.specs import JobResult
 from bench.tracking import runs, sql
 from bench.tracking.database import TAG, connect
 

@@ -9,7 +9,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from bench.specs import JobGraph, JobResult, PlannedJob, canonical_json, content_id
+from bench.plan.spec import JobGraph
+from bench.specs import JobResult, PlannedJob, canonical_json, content_id
 from bench.tracking.database import TAG
 
 _MAX_TAG_CHARS = 8000
@@ -32,7 +33,7 @@ def params(job: PlannedJob, result: JobResult) -> dict[str, str]:
         "kind": spec.kind,
         "stage": labels.stage,
         "protocol": labels.protocol,
-        "image_size_px": spec.protocol.image_size_px,
+        "image_size_px": spec.image_size_px,
         "seed": spec.seed,
         "recipe": labels.recipe,
         "learning_rate": result.values.get("learning_rate"),
@@ -71,7 +72,7 @@ def tags(job: PlannedJob, result: JobResult, reused: bool) -> dict[str, str]:
         "upstream": job.labels.upstream,
         "downstream": job.labels.downstream or "(pre-training)",
         "stage": job.labels.stage,
-        "protocol": job.labels.protocol or job.spec.protocol.name,
+        "protocol": job.labels.protocol,
     }
     if reused:
         tags[f"{TAG}reused"] = "done earlier in this work folder"

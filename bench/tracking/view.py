@@ -11,7 +11,8 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
-from bench.specs import JobGraph
+from bench.kinds import stages
+from bench.plan.spec import JobGraph
 from bench.tracking.database import TAG
 
 if TYPE_CHECKING:
@@ -28,8 +29,7 @@ def state(graph: JobGraph) -> dict[str, Any]:
     columns += [f"metrics.`{name}`" for name in _metrics(graph)]
     columns += ["metrics.`exaflops`", "metrics.`core_s`"]
     return {
-        "searchFilter": f"tags.`{TAG}role` = 'job' AND params.stage != 'candidate' "
-        "AND params.stage != 'select'",
+        "searchFilter": f"tags.`{TAG}role` = 'job'{_reported()}",
         "orderByKey": "params.`upstream_examples`",
         "orderByAsc": True,
         "startTime": "ALL",
@@ -51,19 +51,17 @@ def save(client: MlflowClient, experiment_id: str, graph: JobGraph) -> None:
     client.set_experiment_tag(experiment_id, f"mlflow.sharedViewState.{KEY}", text)
 
 
+def _reported() -> str:
+    """Return the condition that leaves out what only chooses."""
+    choices = [stage.name for stage in stages().values() if stage.role == "choice"]
+    return "".join(f" AND params.stage != '{name}'" for name in choices)
+
+
 def _metrics(graph: JobGraph) -> list[str]:
-    """Return the names of the metrics that the suite's transfers and profiles report."""
+    """Return the names of the metrics that the suite's results and measurements report."""
     names: dict[str, None] = {}
-    for block in graph.suite.transfer:
-        if block.kind == "finetune":
-            names["test_top1"] = None
-        elif block.kind == "fewshot":
-            names |= {f"fewshot_top1/{shots}": None for shots in block.shots}
-        elif block.kind == "knn":
-            names |= {f"knn_top1/{count}": None for count in block.neighbours}
-        else:
-            names["probe_top1" if block.kind == "probe" else "eval_top1"] = None
-    for measured in graph.suite.profile:
-        names |= {f"inference_images_per_s/{batch}": None for batch in measured.batch_sizes}
-        names |= {"inference_largest_batch": None, "train_largest_batch": None}
+    for job in graph.jobs:
+        stage = stages()[job.labels.stage]
+        if stage.role in ("result", "measurement"):
+            names |= dict.fromkeys(stage.metrics(job.spec.params))
     return list(names)

@@ -11,8 +11,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from baselines.facts import VTAB_GROUPS, VTAB_TASKS
 from bench import metrics, stats
+from bench.facts import VTAB_GROUPS, VTAB_TASKS
 from reports.figures import style
 from reports.study import averages, known
 from reports.study.known import Point

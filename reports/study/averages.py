@@ -9,8 +9,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
-from baselines.facts import AVERAGES
 from bench import metrics, stats
+from bench.facts import AVERAGES
 from reports.study.scores import Arm, Measure, Score, Study
 
 TUNED = "test_top1"

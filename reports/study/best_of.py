@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
-from bench.specs import JobGraph, JobResult, PlannedJob
+from bench.plan.spec import JobGraph
+from bench.specs import JobResult, PlannedJob
 
 
 def beaten(graph: JobGraph, results: Mapping[str, JobResult]) -> set[str]:

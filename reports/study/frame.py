@@ -13,7 +13,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from bench import metrics
-from bench.specs import DatasetCard, JobGraph, JobResult, PlannedJob, PublishedResult
+from bench.plan.spec import JobGraph
+from bench.specs import DatasetCard, JobResult, PlannedJob, PublishedResult
 from reports.exchange.imports import ImportedResult
 from reports.study.best_of import beaten
 
@@ -123,7 +124,7 @@ def measured_rows(graph: JobGraph, results: Mapping[str, JobResult]) -> Iterator
                 epochs=start.train_examples / (labels.upstream_examples or 1),
                 pretraining=pretraining.name(_pretraining_place(start), start),
                 dataset=labels.downstream,
-                protocol=f"{job.spec.protocol.name}@{job.spec.protocol.version}",
+                protocol=_protocol(job),
                 setting=setting,
                 metric=metric,
                 seed=job.spec.seed,
@@ -160,14 +161,18 @@ def _start(job: PlannedJob, jobs: Mapping[str, PlannedJob]) -> PlannedJob:
 def versions(job: PlannedJob, datasets: Mapping[str, DatasetCard]) -> str:
     """Return the versions of what a job's number means: kind, protocol, system, data."""
     spec, card = job.spec, datasets.get(job.dataset)
-    words = [
-        f"{spec.kind}@{spec.kind_version}",
-        f"{spec.protocol.name}@{spec.protocol.version}",
-        f"{job.labels.system}@{spec.system.version}",
-    ]
+    words = [f"{spec.kind}@{spec.kind_version}"]
+    if spec.protocol is not None:
+        words.append(_protocol(job))
+    words.append(f"{job.labels.system}@{spec.system.version}")
     if card is not None:
         words.append(f"{card.name}@{card.version}")
     return " ".join(word.replace(" ", "_") for word in words)
+
+
+def _protocol(job: PlannedJob) -> str:
+    protocol = job.spec.protocol
+    return f"{protocol.name}@{protocol.version}" if protocol else ""
 
 
 def published_rows(published: Iterable[PublishedResult]) -> Iterator[Row]:

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 import baselines
-from baselines.facts import UPSTREAM_IMAGES
+from bench.facts import UPSTREAM_IMAGES
 from bench.specs import PublishedResult
 from reports.study.scores import Measure, Study
 

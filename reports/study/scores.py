@@ -17,7 +17,8 @@ from typing import TYPE_CHECKING, Any, cast
 
 from bench import metrics, stats
 from bench.errors import UserError
-from bench.specs import JobGraph, JobResult, PublishedResult
+from bench.plan.spec import JobGraph
+from bench.specs import JobResult, PublishedResult
 from reports.exchange.imports import ImportedResult
 from reports.study.frame import (
     Row,

@@ -85,7 +85,7 @@ def profiles(study: Study) -> list[Profile]:
                 title=job.labels.title,
                 family=job.labels.family,
                 work=work,
-                image_size_px=job.spec.protocol.image_size_px,
+                image_size_px=job.spec.image_size_px or 0,
                 precision=str(job.spec.params["precision"]),
                 device=result.cost.device,
                 job_id=job.job_id,

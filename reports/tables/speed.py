@@ -93,7 +93,7 @@ def groups(study: Study) -> dict[Setup, Group]:
             title=job.labels.title,
             family=job.labels.family,
             work=work,
-            image_size_px=job.spec.protocol.image_size_px,
+            image_size_px=job.spec.image_size_px or 0,
             batch_size=recipe.batch_size if recipe else None,
             device=result.cost.device,
         )

@@ -64,7 +64,7 @@ def _row(
 ) -> tuple[Cell, ...]:
     stage, dataset, title, examples, _, _ = key
     recipe = jobs[0].spec.recipe
-    size = jobs[0].spec.protocol.image_size_px
+    size = jobs[0].spec.image_size_px or 0
     lead = [text_cell(STAGES[stage]), text_cell(title), number_cell(examples, f"{examples:,}")]
     if several:
         lead.insert(1, text_cell(study.dataset_title(dataset)))

@@ -13,8 +13,8 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import baselines
-from baselines.facts import FEWSHOT_L2
 from baselines.protocols import PROTOCOLS
+from bench.facts import FEWSHOT_L2
 from bench.specs import (
     UNRANKED,
     Compared,
@@ -198,6 +198,8 @@ def _release(start: PlannedJob) -> str:
 def _images(job: PlannedJob, row: PublishedResult | None) -> Iterator[Field]:
     """Compare the input size and how images are prepared."""
     protocol = job.spec.protocol
+    if protocol is None:
+        return  # no images are looked at
     published = PROTOCOLS.get(row.protocol_id) if row is not None else None
     size = row.image_size_px if row is not None else None
     if size is None and published is not None:
@@ -264,7 +266,8 @@ def _sweep(
     assert job.spec.recipe is not None
     if chooser is None:
         return "", (job.spec.recipe.base_lr,) if job.spec.recipe.base_lr else ()
-    share = "" if chooser.spec.data.held_out is None else f"{chooser.spec.data.held_out:g}"
+    held_out = chooser.spec.data.held_out if chooser.spec.data else None
+    share = "" if held_out is None else f"{held_out:g}"
     if rates := _searched(chooser):
         return share, tuple(sorted(rates))
     candidates = (jobs[needed].spec.recipe for needed in chooser.spec.needs.values())

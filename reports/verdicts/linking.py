@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from functools import lru_cache
 
 import baselines
-from baselines.facts import AVERAGES
+from bench.facts import AVERAGES
 from bench.specs import PlannedJob, PublishedResult
 from reports.study.averages import TUNED, Value, mean_of, members_of
 from reports.study.scores import Arm, Measure, Score, Study, bare_name, values

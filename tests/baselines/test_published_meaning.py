@@ -8,9 +8,8 @@ from pathlib import Path
 import pytest
 
 import baselines
-from baselines import facts
 from baselines.protocols import PROTOCOLS
-from bench import metrics
+from bench import facts, metrics
 from bench.data import catalog
 from bench.errors import SuiteError
 from bench.specs import PublishedResult, Recipe, comparisons

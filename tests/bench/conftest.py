@@ -6,22 +6,21 @@ from collections.abc import Callable
 
 import pytest
 
+from bench.kinds.fewshot import FewshotBlock
+from bench.kinds.pretrain import PretrainBlock
+from bench.plan.spec import JobGraph, SuiteSpec
 from bench.specs import (
     DatasetCard,
     DataUse,
-    JobGraph,
     JobResult,
     JobSpec,
     Labels,
     Metric,
     PlannedJob,
-    PretrainBlock,
     Protocol,
     Resources,
     SplitCard,
-    SuiteSpec,
     SystemUse,
-    TransferBlock,
 )
 
 CARD = DatasetCard(
@@ -60,7 +59,7 @@ def graph_of(jobs: tuple[PlannedJob, ...], *, max_attempts: int = 3) -> JobGraph
     suite = SuiteSpec(
         name="toy", title="Toy", claim="Toys work.", max_attempts=max_attempts,
         pretrain=(PretrainBlock(systems=("vit-toy",), upstream="toy", recipe="r", protocol="p"),),
-        transfer=(TransferBlock(kind="fewshot", datasets=("toy",), protocol="p", shots=(1,)),),
+        transfer=(FewshotBlock(kind="fewshot", datasets=("toy",), protocol="p", shots=(1,)),),
     )  # fmt: skip
     return JobGraph(suite=suite, jobs=jobs, datasets={"toy": CARD})
 

@@ -16,7 +16,8 @@ import numpy as np
 import pytest
 
 from bench.errors import UserError
-from bench.specs import Cost, DatasetCard, JobGraph, JobResult, PlannedJob
+from bench.plan.spec import JobGraph
+from bench.specs import Cost, DatasetCard, JobResult, PlannedJob
 from bench.store import bundle, scrub
 
 Make = Callable[..., Any]

@@ -11,8 +11,9 @@ from rich.console import Console
 
 from bench.cli.listing import duration
 from bench.cli.progress import SuiteProgress
+from bench.plan.spec import JobGraph
 from bench.schedule.loop import Event
-from bench.specs import JobGraph, JobResult, PlannedJob
+from bench.specs import JobResult, PlannedJob
 from bench.store.folders import Store
 
 

@@ -10,7 +10,7 @@ from bench.errors import UnknownName
 
 def test_a_qualifier_names_the_shots() -> None:
     assert metrics.title("fewshot_top1/5") == "5-shot"
-    assert metrics.metric("fewshot_top1/5") is metrics.METRICS["fewshot_top1"]
+    assert metrics.metric("fewshot_top1/5") is metrics.cards()["fewshot_top1"]
 
 
 def test_an_unknown_metric_names_the_nearest() -> None:
@@ -51,7 +51,7 @@ def test_differences_have_a_sign_and_never_a_negative_zero(value: float, printed
 
 
 def test_every_card_says_what_it_is() -> None:
-    for name, card in metrics.METRICS.items():
+    for name, card in metrics.cards().items():
         assert card.name == name
         assert card.help
         assert card.title

@@ -12,7 +12,8 @@ from bench.data import catalog
 from bench.errors import SuiteError
 from bench.plan import plan
 from bench.plan import suites as suites
-from bench.specs import DatasetCard, JobGraph, PlannedJob, SplitCard
+from bench.plan.spec import JobGraph
+from bench.specs import DatasetCard, PlannedJob, SplitCard
 
 HEAD = """
 name = "kinds"
@@ -221,8 +222,8 @@ protocol = "vit-finetune"
         "weights": 2, "candidate": 4, "select": 2, "final": 4, "knn": 2, "evaluate": 2,
     }  # fmt: skip
     first = of_stage(graph, "weights")[0]
-    assert first.dataset == first.labels.upstream == "imagenet-21k"
-    assert first.spec.data.num_classes == 1000
+    assert (first.dataset, first.labels.upstream) == ("", "imagenet-21k")
+    assert first.spec.num_classes == 1000
     assert first.spec.params["weights"] == "in21k-in1k"
     assert first.spec.seed == 0
     assert (first.exaflops, first.pretrain_exaflops, first.refused) == (0, 0, "")
@@ -426,3 +427,73 @@ def test_a_streamed_set_serves_whole_pre_training_alone(
     with pytest.raises(SuiteError) as caught:
         plan(spec, datasets=datasets, protocols=catalog.protocols())
     assert words in str(caught.value)
+
+
+# --- what a report would refuse ---------------------------------------------------------------
+
+
+def test_two_blocks_for_one_cell_are_refused_with_both_keys(tmp_path: Path) -> None:
+    """Other candidates lead to another rate, but both would stand in one cell of the table."""
+    other = f"{FINETUNE}learning_rates = [0.01, 0.02]\n"
+    with pytest.raises(SuiteError) as caught:
+        planned(tmp_path, PRETRAIN, FINETUNE, other)
+    words = str(caught.value)
+    assert words.startswith(
+        "kinds.toml: transfer[1]: a second result of ViT-micro/4 on digits (finetune, seed 0)"
+    )
+    assert "transfer[0]" in words
+
+
+def test_the_same_block_twice_is_the_same_jobs(tmp_path: Path) -> None:
+    once, twice = planned(tmp_path, PRETRAIN, KNN), planned(tmp_path, PRETRAIN, KNN, KNN)
+    assert [job.job_id for job in once.jobs] == [job.job_id for job in twice.jobs]
+
+
+def test_alternatives_of_one_cell_may_compete(tmp_path: Path) -> None:
+    blocks = (
+        f'{FINETUNE}best_of = "setup"\n',
+        f'{FINETUNE}best_of = "setup"\nlearning_rates = [0.01, 0.02]\n',
+    )
+    assert len(of_stage(planned(tmp_path, PRETRAIN, *blocks), "final")) == 8
+
+
+# --- calibration ------------------------------------------------------------------------------
+
+
+CALIBRATION = """
+[[transfer]]
+kind = "calibration"
+datasets = ["digits"]
+protocol = "finetune-micro"
+of = "digits"
+bins = 10
+"""
+
+
+def test_calibration_takes_the_classifiers_that_fine_tuning_left(tmp_path: Path) -> None:
+    graph = planned(tmp_path, PRETRAIN, FINETUNE, CALIBRATION)
+    finals = {job.job_id for job in of_stage(graph, "final")}
+    jobs = of_stage(graph, "calibration")
+    assert {job.spec.needs["checkpoint"] for job in jobs} == finals
+    assert all(job.spec.params == {"bins": 10} for job in jobs)
+    assert all(job.exaflops > 0 and not job.train_examples for job in jobs)
+
+
+@pytest.mark.parametrize(
+    ("blocks", "expected"),
+    [
+        ((CALIBRATION,), 'transfer[0].of: no earlier fine-tuning block trains on "digits"'),
+        ((FINETUNE, CALIBRATION.replace('of = "digits"', "")), "transfer[1].of: missing"),
+        ((FINETUNE, CALIBRATION.replace("bins = 10", "shots = [1]")), 'a key of kind = "fewshot"'),
+        (
+            (FINETUNE, CALIBRATION.replace('datasets = ["digits"]', 'datasets = ["imagenet-a"]')),
+            "imagenet-a has",
+        ),
+    ],
+)
+def test_what_cannot_be_calibrated_is_refused(
+    tmp_path: Path, blocks: tuple[str, ...], expected: str
+) -> None:
+    with pytest.raises(SuiteError) as caught:
+        planned(tmp_path, PRETRAIN, *blocks)
+    assert expected in str(caught.value)

@@ -18,17 +18,8 @@ import baselines
 from bench.data import catalog
 from bench.plan import plan
 from bench.plan import suites as suites
-from bench.specs import (
-    DatasetCard,
-    JobGraph,
-    JobSpec,
-    Protocol,
-    Recipe,
-    Record,
-    SplitCard,
-    SuiteSpec,
-    SystemCard,
-)
+from bench.plan.spec import JobGraph, SuiteSpec
+from bench.specs import DatasetCard, JobSpec, Protocol, Recipe, Record, SplitCard, SystemCard
 
 SUITE = """
 name = "identity"

@@ -11,7 +11,7 @@ from bench.data import catalog
 from bench.errors import SuiteError
 from bench.plan import plan
 from bench.plan import suites as suites
-from bench.specs import JobGraph
+from bench.plan.spec import JobGraph
 
 HEAD = """
 name = "fast"
@@ -67,9 +67,11 @@ def test_there_is_a_job_for_each_system_and_size_and_it_needs_nothing(tmp_path: 
         assert job.spec.kind == job.labels.stage == "profile"
         assert not job.spec.needs
         assert not job.refused
-        assert graph.datasets[job.dataset].title == "Random pixels"
+        assert (job.dataset, job.spec.data, job.spec.protocol) == ("", None, None)
+        assert job.spec.image_size_px in (8, 16)
         assert dict(job.spec.params) == {
-            "batch_sizes": (1, 4), "precision": "float32", "steps": 2, "repeats": 3,
+            "image_size_px": job.spec.image_size_px, "num_classes": 1000, "batch_sizes": (1, 4),
+            "precision": "float32", "steps": 2, "repeats": 3,
         }  # fmt: skip
 
 

@@ -11,9 +11,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from bench.errors import JobError
+from bench.plan.spec import JobGraph
 from bench.schedule import loop as schedule
 from bench.schedule.loop import Event, Lost, remaining_paths
-from bench.specs import JobGraph, JobResult, PlannedJob, Resources
+from bench.specs import JobResult, PlannedJob, Resources
 from bench.store.folders import Store
 
 Make = Callable[..., PlannedJob]

@@ -9,9 +9,10 @@ import pytest
 
 from bench.cli.wiring import prepare_data
 from bench.data import catalog
+from bench.plan.spec import JobGraph
 from bench.schedule import loop as schedule
 from bench.schedule.loop import Event
-from bench.specs import JobGraph, JobResult, PlannedJob, Resources
+from bench.specs import JobResult, PlannedJob, Resources
 from bench.store.folders import Store
 
 WHY = "JFT-300M is not public: internal to Google"

@@ -14,7 +14,8 @@ from bench.data import catalog
 from bench.errors import SuiteError, UnknownName, UserError
 from bench.plan import plan
 from bench.plan import suites as suites
-from bench.specs import JobGraph, JobSpec, SuiteSpec
+from bench.plan.spec import JobGraph, SuiteSpec
+from bench.specs import JobSpec
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "plan_quickstart.json"
 
@@ -250,7 +251,18 @@ def test_a_suite_of_one_scale_has_no_other() -> None:
         ("transfer[0].held_out=1.5", "transfer[0].held_out: input should be less than 1, not 1.5"),
         ("transfer[0].held_out=0.001", "too few to choose a learning rate"),
         ("transfer[0].hold_out=0.1", 'unknown key. Did you mean "held_out"?'),
-        ("transfer[0].kind='finetuen'", "transfer[0].kind: input should be 'finetune', 'fewshot'"),
+        ("transfer[1].recipe='x'", 'transfer[1].recipe: unknown key. It is a key of kind = "finet'),
+        ("transfer[1].search='asha'", 'It is a key of kind = "finetune". Known keys: datasets, dr'),
+        (
+            "transfer[0].shots=[1]",
+            'transfer[0].shots: unknown key. It is a key of kind = "fewshot"',
+        ),
+        ("transfer[0].knd='x'", 'transfer[0].knd: unknown key. Did you mean "kind"?'),
+        ("transfer[0].kind=3", "transfer[0].kind: input should be a valid string, not 3"),
+        (
+            "transfer[0].kind='finetuen'",
+            'transfer[0].kind: unknown transfer kind "finetuen". Did you mean "finetune"?',
+        ),
         ("pair[0].vit='vit-b16'", 'pair[0].vit: "vit-b16" is not pre-trained in this suite'),
         ("pair[0].max_ratio=1.000001", "pair[0]: pre-training compute"),
         ("report.tables=3", "report.tables"),

@@ -11,8 +11,11 @@ from pathlib import Path
 import pytest
 
 from bench import tracking
+from bench.data import catalog
 from bench.errors import BenchError
-from bench.specs import JobGraph, JobResult, Metric, PlannedJob
+from bench.plan import plan, suites
+from bench.plan.spec import JobGraph
+from bench.specs import JobResult, Metric, PlannedJob
 from bench.store.folders import Store
 from bench.tracking import reading, sql, view
 
@@ -278,6 +281,19 @@ def test_the_saved_view_is_what_the_page_reads(
     experiment = client.get_experiment_by_name("toy")
     state = json.loads(experiment.tags["mlflow.sharedViewState.vitbench"])
     assert state == view.state(graph)
-    assert "metrics.`fewshot_top1/1`" in state["selectedColumns"]
     runs = client.search_runs([experiment.experiment_id], state["searchFilter"])
     assert len(runs) == 4
+
+
+def test_the_saved_view_has_what_is_reported_and_no_choice() -> None:
+    spec = suites.load("quickstart")
+    graph = plan(spec, datasets=catalog.datasets(), protocols=catalog.protocols())
+    state = view.state(graph)
+    columns = state["selectedColumns"]
+    found = [name.split("`")[1] for name in columns if name.startswith("metrics.")]
+    assert found == [
+        "test_top1", "fewshot_top1/1", "fewshot_top1/5", "fewshot_top1/10", "exaflops", "core_s",
+    ]  # fmt: skip
+    assert state["searchFilter"].endswith(
+        "params.stage != 'candidate' AND params.stage != 'select'"
+    )

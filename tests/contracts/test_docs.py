@@ -19,8 +19,10 @@ from bench import specs
 from bench.cli.app import app
 from bench.data import catalog, vtab
 from bench.data.readers import arrays, binaries, layouts, rows
+from bench.kinds import KINDS
 from bench.plan import plan
 from bench.plan import suites as suite
+from bench.plan.spec import SuiteSpec
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 DOCUMENTS = sorted(
@@ -128,9 +130,8 @@ def test_commands_in_documents_exist(group: TyperGroup) -> None:
 # --- suites ---------------------------------------------------------------------------------
 
 RECORDS = (
-    specs.SuiteSpec, specs.ScaleBlock, specs.SystemBlock, specs.WeightsBlock, specs.PretrainBlock,
-    specs.TransferBlock, specs.ProfileBlock, specs.Pair, specs.ReportBlock, specs.DatasetBlock,
-    specs.Recipe,
+    SuiteSpec, specs.ScaleBlock, specs.SystemBlock, specs.Pair, specs.ReportBlock,
+    specs.DatasetBlock, specs.Recipe, *(card.block for card in KINDS.values() if card.block),
 )  # fmt: skip
 
 

@@ -82,7 +82,7 @@ def suite_file(tmp_path: Path) -> Path:
 @pytest.fixture(scope="session")
 def command() -> Callable[..., list[str]]:
     """Return the words that start the command in this environment."""
-    return lambda *words: [sys.executable, "-m", "bench.cli.app", *map(str, words)]
+    return lambda *words: [sys.executable, "-m", "bench.cli", *map(str, words)]
 
 
 @pytest.fixture(scope="session")

@@ -10,8 +10,9 @@ from pathlib import Path
 import pytest
 
 from bench.cli.wiring import graph_of
+from bench.plan.spec import JobGraph
 from bench.plan.suites import names
-from bench.specs import JobGraph, PlannedJob
+from bench.specs import PlannedJob
 from bench.store.folders import Store
 
 Run = Callable[..., subprocess.CompletedProcess[str]]

@@ -12,25 +12,25 @@ from typing import Any
 import numpy as np
 import pytest
 
+from bench.kinds.fewshot import FewshotBlock
+from bench.kinds.finetune import FinetuneBlock
+from bench.kinds.pretrain import PretrainBlock
+from bench.plan.spec import JobGraph, SuiteSpec
 from bench.specs import (
     Cost,
     DatasetCard,
     DataUse,
-    JobGraph,
     JobResult,
     JobSpec,
     Labels,
     Metric,
     Pair,
     PlannedJob,
-    PretrainBlock,
     Protocol,
     Recipe,
     Resources,
     SplitCard,
-    SuiteSpec,
     SystemUse,
-    TransferBlock,
 )
 
 GOLDEN = Path(__file__).resolve().parent.parent / "golden"
@@ -163,11 +163,11 @@ def default_suite(**changes: Any) -> SuiteSpec:
             ),
         ),
         "transfer": (
-            TransferBlock(
+            FinetuneBlock(
                 kind="finetune", datasets=("digits",), protocol="vit-finetune-micro",
                 recipe="finetune-micro", learning_rates=(0.01, 0.03),
             ),
-            TransferBlock(
+            FewshotBlock(
                 kind="fewshot", datasets=("digits",), protocol="fewshot-micro", shots=SHOTS
             ),
         ),

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from bench.cli.wiring import graph_of
-from bench.specs import JobGraph, JobResult, Metric
+from bench.plan.spec import JobGraph
+from bench.specs import JobResult, Metric
 from reports.study.best_of import beaten
 
 ALTERNATIVES = ("micro-finetune", "bit-micro-finetune")

@@ -10,7 +10,8 @@ import pytest
 import baselines
 from bench.cli.wiring import graph_of
 from bench.errors import UserError
-from bench.specs import JobGraph, JobResult, Metric
+from bench.plan.spec import JobGraph
+from bench.specs import JobResult, Metric
 from reports.study.scores import Study
 from reports.verdicts.explain import explain
 from reports.verdicts.linking import counterparts

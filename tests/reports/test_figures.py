@@ -16,27 +16,26 @@ import pytest
 
 import baselines
 import reports
+from bench.kinds.fewshot import FewshotBlock
+from bench.kinds.pretrain import PretrainBlock
+from bench.plan.spec import JobGraph, SuiteSpec
 from bench.specs import (
     Cost,
     DatasetCard,
     DataUse,
-    JobGraph,
     JobResult,
     JobSpec,
     Labels,
     Metric,
     Pair,
     PlannedJob,
-    PretrainBlock,
     Protocol,
     Recipe,
     ReportBlock,
     Resources,
     SplitCard,
-    SuiteSpec,
     SystemBlock,
     SystemUse,
-    TransferBlock,
 )
 from reports.figures import compute_tradeoff, makespan, model_shape, vtab_groups
 from reports.printing.render import latex, markdown, render
@@ -148,7 +147,7 @@ def make_study() -> Study:
                 systems=tuple(s[0] for s in SYSTEMS), upstream="jft-300m", recipe="r", protocol="p"
             ),
         ),
-        transfer=(TransferBlock(kind="fewshot", datasets=("imagenet",), protocol="p", shots=(5,)),),
+        transfer=(FewshotBlock(kind="fewshot", datasets=("imagenet",), protocol="p", shots=(5,)),),
         system={
             "deep": SystemBlock(like="vit-b32", args={"depth": 24}),
             "wide": SystemBlock(like="vit-b32", args={"width": 1536}),

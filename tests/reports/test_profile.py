@@ -8,16 +8,10 @@ from pathlib import Path
 import pytest
 
 import reports
+from bench.kinds.profile import ProfileBlock
 from bench.plan import plan
-from bench.specs import (
-    Cost,
-    JobGraph,
-    JobResult,
-    Metric,
-    PlannedJob,
-    ProfileBlock,
-    SuiteSpec,
-)
+from bench.plan.spec import JobGraph, SuiteSpec
+from bench.specs import Cost, JobResult, Metric, PlannedJob
 from reports.printing.render import markdown
 from reports.study.scores import Study
 from reports.tables import profile, speed

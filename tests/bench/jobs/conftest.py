@@ -16,8 +16,8 @@ from bench.data import prepare
 from bench.data.prepare import Split
 from bench.errors import DataError
 from bench.jobs import JobContext
+from bench.kinds import KINDS
 from bench.specs import (
-    KIND_VERSIONS,
     DatasetCard,
     DataUse,
     JobResult,
@@ -94,7 +94,7 @@ class Toy:
         )
         return JobSpec(
             kind=kind,
-            kind_version=fields.pop("kind_version", KIND_VERSIONS.get(kind, 1)),
+            kind_version=fields.pop("kind_version", KINDS[kind].version if kind in KINDS else 1),
             system=fields.pop("system", cls.vit),
             data=DataUse(**data),
             protocol=protocol,
@@ -121,7 +121,7 @@ class Toy:
         cls, spec: JobSpec, folder: Path, inputs: Inputs | None = None, **fields: Any
     ) -> JobContext:
         defaults: dict[str, Any] = {
-            "card": cls.card,
+            "dataset": cls.card,
             "cache_dir": folder.parent / "cache",
             "device": "cpu",
             "attempt": 1,

@@ -33,7 +33,7 @@ def test_a_plan_of_another_version_is_refused(toy: Any, perform: Perform) -> Non
 def test_a_data_set_that_changed_after_planning_is_refused(toy: Any, perform: Perform) -> None:
     changed = toy.card.model_copy(update={"digest": "f" * 16})
     with pytest.raises(JobError, match="toy has changed"):
-        perform(toy.spec("pretrain", recipe=toy.pretraining), card=changed)
+        perform(toy.spec("pretrain", recipe=toy.pretraining), dataset=changed)
 
 
 @pytest.mark.parametrize(

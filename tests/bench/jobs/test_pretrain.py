@@ -76,15 +76,15 @@ def test_shards_are_trained_on_where_they_lie_and_resumed_to_the_same_bits(
     spec = spec.model_copy(
         update={"data": spec.data.model_copy(update={"digest": streamed.digest})}
     )
-    whole, _ = perform(spec, folder="whole", card=streamed)
+    whole, _ = perform(spec, folder="whole", dataset=streamed)
 
     def killed(line: dict[str, Any]) -> None:
         if line["step"] == 5:
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        perform(spec, folder="resumed", card=streamed, report=killed)
-    resumed, _ = perform(spec, folder="resumed", card=streamed, attempt=2)
+        perform(spec, folder="resumed", dataset=streamed, report=killed)
+    resumed, _ = perform(spec, folder="resumed", dataset=streamed, attempt=2)
     assert resumed.files == whole.files
     assert whole.cost is not None
     assert whole.cost.examples == 12 * 8

@@ -74,7 +74,7 @@ class Digits:
         folder.mkdir(exist_ok=True)
         return JobContext(
             spec=self.search, folder=folder, inputs={"checkpoint": self.job(self.pretrained)},
-            card=DIGITS, cache_dir=self.store.cache, device="cpu", attempt=1,
+            dataset=DIGITS, cache_dir=self.store.cache, device="cpu", attempt=1,
             report=lambda line: None,
         )  # fmt: skip
 

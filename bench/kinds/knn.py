@@ -1,0 +1,74 @@
+"""Nearest neighbours: the weighted vote of training features, nothing fitted."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field
+
+from bench.kinds import frozen
+from bench.kinds.base import FROZEN, KindCard, Planner, Stage, TransferBlock, metric_by
+from bench.specs import MetricCard
+
+TEMPERATURE = 0.07
+"""Temperature of the vote of neighbours (Wu et al., arXiv:1805.01978)."""
+
+
+class KnnBlock(TransferBlock):
+    """Let the nearest training features vote."""
+
+    kind: Literal["knn"]
+    """Job kind."""
+    neighbours: tuple[int, ...] = Field(min_length=1)
+    """Numbers of neighbours."""
+
+
+def plan(planner: Planner, block: KnnBlock, key: str) -> None:
+    """Plan one job for each start and data set."""
+    protocol = planner.protocol(block.protocol, f"{key}.protocol")
+    starts = frozen.once(planner.chosen(block, key, protocol))
+    for card, _ in planner.downstream(block, key, splits=("train", "test")):
+        for start in starts:
+            frozen.add(
+                planner,
+                "knn",
+                start,
+                card,
+                protocol,
+                words="neighbours",
+                params={"neighbours": block.neighbours, "temperature": TEMPERATURE},
+            )
+
+
+CARD = KindCard(
+    name="knn",
+    title="Nearest neighbours",
+    place=70,
+    run="bench.jobs.knn:run",
+    stages=(
+        Stage(
+            name="knn",
+            title="k-NN",
+            role="result",
+            work=FROZEN,
+            metrics=metric_by("knn_top1", "neighbours"),
+        ),
+    ),
+    table="transfer",
+    block=KnnBlock,
+    plan=plan,
+    leaves=("hits.npz",),
+    metrics=(
+        MetricCard(
+            name="knn_top1",
+            title="{}-NN",
+            unit="%",
+            base_unit="fraction",
+            direction="higher",
+            scale=100,
+            decimals=1,
+            help="top-1 accuracy on the test split of the weighted vote of nearest training "
+            "features",
+        ),
+    ),
+)

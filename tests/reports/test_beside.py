@@ -14,6 +14,7 @@ from reports.study.scores import Study
 from reports.tables import published
 from reports.tables.beside import paper_table
 from reports.tables.published import printed_cell
+from tests.reports.conftest import named_as_ours
 
 NUMBERS = {"2": 31, "5": 84, "6": 108, "7": 24, "8": 8, "9": 60}
 """Accuracies in each table of the ViT paper."""
@@ -67,12 +68,7 @@ def test_an_arm_that_answers_nothing_is_not_hidden_by_one_that_does(
 ) -> None:
     """ViT answers CIFAR-10 of Table 5 here; the ResNet beside it answers nothing there."""
     ours = {"vit-b32": "vit-micro4", "imagenet-21k": "fractals-64", "cifar10": "digits"}
-    keys = ("system_id", "upstream_id", "dataset_id")
-    rows = tuple(
-        row.model_copy(update={key: ours.get(getattr(row, key), getattr(row, key)) for key in keys})
-        for row in rows
-    )
-    study = Study(made.graph, made.results, {}, published=rows)
+    study = Study(made.graph, made.results, {}, published=named_as_ours(rows, ours))
     table = paper_table(study, "5", title="test")
     titles_of = {row[0].text for row in table.rows if row[-1].text == "no counterpart"}
     assert {arm.title for arm in study.arms if arm.family != "vit"} <= titles_of

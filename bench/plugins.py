@@ -17,7 +17,7 @@ from __future__ import annotations
 import functools
 import importlib
 import pkgutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from importlib import metadata
 from typing import Any, Generic, TypeVar
 
@@ -33,15 +33,28 @@ class Registry(Mapping[str, Named], Generic[Named]):
     """The objects of one class that people can add, by their attribute `name`."""
 
     def __init__(
-        self, group: str, *, package: str, attribute: str, of: type[Named], noun: str
+        self,
+        group: str,
+        *,
+        of: type[Named],
+        noun: str,
+        package: str = "",
+        attribute: str = "",
+        ours: Callable[[], Iterable[Named]] | None = None,
+        read: Callable[[Any], Iterable[Named]] | None = None,
     ) -> None:
+        """Make a registry of a class; nothing is looked for yet.
+
+        Ours are found in a package by an attribute of its modules, or are what `ours` returns;
+        `read` turns what an entry point names into objects, where it is not an object itself.
+        """
         self.group = group
         """Entry points of other distributions."""
         self.noun = noun
         """What an object is called in messages."""
-        self._package = package
-        self._attribute = attribute
         self._class = of
+        self._ours = ours or (lambda: _in_package(package, attribute))
+        self._read = read or _each
 
     def __getitem__(self, name: str) -> Named:
         return self._found[0][name]
@@ -75,7 +88,7 @@ class Registry(Mapping[str, Named], Generic[Named]):
         objects: dict[str, Named] = {}
         origins: dict[str, str] = {}
         broken: dict[str, str] = {}
-        for found in self._ours():
+        for found in self._checked(self._ours()):
             name = _name(found)
             if name in objects:
                 raise ValueError(f"two {self.noun}s are named {name!r}")
@@ -83,7 +96,7 @@ class Registry(Mapping[str, Named], Generic[Named]):
         for point in entry_points().get(self.group, ()):
             distribution = point.dist.name if point.dist is not None else "?"
             try:
-                for found in self._checked(point.load()):
+                for found in self._checked(self._read(point.load())):
                     name = _name(found)
                     if name in objects:
                         raise ValueError(f"the name {name!r} is taken by {origins[name]}")
@@ -92,19 +105,24 @@ class Registry(Mapping[str, Named], Generic[Named]):
                 broken[point.name] = f"{distribution}: {error or type(error).__name__}"
         return objects, origins, broken
 
-    def _ours(self) -> Iterator[Named]:
-        package = importlib.import_module(self._package)
-        for module in pkgutil.iter_modules(package.__path__):
-            if not module.name.startswith("_"):
-                there = importlib.import_module(f"{self._package}.{module.name}")
-                yield from self._checked(getattr(there, self._attribute, ()))
-
-    def _checked(self, found: Any) -> tuple[Named, ...]:
-        objects = found if isinstance(found, tuple) else (found,)
-        for each in objects:
+    def _checked(self, objects: Iterable[Any]) -> tuple[Named, ...]:
+        checked = tuple(objects)
+        for each in checked:
             if not isinstance(each, self._class):
                 raise TypeError(f"{each!r} is no {self._class.__name__}")
-        return objects
+        return checked
+
+
+def _in_package(package: str, attribute: str) -> Iterator[Any]:
+    """Yield the objects that the modules of a package have as an attribute, in order of names."""
+    for module in pkgutil.iter_modules(importlib.import_module(package).__path__):
+        if not module.name.startswith("_"):
+            there = importlib.import_module(f"{package}.{module.name}")
+            yield from _each(getattr(there, attribute, ()))
+
+
+def _each(found: Any) -> tuple[Any, ...]:
+    return found if isinstance(found, tuple) else (found,)
 
 
 def _name(found: object) -> str:

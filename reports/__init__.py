@@ -5,13 +5,24 @@
         report = reports.build(graph, results, curves=curves, out_dir=out_dir)
     print(report.terminal())
 
-A table or figure is one file in this folder. What is written:
+The rooms, each of which knows only those before it
+
+    printing/    the table model and its forms; the page
+    exchange/    numbers of others; committed tables, and other results, against ours
+    study/       the one input of every report, and what follows from it
+    verdicts/    measured against published
+    paper/       the ViT paper's tables
+    drawing/     style and panels of figures
+    tables/      one file each, discovered (`reports/cards.py`)
+    figures/     one file each, discovered
+
+What is written
 
     report.json                  the key, the findings and the list of files: written last
     data/<name>.json             the tables' data, with the jobs behind every cell
     index.html                   the page of the suite, self-contained
     tables/<name>.{md,tex,csv,long.csv,html}     deterministic: same results, same bytes
-    timings/cost.*, timings/overview.*           measured times, which differ between runs
+    timings/<name>.*             measured times, which differ between runs
     figures/<name>.{svg,png}     deterministic
 
 Importing this package, and `load`, need neither pandas nor seaborn.
@@ -21,52 +32,35 @@ from __future__ import annotations
 
 import gc
 import hashlib
-import importlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from bench import plugins
 from bench.errors import UnknownName
 from bench.plan.spec import JobGraph
-from bench.specs import JobResult, PublishedResult
+from bench.specs import DatasetCard, JobResult, PlannedJob, PublishedResult
+from reports.cards import FIGURES, TABLES, Section, tables_in_order
 from reports.exchange.imports import ImportedResult
-from reports.printing.render import SUFFIXES, Table, file_bytes, render
-from reports.printing.written import Report, data_bytes, data_name, load, write
-from reports.study.frame import versions
+from reports.printing.drawing import Drawing
+from reports.printing.files import SUFFIXES, file_bytes, render
+from reports.printing.report import Report, data_bytes, data_name, load, write
+from reports.printing.table import Table
 
 if TYPE_CHECKING:
     import numpy as np
 
-    from reports.figures.style import Drawing
-    from reports.study.scores import Study
+    from reports.printing.page import Page
+    from reports.study.study import Study
 
 __all__ = ["FIGURES", "FORMATS", "TABLES", "Report", "build", "check_names", "key", "load"]
 
 REPORT_VERSION = 1
 """Bumped when reports mean something else; their sources' digest covers all other changes."""
-TABLES = (
-    "comparison", "published", "imported", "table_1", "table_2", "table_5", "table_6",
-    "table_7", "table_8", "table_9", "pairs", "equal_compute", "images", "ranks", "scaling",
-    "cost", "speed", "profile", "training",
-)  # fmt: skip
-"""Names of the tables: each is a module here with `table(study)`."""
-COMPANIONS = {
-    "comparison": ("published", "imported", "ranks"), "pairs": ("equal_compute", "images"),
-    "cost": ("speed", "profile"),
-}  # fmt: skip
-"""Tables that come with another one, where they have rows."""
-FIGURES = (
-    "vtab_groups", "upstream_size", "fewshot_size", "pretrain_compute", "compute_tradeoff",
-    "equal_compute", "model_shape", "learning_curves", "speed", "makespan",
-)  # fmt: skip
-"""Names of the figures: each is a module here with `figure(study)`."""
 FORMATS = tuple(SUFFIXES)
 """Formats of tables."""
-MEASURED = ("cost", "overview", "speed", "profile", "makespan")
-"""Tables and figures with timings; they stand in `timings/`."""
 
 
 def key(
@@ -79,7 +73,7 @@ def key(
     """Return the digest of everything that a report is made from, its own sources included.
 
     `results` may hold digests in place of results, where those are known without reading them.
-    Learning curves and per-image hits belong to jobs that are done: their results stand for them.
+    What jobs left in their folders belongs to jobs that are done: their results stand for it.
     """
     found = hashlib.sha256(f"{REPORT_VERSION} {_sources_digest()} {sorted(formats)}".encode())
     found.update(graph.model_dump_json().encode())
@@ -99,6 +93,7 @@ def build(
     out_dir: Path,
     formats: Sequence[str] = FORMATS,
     hits: Callable[[str], np.ndarray | None] = lambda job_id: None,
+    open_file: Callable[[str, str], Path | None] = lambda job_id, name: None,
     published: Sequence[PublishedResult] = (),
     imported: Sequence[ImportedResult] = (),
     digests: Mapping[str, str] | None = None,
@@ -106,32 +101,32 @@ def build(
     """Render and write the report of a suite; every file appears whole or not at all.
 
     `results` may lack jobs: their cells say so. `curves` holds the progress lines of pre-training
-    jobs by job id; `hits` gives a job's hits_N (bool) on the test images, or None;
+    jobs by job id; `hits` gives a job's hits_N (bool) on the test images, or None; `open_file`
+    gives any file that a job left, by the job's id and the file's name, or None;
     `published` are the numbers that measured cells may answer, `imported` those of others that
     stand beside them; `digests` stand for the results in the report's key.
     Raises UnknownName for a format, table or figure that does not exist.
     """
-    from reports.printing.page import page
-    from reports.study import findings
-    from reports.study.scores import Study
+    from reports.printing.page import html
+    from reports.study import findings, status
+    from reports.study.study import Study
 
     check_names(graph.suite.report.tables, graph.suite.report.figures, formats)
-    study = Study(graph, results, curves, hits, tuple(published), tuple(imported))
+    study = Study(graph, results, curves, hits, tuple(published), tuple(imported), open_file)
     with without_collection():
         tables = make_tables(study)
         contents = dict(table_files(tables, formats, versions=versions_of(graph)))
         contents |= {data_name(name): data_bytes(table) for name, table in tables.items()}
     drawings = list(_drawings(study))
     contents.update(_drawing_files(drawings))
-    html = page(study, overview=tables["overview"], tables=tables, drawings=drawings)
-    contents["index.html"] = html.encode()
+    contents["index.html"] = html(_page(study, tables, drawings)).encode()
     report = Report(
         key=key(graph, digests or results, formats=formats, imported=imported),
         tables=tables,
         files={name: out_dir / name for name in contents},
         findings=tuple(str(finding) for finding in findings.findings(study)),
-        status=findings.jobs_line(study),
-        failures=tuple(_failures(study)),
+        status=status.jobs_line(study),
+        failures=tuple(f"{name}: {error}" for name, _, error in status.failures(study)),
         verdicts=_verdicts(tables),
     )
     write(report, contents, out_dir)
@@ -142,28 +137,33 @@ def check_names(
     tables: Sequence[str] = (), figures: Sequence[str] = (), formats: Sequence[str] = ()
 ) -> None:
     """Raise UnknownName for a table, figure or format that does not exist."""
-    for kind, asked, known in (
-        ("table", tables, TABLES),
-        ("figure", figures, FIGURES),
-        ("format", formats, FORMATS),
-    ):
-        for name in asked:
-            if name not in known:
-                raise UnknownName(kind, name, known, where=f"report.{kind}s")
+    for name in tables:
+        TABLES.named(name, where="report.tables")
+    for name in figures:
+        FIGURES.named(name, where="report.figures")
+    for name in formats:
+        if name not in FORMATS:
+            raise UnknownName("format", name, FORMATS, where="report.formats")
 
 
 def make_tables(study: Study) -> dict[str, Table]:
-    """Return the tables of a suite by name; `overview` has timings beside the comparison."""
-    from reports.tables import cost
+    """Return the tables of a suite by name: those asked for, those always made, companions."""
+    asked = set(study.graph.suite.report.tables)
+    asked |= {card.name for card in TABLES.values() if card.always}
+    made: dict[str, Table] = {}
+    for card in tables_in_order():
+        if card.name in asked:
+            made[card.name] = card.make(study)
+        elif card.comes_with in asked and card.needs(study):
+            table = card.make(study)
+            if table.rows:
+                made[card.name] = table
+    return made
 
-    tables = dict(_tables(study))
-    compared = cost.joined(study, tables["comparison"], tables["cost"])
-    # A suite of profiles alone compares speeds.
-    tables["overview"] = (
-        compared if compared.rows or "speed" not in tables
-        else replace(tables["speed"], name="overview", title=study.graph.suite.title)
-    )  # fmt: skip
-    return tables
+
+def untimed(tables: Mapping[str, Table]) -> dict[str, Table]:
+    """Return the tables without timings: those that are the same in every run."""
+    return {name: table for name, table in tables.items() if not TABLES[name].measured}
 
 
 @contextmanager
@@ -184,14 +184,29 @@ def without_collection() -> Iterator[None]:
 
 def versions_of(graph: JobGraph) -> dict[str, str]:
     """Return the versions of kind, protocol, system and data behind each job, by its id."""
-    return {job.job_id: versions(job, graph.datasets) for job in graph.jobs}
+    return {job.job_id: _versions(job, graph.datasets) for job in graph.jobs}
 
 
-def _failures(study: Study) -> Iterator[str]:
-    for job in study.graph.jobs:
-        result = study.results.get(job.job_id)
-        if result is not None and result.status == "failed":
-            yield f"{job.name}: {result.error}"
+def _versions(job: PlannedJob, datasets: Mapping[str, DatasetCard]) -> str:
+    spec, card = job.spec, datasets.get(job.dataset)
+    words = [f"{spec.kind}@{spec.kind_version}"]
+    if spec.protocol is not None:
+        words.append(f"{spec.protocol.name}@{spec.protocol.version}")
+    words.append(f"{job.labels.system}@{spec.system.version}")
+    if card is not None:
+        words.append(f"{card.name}@{card.version}")
+    return " ".join(word.replace(" ", "_") for word in words)
+
+
+def table_files(
+    tables: Mapping[str, Table], formats: Sequence[str], *, versions: Mapping[str, str]
+) -> Iterator[tuple[str, bytes]]:
+    """Yield name and content of every file of the tables, e.g. `tables/comparison.md`."""
+    for name, table in tables.items():
+        folder = "timings" if TABLES[name].measured else "tables"
+        for form in formats:
+            for suffix, text in render(table, form, versions=versions).items():
+                yield f"{folder}/{name}{suffix}", file_bytes(text, suffix)
 
 
 def _verdicts(tables: Mapping[str, Table]) -> dict[str, str]:
@@ -209,46 +224,56 @@ def _verdicts(tables: Mapping[str, Table]) -> dict[str, str]:
     return {job_id: "; ".join(words) for job_id, words in found.items()}
 
 
-def _tables(study: Study) -> Iterator[tuple[str, Table]]:
-    """Make the tables of the suite, those that the page always needs, and their companions."""
-    asked = {*study.graph.suite.report.tables, "comparison", "cost", "training"}
-    beside = {name for table in asked for name in COMPANIONS.get(table, ())} - asked
-    for name in TABLES:
-        if name in asked | beside:
-            table = _module("tables", name).table(study)
-            if table.rows or name in asked:
-                yield name, table
-
-
 def _drawings(study: Study) -> Iterator[Drawing]:
     for name in study.graph.suite.report.figures:
-        drawing = _module("figures", name).figure(study)
+        drawing = FIGURES[name].draw(study)
         if drawing is not None:
             yield drawing
 
 
 def _drawing_files(drawings: Sequence[Drawing]) -> Iterator[tuple[str, bytes]]:
     for drawing in drawings:
-        folder = "timings" if drawing.name in MEASURED else "figures"
+        folder = "timings" if FIGURES[drawing.name].measured else "figures"
         yield f"{folder}/{drawing.name}.svg", drawing.svg
         yield f"{folder}/{drawing.name}.png", drawing.png
 
 
-def _module(room: str, name: str) -> Any:
-    if room == "figures" and name in TABLES:  # a file of both
-        room = "tables"
-    return importlib.import_module(f"reports.{room}.{name}")
+def _page(study: Study, tables: Mapping[str, Table], drawings: Sequence[Drawing]) -> Page:
+    from reports.printing.page import Page
+    from reports.study import findings, status
+    from reports.study.trace import trace
+    from reports.verdicts import summary
 
+    def those(section: Section) -> list[Table]:
+        return [table for name, table in tables.items() if TABLES[name].section == section]
 
-def table_files(
-    tables: Mapping[str, Table], formats: Sequence[str], *, versions: Mapping[str, str]
-) -> Iterator[tuple[str, bytes]]:
-    """Yield name and content of every file of the tables, e.g. `tables/comparison.md`."""
-    for name, table in tables.items():
-        folder = "timings" if name in MEASURED else "tables"
-        for form in formats:
-            for suffix, text in render(table, form, versions=versions).items():
-                yield f"{folder}/{name}{suffix}", file_bytes(text, suffix)
+    def filled(found: Iterable[Table]) -> list[Table]:
+        return [table for table in found if table.rows]
+
+    results, *more = those("results")
+    cost, *costs = those("cost")
+    trained, *training = those("training")
+    answered = filled(tables[name] for name in tables if name == "published")
+    return Page(
+        suite=study.graph.suite,
+        badges=status.badges(study),
+        warning=study.warning,
+        failures=status.failures(study),
+        verdicts=summary.verdicts(study),
+        findings=findings.findings(study),
+        no_published="" if answered else summary.NO_PUBLISHED,
+        results=results,
+        leading=filled([*more, *those("leading")]),
+        differences=summary.differences(study),
+        drawings=drawings,
+        following=filled(those("following")),
+        # Where nothing is compared, the speeds are the results.
+        costs=[cost, *(filled(costs) if study.arms else [])],
+        training=[trained, *filled(training)],
+        datasets=status.datasets(study),
+        machine=status.machine(study),
+        trace=trace(study),
+    )
 
 
 @cache
@@ -257,13 +282,27 @@ def _sources_digest() -> str:
 
     What was published is a source too: it stands beside what was measured.
     """
-    from bench import metrics, stats
-    from reports.study.scores import digest
+    from bench import kinds, metrics, stats
 
     here = Path(__file__).parent
     sources = [
         path for path in sorted(here.rglob("*")) if path.suffix in (".py", ".html", ".css", ".js")
     ]
-    sources += [Path(metrics.__file__), *sorted(Path(stats.__path__[0]).glob("*.py"))]
+    sources += [Path(metrics.__file__)]
+    for package in (stats, kinds):
+        sources += sorted(Path(package.__path__[0]).glob("*.py"))
     sources += [path for path in [here.parent / "baselines" / "published.csv"] if path.is_file()]
-    return digest([(path.name, path.read_text(encoding="utf-8")) for path in sources])
+    found = hashlib.sha256()
+    for path in sources:
+        found.update(f"{path.name}\0{path.read_text(encoding='utf-8')}\0".encode())
+    for line in _plugins():
+        found.update(f"{line}\0".encode())
+    return found.hexdigest()
+
+
+def _plugins() -> Iterator[str]:
+    """Yield what is known of the tables, figures and kinds of other distributions."""
+    for group, points in plugins.entry_points().items():
+        for point in points:
+            version = point.dist.version if point.dist is not None else ""
+            yield f"{group} {point.name} {point.value} {version}"

@@ -23,6 +23,7 @@ from bench.cli.options import RUNS, AsJson, LimitSteps, Scale, Seeds, Settings, 
 from bench.cli.printing import conclude, new_console, print_json, split_words
 from bench.cli.wiring import catch_up, execute, graph_of, make_report, prepare_data, terminate_on
 from bench.errors import BenchError, UserError
+from bench.paths import WorkPaths
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -71,8 +72,8 @@ def run(
 ) -> None:
     """Run a suite: do what is missing, then print the comparison and where everything is."""
     from bench.doctor.before import check_place
-    from bench.schedule.loop import refuse
-    from bench.store.folders import Store
+    from bench.schedule import refuse
+    from bench.store import Store
 
     graph = graph_of(suite, settings, seeds, limit_steps, scale=scale)
     kinds = _kinds(only)
@@ -113,8 +114,8 @@ def plan(
 ) -> None:
     """Show the jobs of a suite, what is done, its exaFLOPs and time, without running anything."""
     from bench.cli.listing import plan_rows, show_plan
-    from bench.schedule.loop import Estimates
-    from bench.store.folders import Store
+    from bench.schedule import Estimates
+    from bench.store import Store
 
     graph = graph_of(suite, settings, seeds, limit_steps, scale=scale)
     done = Store(workdir).results(job.job_id for job in graph.jobs)
@@ -136,7 +137,7 @@ def status(
 ) -> None:
     """Show which jobs of a suite are done, failed or missing."""
     from bench.cli.listing import show_status
-    from bench.store.folders import Store
+    from bench.store import Store
 
     graph = graph_of(suite, settings, seeds, None, scale=scale)
     outcomes = Store(workdir).outcomes(job.job_id for job in graph.jobs)
@@ -152,7 +153,7 @@ def sync(
 ) -> None:
     """Carry to MLflow what did not arrive there."""
     from bench import tracking
-    from bench.store.folders import Store
+    from bench.store import Store
 
     graph = graph_of(suite, settings, None, None, scale=scale)
     store = Store(workdir)
@@ -182,7 +183,7 @@ def ui(
     hosts = f"localhost:{port},127.0.0.1:{port}"
     command = [sys.executable, "-m", "mlflow", "server"]
     command += ["--backend-store-uri", tracking_uri(workdir), "--host", "127.0.0.1"]
-    command += ["--default-artifact-root", (workdir.resolve() / "mlartifacts").as_uri()]
+    command += ["--default-artifact-root", WorkPaths(workdir.resolve()).artifacts.as_uri()]
     command += ["--port", str(port), "--workers", "1", "--allowed-hosts", hosts]
     page = f"http://127.0.0.1:{port}/#/experiments?workflowType=machine_learning"
     typer.echo(f"MLflow UI: {page}  (stop with Ctrl-C)")

@@ -14,8 +14,8 @@ import typer
 from bench.cli.options import RUNS, Workdir
 
 if TYPE_CHECKING:
-    from bench.data.packing import Progress
-    from bench.data.packs import Packing
+    from bench.data.packs.read import Packing
+    from bench.data.packs.write import Progress
     from bench.specs import DatasetCard
 
 app = typer.Typer(help="Prepare, verify, list and show data sets.", no_args_is_help=True)
@@ -69,15 +69,16 @@ def prepare(
     workdir: Workdir = RUNS,
 ) -> None:
     """Find a data set's files, check them, decode them once, and say what is in them."""
-    from bench.data import examine
-    from bench.data.getting import home, obtain
+    from bench.data.getting import home
+    from bench.data.getting.locate import is_generated, locate
+    from bench.data.packs import examine
 
     if suite is not None:
         card = _card(name, suite)
     else:
         if download:
             _tell_terms(name)
-        card = obtain.obtain(
+        card = locate(
             name, path=path, reader=reader, size_px=size_px,
             skip_damaged=skip_damaged, stream=packing is PackingChoice.streamed, fetch=download,
         )  # fmt: skip
@@ -93,7 +94,7 @@ def prepare(
             packing=_PACKINGS.get(packing),
             on_progress=on_progress,
         )
-    if suite is None and not obtain.is_generated(card):
+    if suite is None and not is_generated(card):
         home.note(card)
     _print(found.model_dump(mode="json"))
 
@@ -101,12 +102,12 @@ def prepare(
 @app.command()
 def verify(name: NameOrPath, suite: Suite = None, workdir: Workdir = RUNS) -> None:
     """Decode every source file and check every packed byte; exit 1 when something is wrong."""
-    from bench.data import examine
-    from bench.data.getting import checking
+    from bench.data.getting import survey
+    from bench.data.packs import examine
 
     num_workers = os.cpu_count() or 1
     if suite is None and _is_path(name):
-        found = checking.check_path(Path(name), num_workers=num_workers)
+        found = survey.check_path(Path(name), num_workers=num_workers)
         _print(found.model_dump(mode="json", exclude={"problems"}))
         problems = found.problems
     else:
@@ -124,7 +125,7 @@ def verify(name: NameOrPath, suite: Suite = None, workdir: Workdir = RUNS) -> No
 @app.command("ls")
 def list_packed(workdir: Workdir = RUNS) -> None:
     """List the data sets that are packed in the work folder."""
-    from bench.data import examine
+    from bench.data.packs import examine
 
     there = examine.list_sets(_cache(workdir))
     if not there:
@@ -139,7 +140,7 @@ def list_packed(workdir: Workdir = RUNS) -> None:
 @app.command()
 def show(name: Name, suite: Suite = None, workdir: Workdir = RUNS) -> None:
     """Show everything known of a data set: its card, and what is packed of it."""
-    from bench.data import examine
+    from bench.data.packs import examine
 
     card = _card(name, suite)
     packed = next(
@@ -170,9 +171,9 @@ def _is_path(name: str) -> bool:
 
 
 def _cache(workdir: Path) -> Path:
-    from bench.store.folders import Store
+    from bench.paths import WorkPaths
 
-    return Store(workdir).cache
+    return WorkPaths(workdir.resolve()).cache.folder
 
 
 def _card(name: str, suite: str | None) -> DatasetCard:

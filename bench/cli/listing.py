@@ -281,10 +281,9 @@ def _list_suites() -> list[Row]:
 
 def _num_jobs(spec: SuiteSpec) -> int:
     """Return the number of jobs of a suite at the scale that its file names."""
-    from bench.data import catalog
-    from bench.plan import plan
+    from bench.plan import plan_with_catalogue
 
-    return len(plan(spec, datasets=catalog.datasets(), protocols=catalog.protocols()).jobs)
+    return len(plan_with_catalogue(spec, {}).jobs)
 
 
 def _list_recipes() -> list[Row]:

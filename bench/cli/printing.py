@@ -16,7 +16,7 @@ from bench.errors import UserError, suggest
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from bench.store.folders import Store
+    from bench.store import Store
     from reports import Report
 
 
@@ -36,7 +36,7 @@ def conclude(
 ) -> None:
     """Print the comparison and where to look further."""
     from reports.printing import escape
-    from reports.printing.render import terminal
+    from reports.printing.terminal import terminal
 
     look: dict[str, Any] = {"width": console.width, "color": console.is_terminal}
     typer.echo(f"\n{report.terminal(**look)}")
@@ -50,7 +50,7 @@ def conclude(
     folders = {
         "page": report.files.get("index.html"),
         "tables": next((p.parent for n, p in report.files.items() if n.startswith("tables")), None),
-        "jobs": store.jobs,
+        "jobs": store.paths.jobs,
     }
     typer.echo("")
     for name, path in folders.items():

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING
 
 from bench.cli.listing import duration
 from bench.plan.spec import JobGraph
-from bench.schedule.loop import Estimates, Event
+from bench.schedule import Estimates, Event
 from bench.specs import JobResult, PlannedJob
-from bench.store.folders import Store
+from bench.store import Store
 
 if TYPE_CHECKING:
     from rich.console import Console

@@ -16,7 +16,7 @@ from bench.errors import UserError
 
 if TYPE_CHECKING:
     from bench.plan.spec import JobGraph
-    from bench.store.folders import Store
+    from bench.store import Store
     from reports.exchange.check import Difference
     from reports.exchange.imports import ImportedResult
 
@@ -62,10 +62,10 @@ def report(
     `vitbench report paper` prints and writes the ViT paper's tables as published, beside what
     follows from arithmetic alone: parameter counts and pre-training compute.
     """
-    from bench.store.folders import Store
+    from bench.store import Store
 
     if suite == "paper":
-        _report_paper(out or Store(workdir).workdir / "reports" / "paper", formats)
+        _report_paper(out or Store(workdir).paths.report("paper"), formats)
         return
     graph = graph_of(suite, settings, seeds, limit_steps, scale=scale)
     import reports
@@ -106,8 +106,8 @@ def explain(
     settings: Settings = None,
 ) -> None:
     """Show how a run's protocol differs from the published one, and the verdict that follows."""
-    from bench.store.folders import Store
-    from reports.printing.render import terminal
+    from bench.store import Store
+    from reports.printing.terminal import terminal
 
     console = new_console()
     for found in explanations(
@@ -159,7 +159,7 @@ def bundle(
     """Pack records, per-image hits, tables and hashes of a suite for another machine."""
     from bench.cli import sharing
     from bench.cli.wiring import graph_of
-    from bench.store.folders import Store
+    from bench.store import Store
 
     graph = graph_of(suite, settings, seeds, limit_steps, scale=scale)
     path = out or Path(f"{graph.suite.label}.vitbench.zip")
@@ -219,9 +219,8 @@ def _imported(path: Path | None) -> tuple[ImportedResult, ...]:
 def _check_report(graph: JobGraph, store: Store, *, against: Path | None, **known: Any) -> None:
     """Compare the written tables with what the records say; exit 1 where a cell differs."""
     from bench.cli import sharing
-    from bench.cli.wiring import report_folder
 
-    folder = against or report_folder(store, graph)
+    folder = against or store.paths.report(graph.suite.label)
     found = sharing.check_tables(
         graph, store, folder, outcomes=known.get("outcomes"), imported=known["imported"]
     )
@@ -238,8 +237,8 @@ def _check_report(graph: JobGraph, store: Store, *, against: Path | None, **know
 def _report_paper(out: Path, formats: str | None) -> None:
     import baselines
     from bench import cost
-    from reports.printing.render import terminal
-    from reports.tables import paper
+    from reports.paper import as_printed as paper
+    from reports.printing.terminal import terminal
 
     wanted = split_words(formats, paper.FORMATS, "--format") if formats else paper.FORMATS
     made = paper.tables(baselines.published(), systems=baselines.systems(), compute=cost.table_6())

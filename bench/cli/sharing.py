@@ -8,18 +8,19 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bench.cli.wiring import GRAPH, curves_of
+from bench.cli.wiring import curves_of, reported
 from bench.errors import UserError
+from bench.paths import HITS
 from bench.store import bundle
 
 if TYPE_CHECKING:
     from bench.plan.spec import JobGraph
     from bench.specs import JobResult
-    from bench.store.folders import Store
+    from bench.store import Store
     from reports.exchange.check import Difference
     from reports.exchange.compare import Side
     from reports.exchange.imports import ImportedResult
-    from reports.study.scores import Study
+    from reports.study.study import Study
 
 
 @dataclass(frozen=True)
@@ -67,9 +68,8 @@ def verify(path: Path) -> Verified:
                 file.parent.mkdir(exist_ok=True)
                 file.write_bytes(content)
             tables = reports.make_tables(_study(evidence))
-            kept = {name: table for name, table in tables.items() if name not in reports.MEASURED}
             versions = reports.versions_of(evidence.graph)
-            found = tuple(check(kept, Path(folder), versions=versions))
+            found = tuple(check(reports.untimed(tables), Path(folder), versions=versions))
     return Verified(evidence, len(evidence.tables), len(equal), found)
 
 
@@ -104,8 +104,7 @@ def check_tables(
     study = study_of(graph, store, outcomes=outcomes, imported=imported)
     with reports.without_collection():
         tables = reports.make_tables(study)
-        kept = {name: table for name, table in tables.items() if name not in reports.MEASURED}
-        return check(kept, folder, versions=reports.versions_of(graph))
+        return check(reports.untimed(tables), folder, versions=reports.versions_of(graph))
 
 
 def side(path: Path, graph: JobGraph | None) -> Side:
@@ -113,18 +112,17 @@ def side(path: Path, graph: JobGraph | None) -> Side:
 
     Raises UserError where there are none.
     """
-    from bench.store.folders import Store
+    from bench.store import Store
     from reports.exchange.compare import Side
 
     if path.is_file():
         evidence = bundle.read(path)
         results = {key: r for key, r in evidence.results.items() if r.status == "done"}
         titles = {job.job_id: job.name for job in evidence.graph.jobs}
-    elif (path / "jobs").is_dir():
-        store = Store(path)
-        names = sorted(folder.name for folder in store.jobs.iterdir() if len(folder.name) == 16)
-        results = store.results(name for name in names if set(name) <= set("0123456789abcdef"))
-        titles = _titles(path)
+    elif (store := Store(path)).paths.jobs.is_dir():
+        results = store.results(job.folder.name for job in store.paths.each_job())
+        # Jobs of no suite that was reported go by their ids.
+        titles = {job.job_id: job.name for graph in reported(store) for job in graph.jobs}
     else:
         raise UserError(f"{path}: neither a work folder nor a bundle")
     if graph is not None:
@@ -134,20 +132,6 @@ def side(path: Path, graph: JobGraph | None) -> Side:
         of = f" of {graph.suite.name}" if graph is not None else ""
         raise UserError(f"{path}: no job{of} is done there")
     return Side(name=str(path), results=results, titles=titles)
-
-
-def _titles(workdir: Path) -> dict[str, str]:
-    """Return the names of jobs by id, from the suites that were reported in a work folder."""
-    from bench.plan.spec import JobGraph
-
-    found: dict[str, str] = {}
-    for file in sorted((workdir / "reports").glob(f"*/{GRAPH}")):
-        try:
-            graph = JobGraph.model_validate_json(file.read_bytes())
-        except ValueError:
-            continue  # of another version: its jobs go by their ids
-        found |= {job.job_id: job.name for job in graph.jobs}
-    return found
 
 
 def _evidence(graph: JobGraph, store: Store) -> bundle.Evidence:
@@ -165,8 +149,8 @@ def _evidence(graph: JobGraph, store: Store) -> bundle.Evidence:
     }
     hits = {}
     for job_id, result in results.items():
-        file = store.folder(job_id) / "hits.npz"
-        if result.status == "done" and file.is_file():
+        file = store.file(job_id, HITS)
+        if result.status == "done" and file is not None:
             hits[job_id] = file.read_bytes()
     return bundle.Evidence(
         graph=clean, results=results, curves=curves, hits=hits,
@@ -184,7 +168,7 @@ def _tables(evidence: bundle.Evidence) -> dict[str, bytes]:
 
 
 def _study(evidence: bundle.Evidence) -> Study:
-    from reports.study.scores import Study
+    from reports.study.study import Study
 
     return Study(
         evidence.graph, evidence.results, evidence.curves, evidence.hits_of, evidence.published

@@ -5,10 +5,11 @@ Here the layers are wired together; `bench/cli/app.py` holds the words a person 
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import sys
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,14 +20,12 @@ if TYPE_CHECKING:
 
     from bench.plan.spec import JobGraph, SuiteSpec
     from bench.specs import JobResult, PlannedJob
-    from bench.store.folders import Store
+    from bench.store import Store
+    from bench.tracking import Mirror
     from reports import Report
     from reports.exchange.imports import ImportedResult
-    from reports.study.scores import Study
+    from reports.study.study import Study
     from reports.verdicts.explain import Explanation
-
-GRAPH = "graph.json"
-"""File of a report's folder that holds the planned suite."""
 
 
 def graph_of(
@@ -50,20 +49,21 @@ def graph_of(
 def _planned(spec: SuiteSpec, *, base_dir: Path, file: str) -> JobGraph:
     import reports
     from bench.data import catalog
-    from bench.plan import plan
+    from bench.plan import plan_with_catalogue
 
     reports.check_names(spec.report.tables, spec.report.figures, reports.FORMATS)
-    datasets = dict(catalog.datasets())
-    for name, block in spec.dataset.items():
-        datasets[name] = catalog.resolve(name, block, base_dir=base_dir)
-    return plan(spec, datasets=datasets, protocols=catalog.protocols(), file=file)
+    own = {
+        name: catalog.resolve(name, block, base_dir=base_dir)
+        for name, block in spec.dataset.items()
+    }
+    return plan_with_catalogue(spec, own, file=file)
 
 
 def prepare_data(graph: JobGraph, todo: Iterable[PlannedJob], store: Store) -> None:
     """Pack the data sets that the jobs read: bad images are told before anything runs."""
     import shutil
 
-    from bench.data import prepare
+    from bench.data.packs.build import packed
     from bench.kinds import KINDS
 
     fresh = not store.workdir.exists()
@@ -71,7 +71,7 @@ def prepare_data(graph: JobGraph, todo: Iterable[PlannedJob], store: Store) -> N
         for name in {job.dataset: None for job in todo if KINDS[job.spec.kind].needs_data}:
             card = graph.datasets[name]
             if not card.args.get("stream"):
-                prepare.packed(card, cache_dir=store.cache, num_workers=os.cpu_count() or 1)
+                packed(card, cache_dir=store.paths.cache.folder, num_workers=os.cpu_count() or 1)
     except BenchError:
         if fresh:
             shutil.rmtree(store.workdir, ignore_errors=True)
@@ -92,15 +92,12 @@ def execute(
 
     Runs on Ray, on the cluster at `address` where one is given, or in this process when `local`.
     """
+    from bench import schedule
     from bench.cli.progress import SuiteProgress
-    from bench.schedule import loop as schedule
-    from bench.tracking import Mirror, missing
 
     store.create()
     chosen = {job.job_id for job in todo}
-    mirror = Mirror(graph, store, command=" ".join(["vitbench", *sys.argv[1:]]))
-    for job in missing(graph, done, store.workdir):
-        mirror.record(job, done[job.job_id], reused=True)
+    mirror = _mirror(graph, done, store)
     executor: Any
     if local:
         executor = schedule.LocalExecutor(graph.datasets, store.workdir)
@@ -139,55 +136,52 @@ def execute(
         sys.exit(128 + (received[0] if received else signal.SIGINT))
     finally:
         executor.close()
-    report = make_report(graph, store)
-    problems = mirror.finish(
-        outcomes=outcomes,
-        verdicts=report.verdicts,
-        files=report.files.values(),
-        root=report_folder(store, graph),
-        note=f"**{graph.suite.title}**\n\n{graph.suite.claim}",
-    )
-    _tell_problems(problems, graph)
+    _finish(mirror, graph, outcomes, store)
     return outcomes
 
 
 def catch_up(graph: JobGraph, outcomes: Mapping[str, JobResult], store: Store) -> list[str]:
     """Carry to MLflow what an earlier run could not, or did for another suite."""
-    from bench import tracking
+    from bench.tracking import missing
 
-    missing = tracking.missing(graph, outcomes, store.workdir)
-    if not missing:
+    if not missing(graph, outcomes, store.workdir):
         return []
-    mirror = tracking.Mirror(graph, store, command=" ".join(["vitbench", *sys.argv[1:]]))
-    for job in missing:
-        mirror.record(job, outcomes[job.job_id], reused=True)
+    return _finish(_mirror(graph, outcomes, store), graph, outcomes, store)
+
+
+def _mirror(graph: JobGraph, done: Mapping[str, JobResult], store: Store) -> Mirror:
+    """Begin to mirror a suite, first of all what was done before and has not arrived."""
+    from bench.tracking import Mirror, missing
+
+    mirror = Mirror(graph, store, command=" ".join(["vitbench", *sys.argv[1:]]))
+    for job in missing(graph, done, store.workdir):
+        mirror.record(job, done[job.job_id], reused=True)
+    return mirror
+
+
+def _finish(
+    mirror: Mirror, graph: JobGraph, outcomes: Mapping[str, JobResult], store: Store
+) -> list[str]:
+    """Make the report, hand it to MLflow with the last results, and say what went wrong."""
     report = make_report(graph, store)
     problems = mirror.finish(
         outcomes=outcomes,
         verdicts=report.verdicts,
         files=report.files.values(),
-        root=report_folder(store, graph),
+        root=store.paths.report(graph.suite.label),
+        note=f"**{graph.suite.title}**\n\n{graph.suite.claim}",
     )
-    _tell_problems(problems, graph)
-    return problems
-
-
-def _tell_problems(problems: Sequence[str], graph: JobGraph) -> None:
     if problems:
         sys.stderr.write(
             f"vitbench: {problems[0]} ({len(problems)} in all); no result is lost: "
             f"`vitbench sync {graph.suite.name}` carries them over later\n"
         )
+    return problems
 
 
 def terminate_on(number: int, frame: object) -> None:
     """Handle a signal by ending with its code, so that everything is closed on the way."""
     raise SystemExit(128 + number)
-
-
-def report_folder(store: Store, graph: JobGraph) -> Path:
-    """Return where the report of a suite, at its scale, lies in a work folder."""
-    return store.workdir / "reports" / graph.suite.label
 
 
 def make_report(
@@ -207,12 +201,13 @@ def make_report(
     """
     import baselines
     import reports
-    from bench.store.folders import write_atomic
+    from bench.files import write_text
+    from bench.paths import GRAPH
 
     ids = [job.job_id for job in graph.jobs]
     if outcomes is None and digests is None:
         digests = store.digests(ids)
-    folder = out if out is not None else report_folder(store, graph)
+    folder = out if out is not None else store.paths.report(graph.suite.label)
     formats = formats if formats is not None else reports.FORMATS
     known: Mapping[str, JobResult | str] = outcomes if outcomes is not None else digests or {}
     there = reports.load(folder, reports.key(graph, known, formats=formats, imported=imported))
@@ -223,13 +218,14 @@ def make_report(
         outcomes if outcomes is not None else store.outcomes(ids),
         curves=curves_of(graph, store),
         hits=store.hits,
+        open_file=opener(store),
         published=baselines.published(),
         imported=imported,
         digests=None if outcomes is not None else digests,
         out_dir=folder,
         formats=formats,
     )
-    write_atomic(folder / GRAPH, graph.model_dump_json())
+    write_text(folder / GRAPH, graph.model_dump_json(), sync=False)
     return made
 
 
@@ -242,14 +238,20 @@ def study_of(
 ) -> Study:
     """Return what the tables of a suite are made from; outcomes from job folders if none given."""
     import baselines
-    from reports.study.scores import Study
+    from reports.study.study import Study
 
     if outcomes is None:
         outcomes = store.outcomes(job.job_id for job in graph.jobs)
     return Study(
         graph, outcomes, curves_of(graph, store), store.hits, baselines.published(),
         tuple(imported),
+        opener(store),
     )  # fmt: skip
+
+
+def opener(store: Store) -> Callable[[str, str], Path | None]:
+    """Return what gives a report any file that a job left: by its id and the file's name."""
+    return lambda job_id, name: path if (path := store.folder(job_id) / name).is_file() else None
 
 
 def curves_of(graph: JobGraph, store: Store) -> dict[str, list[dict[str, Any]]]:
@@ -276,10 +278,10 @@ def explanations(
     Raises UserError where nothing is found.
     """
     import baselines
-    from reports.study.scores import Study
+    from reports.study.study import Study
     from reports.verdicts.explain import explain
 
-    graphs = list(_graphs(store))
+    graphs = reported(store)
     if suite:
         graphs = [graph_of(suite, settings, None, None, scale=scale)]
     if not graphs:
@@ -301,9 +303,15 @@ def explanations(
     return list(dict.fromkeys(measured or found))
 
 
-def _graphs(store: Store) -> Iterator[JobGraph]:
-    """Yield the graph of each suite that was reported on in this work folder."""
+def reported(store: Store) -> list[JobGraph]:
+    """Return the graph of each suite that was reported on in a work folder.
+
+    Those of another version, which cannot be read, are left out.
+    """
     from bench.plan.spec import JobGraph
 
-    for path in sorted((store.workdir / "reports").glob(f"*/{GRAPH}")):
-        yield JobGraph.model_validate_json(path.read_bytes())
+    found = []
+    for path in store.paths.graphs():
+        with contextlib.suppress(ValueError):
+            found.append(JobGraph.model_validate_json(path.read_bytes()))
+    return found

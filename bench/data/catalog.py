@@ -8,42 +8,38 @@ listings and rejected suites stay light. Sources stand on each card and protocol
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 from baselines.protocols import PROTOCOLS
-from bench.data import known, micro
-from bench.data.getting import home, resolving
-from bench.data.getting.resolving import formula_card
+from bench.data.getting import home
+from bench.data.readers import READERS, options_of
 from bench.errors import UnknownName
-from bench.specs import DatasetBlock, DatasetCard, Protocol
+from bench.plugins import Registry
+from bench.specs import DatasetCard, Protocol
 
-__all__ = [
-    "dataset",
-    "datasets",
-    "formula_card",
-    "protocol",
-    "protocols",
-    "published",
-    "resolve",
-]
+CARDS: Registry[DatasetCard] = Registry(
+    "vitbench.datasets",
+    package="bench.data.cards",
+    attribute="CARDS",
+    of=DatasetCard,
+    noun="data set",
+)
+"""Every data set card by name, as published; those of other distributions too."""
 
 
 def datasets() -> dict[str, DatasetCard]:
     """Return every data set card by name, located where `vitbench data prepare` found its files."""
-    return home.located(_CARDS)
+    return home.located(CARDS)
 
 
 def dataset(name: str) -> DatasetCard:
     """Return the card of `name`; raises UnknownName with the nearest name."""
-    if name not in _CARDS:
-        raise UnknownName("data set", name, _CARDS)
-    return home.located({name: _CARDS[name]})[name]
+    return home.located({name: CARDS.named(name)})[name]
 
 
 def published(name: str) -> DatasetCard:
     """Return the card of `name` as published, located or not; raises UnknownName."""
-    if name not in _CARDS:
-        raise UnknownName("data set", name, _CARDS)
-    return _CARDS[name]
+    return CARDS.named(name)
 
 
 def protocols() -> dict[str, Protocol]:
@@ -58,24 +54,12 @@ def protocol(name: str) -> Protocol:
     return PROTOCOLS[name]
 
 
-def resolve(name: str, block: DatasetBlock, *, base_dir: Path) -> DatasetCard:
+def resolve(name: str, block: Any, *, base_dir: Path) -> DatasetCard:
     """Turn a suite's own `[dataset.NAME]` into a card with counts and a digest of the content.
 
-    Relative paths are taken from `base_dir`. Raises DataError when a field is missing or the data
-    are not there, and UnknownName for a reader that does not exist.
+    Relative paths are taken from `base_dir`. Raises DataError when a key is wrong or the data are
+    not there, and UnknownName for a reader that does not exist.
     """
-    return resolving.resolve(name, block, base_dir=base_dir, known=_CARDS)
-
-
-# --- cards ----------------------------------------------------------------------------------
-
-_CARDS = {
-    card.name: card
-    for card in (
-        *micro.cards(),
-        formula_card(
-            "fractals", num_classes=64, images_per_class=256, image_size_px=16, title="Fractals"
-        ),
-        *known.cards(),
-    )
-}
+    options = options_of(name, block)
+    reader = READERS[options.reader]
+    return reader.card(name, options, base_dir=base_dir, claim=CARDS.get(name))

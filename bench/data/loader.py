@@ -21,8 +21,8 @@ import torch
 from torch import Tensor
 
 from bench.data.crops import Draws, Randomness
-from bench.data.prepare import Split
-from bench.data.readers.shards import ShardBatches
+from bench.data.packs.read import Split
+from bench.data.sources.stream import ShardBatches
 from bench.data.transforms import Transform
 
 BLOCK_PIXELS = 1 << 17

@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from bench.data.imagenet import ALEXNET_ERRORS, CORRUPTIONS, NUM_SEVERITIES, Scoring
+from bench.data.cards.imagenet import ALEXNET_ERRORS, CORRUPTIONS, NUM_SEVERITIES, Scoring
 
 
 @dataclass(frozen=True)

@@ -7,10 +7,12 @@ The paper draws random subsets of its upstream set to ask how much data a model 
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 
-from bench.data.vtab import VTAB_SPLITS, VTAB_TRAIN, VTAB_VAL
 from bench.errors import DataError
+from bench.facts import VTAB_SPLITS, VTAB_TRAIN, VTAB_VAL
 
 VTAB_TRAIN_PERCENT = 90
 """Where VTAB's own val split starts in a training split without one."""
@@ -63,7 +65,7 @@ def vtab_rows(
     are the first of a random order, drawn with seed 0. Raises DataError where there are too few.
     """
     if name not in VTAB_SPLITS:
-        raise ValueError(f"{name} is none of {VTAB_SPLITS}")
+        raise ValueError(f"{name} is none of {tuple(VTAB_SPLITS)}")
     if val_M is None:
         start = min(VTAB_TRAIN_PERCENT * len(train_N) // 100, len(train_N) - VTAB_VAL)
         order_N = _stored_order(train_N)
@@ -78,6 +80,23 @@ def vtab_rows(
         )
     parts = [("train", train[:VTAB_TRAIN]), ("train" if val_M is None else "val", val[:VTAB_VAL])]
     return {"train800": parts[:1], "val200": parts[1:]}.get(name, parts)
+
+
+def drawn_vtab_rows(
+    num_train: int, num_val: int, *, seed: int, where: Path
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return 800 rows of a train part and 200 of a val part, in a random order of each.
+
+    Raises DataError when there are fewer.
+    """
+    if num_train < VTAB_TRAIN or num_val < VTAB_VAL:
+        raise DataError(
+            f"{where}: {num_train:,} images for train and {num_val:,} for val, but VTAB-1k takes "
+            f"{VTAB_TRAIN} and {VTAB_VAL}",
+            hint="Complete the files",
+        )
+    rng = np.random.default_rng(seed)
+    return rng.permutation(num_train)[:VTAB_TRAIN], rng.permutation(num_val)[:VTAB_VAL]
 
 
 def _stored_order(labels_N: np.ndarray) -> np.ndarray:

@@ -19,6 +19,7 @@ from pathlib import Path
 from bench.doctor import datasets, folder, machine, weights
 from bench.doctor.check import Check, Status, told
 from bench.errors import BenchError
+from bench.paths import WorkPaths
 from bench.plan.spec import JobGraph, SuiteSpec
 from bench.specs import DatasetCard, PlannedJob
 
@@ -53,7 +54,7 @@ def examine(
     spec = suites.load(suite, settings=settings, scale=scale)
     cards, checks = datasets.cards(spec, base_dir=suites.locate(suite).parent)
     graph, refused = _planned(spec, cards, file=suites.shown(suites.locate(suite)))
-    cache = workdir / "data"
+    cache = WorkPaths(workdir).cache.folder
     named = [*datasets.upstream_of(spec), *datasets.downstream_of(spec)]
     for name in dict.fromkeys(named):
         if name in cards:
@@ -74,12 +75,10 @@ def _planned(
     spec: SuiteSpec, cards: dict[str, DatasetCard], *, file: str
 ) -> tuple[JobGraph | None, list[Check]]:
     """Return the plan; None, and why, where it fails. Missing data have been told already."""
-    from bench.data import catalog
-    from bench.plan import plan
+    from bench.plan import plan_with_catalogue
 
     try:
-        known = {**catalog.datasets(), **cards}
-        graph = plan(spec, datasets=known, protocols=catalog.protocols(), file=file)
+        graph = plan_with_catalogue(spec, cards, file=file)
     except BenchError as error:
         unread = set(spec.dataset) - set(cards)
         return None, [] if any(f'"{name}"' in error.message for name in unread) else [

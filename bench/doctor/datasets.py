@@ -12,9 +12,11 @@ from collections.abc import Mapping, Sequence
 from itertools import product
 from pathlib import Path
 
-from bench.data import catalog, imagenet
-from bench.data.readers import files, layouts
-from bench.data.readers.folders import Folder
+from bench.data import catalog
+from bench.data.cards import imagenet
+from bench.data.readers import reader_of
+from bench.data.sources import files
+from bench.data.sources.folder import Folder
 from bench.doctor.check import Check, guarded, ok, problem, told, warning
 from bench.errors import BenchError
 from bench.plan.spec import SuiteSpec
@@ -22,9 +24,6 @@ from bench.specs import DatasetCard
 
 MAX_DECODED = 5_000
 """Images decoded at most; of larger sets a part, spread evenly over the files."""
-
-GENERATED = ("formula", "sprites")
-"""Readers that draw their images: nothing of theirs can lie in a set of photographs."""
 
 
 def upstream_of(spec: SuiteSpec) -> list[str]:
@@ -82,7 +81,7 @@ def missing(card: DatasetCard) -> Check:
 
 
 def _changed(card: DatasetCard) -> list[Check]:
-    from bench.data.examine import changed_since
+    from bench.data.packs.examine import changed_since
 
     return [
         problem(
@@ -116,16 +115,12 @@ def label_order(card: DatasetCard) -> list[Check]:
 
 def _folder(card: DatasetCard) -> Folder | None:
     """Return the image files of a card, None where it is read from anything else."""
-    if card.reader not in layouts.READERS:
-        return None
-    from bench.data.readers.file_sources import image_files
-
-    return image_files(card)
+    return reader_of(card).image_files(card)
 
 
 def _decodes(card: DatasetCard) -> list[Check]:
     """Decode image files, all of them or a part, and tell those that do not."""
-    from bench.data.readers.damaged import damaged_files
+    from bench.data.sources.image_files import damaged_files
 
     folder = _folder(card)
     if folder is None or card.args.get("skip_damaged"):
@@ -174,8 +169,8 @@ def _digests(folder: Folder, split: str) -> set[str]:
 
 def packed_state(card: DatasetCard, *, cache_dir: Path) -> list[Check]:
     """Tell whether the packed form is there and sound; compare its test split with train."""
-    from bench.data.overlap import overlap
-    from bench.data.packs import open_packed
+    from bench.data.packs.overlap import overlap
+    from bench.data.packs.read import open_packed
 
     topic, folder = f"data {card.name}", cache_dir / card.digest
     if not folder.is_dir():
@@ -220,7 +215,7 @@ def shared_images(
         above, below = known.get(first), known.get(second)
         if above is None or below is None or first == second:
             continue
-        if above.digest and below.digest and above.reader not in GENERATED:
+        if above.digest and below.digest and not reader_of(above).synthetic:
             checks += guarded(
                 "overlap",
                 lambda above=above, below=below: [_shared(above, below, cache_dir)],  # type: ignore[misc]
@@ -246,8 +241,8 @@ def _shared(above: DatasetCard, below: DatasetCard, cache_dir: Path) -> Check:
 
 def _num_shared(above: DatasetCard, below: DatasetCard, cache_dir: Path) -> tuple[int | None, str]:
     """Return how many test images of `below` are in `above`, and how they were compared."""
-    from bench.data.overlap import overlap
-    from bench.data.packs import open_packed
+    from bench.data.packs.overlap import overlap
+    from bench.data.packs.read import open_packed
 
     packed = [open_packed(cache_dir / card.digest) for card in (above, below)]
     sides = {item.manifest["image_size_px"] for item in packed if item is not None}

@@ -6,12 +6,11 @@ import importlib.util
 import re
 import sqlite3
 import tempfile
-from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 
 from bench.doctor.check import Check, ok, problem, warning
-from bench.store.folders import Store
+from bench.paths import JobPaths, WorkPaths
 
 NETWORK = frozenset(
     ("nfs", "nfs4", "cifs", "smb3", "smbfs", "9p", "afs", "ceph", "glusterfs", "lustre", "beegfs")
@@ -70,8 +69,9 @@ def mounts() -> str:
 
 def leftovers(workdir: Path) -> list[Check]:
     """Find what killed processes left, and who else works in the folder."""
-    store = Store(workdir)
-    working = [path.parent.name for path in _locks(store.jobs) if _is_held(path)]
+    paths = WorkPaths(workdir)
+    jobs = list(paths.each_job())
+    working = [job.folder.name for job in jobs if job.lock.exists() and _is_held(job.lock)]
     checks = []
     if working:
         checks.append(
@@ -82,7 +82,7 @@ def leftovers(workdir: Path) -> list[Check]:
             )
         )
     interrupted = [
-        folder.name for folder in _claimed(store.jobs) if folder.name not in set(working)
+        job.folder.name for job in jobs if _is_open(job) and job.folder.name not in set(working)
     ]
     if interrupted:
         checks.append(
@@ -92,7 +92,7 @@ def leftovers(workdir: Path) -> list[Check]:
                 "Run the suite again: they go on from their last checkpoint",
             )
         )
-    partial = sorted(store.cache.glob("*.partial*")) if store.cache.is_dir() else []
+    partial = paths.cache.partials()
     if partial:
         checks.append(
             warning(
@@ -102,10 +102,6 @@ def leftovers(workdir: Path) -> list[Check]:
             )
         )
     return checks or [ok("locks", "nothing is left over, nobody else works there")]
-
-
-def _locks(jobs: Path) -> Iterator[Path]:
-    yield from sorted(jobs.glob("*/lock"))
 
 
 def _is_held(path: Path) -> bool:
@@ -122,12 +118,9 @@ def _is_held(path: Path) -> bool:
     return False
 
 
-def _claimed(jobs: Path) -> Iterator[Path]:
-    """Yield folders of jobs that an attempt was made at, without an outcome."""
-    for attempt in sorted(jobs.glob("*/attempt")):
-        folder = attempt.parent
-        if not any((folder / name).exists() for name in ("result.json", "failure.json")):
-            yield folder
+def _is_open(job: JobPaths) -> bool:
+    """Return whether an attempt was made at a job, without an outcome."""
+    return job.attempt.exists() and not (job.result.exists() or job.failure.exists())
 
 
 # --- MLflow's database ----------------------------------------------------------------------
@@ -135,7 +128,7 @@ def _claimed(jobs: Path) -> Iterator[Path]:
 
 def database(workdir: Path) -> Check:
     """Read MLflow's database without MLflow: is it whole, of a known version, and free."""
-    file = workdir / "mlflow.db"
+    file = WorkPaths(workdir).mlflow_database
     if not file.exists():
         return ok("tracking", "no MLflow database yet: the first run makes one")
     cure = f"Move {file} away; `vitbench sync SUITE` fills a new one from the job folders"

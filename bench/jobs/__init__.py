@@ -113,7 +113,7 @@ def _settings(context: JobContext) -> Iterator[None]:
     import torch
     from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
-    from bench.jobs._memory import kept_memory
+    from bench.training.memory import kept_memory
 
     num_threads = torch.get_num_threads()
     deterministic = torch.are_deterministic_algorithms_enabled()

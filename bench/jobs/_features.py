@@ -1,9 +1,6 @@
 """Frozen features, computed once for each checkpoint, split and transform, and kept on disk.
 
-    CACHE/features/<digest>/features.npy       z_ND, float32
-    CACHE/features/<digest>/features.json      its SHA-256 and shape
-
-The digest covers all that the features depend on. What does not agree with its SHA-256 is
+Their digest covers all that the features depend on. What does not agree with its SHA-256 is
 computed again.
 """
 
@@ -22,13 +19,15 @@ import torch
 from filelock import FileLock
 from torch import Tensor
 
-from bench import models
-from bench.data import loader, prepare, scoring, transforms
+from bench import models, training
+from bench.data import loader, scoring, transforms
+from bench.data.packs.read import Packed
 from bench.errors import CheckpointError, JobError
+from bench.files import clear_stale, file_sha256
 from bench.jobs import JobContext, _work
+from bench.paths import CachePaths, FeaturePaths
 from bench.specs import content_id
-from bench.training import loop as training
-from bench.training.checkpoint import file_sha256, replace_file
+from bench.training import replace_file
 
 _VERSION = 1
 """Bumped when features of the same digest would differ."""
@@ -48,19 +47,20 @@ class Extracted:
     """Seconds that took."""
 
 
-def features(context: JobContext, data: prepare.Packed, split: str) -> Extracted:
+def features(context: JobContext, data: Packed, split: str) -> Extracted:
     """Return the features of a split under the job's checkpoint and evaluation transform."""
     digest = content_id(_identity(context, split))
-    folder = context.cache_dir / "features" / digest
-    folder.mkdir(parents=True, exist_ok=True)
-    with FileLock(folder / "lock"):
-        z_ND = _read(folder, num_rows=len(data.split(split).labels_N))
+    paths = CachePaths(context.cache_dir).features(digest)
+    paths.folder.mkdir(parents=True, exist_ok=True)
+    with FileLock(paths.lock):
+        clear_stale(paths.folder)
+        z_ND = _read(paths, num_rows=len(data.split(split).labels_N))
         if z_ND is not None:
             return Extracted(z_ND, 0, 0.0)
         started_s = time.perf_counter()
         z_ND = _compute(context, data, split)
         computing_s = time.perf_counter() - started_s
-        _write(folder, z_ND)
+        _write(paths, z_ND)
     return Extracted(z_ND, len(z_ND), computing_s)
 
 
@@ -79,7 +79,7 @@ class Predicted:
 def predict(
     context: JobContext,
     model: models.Classifier,
-    data: prepare.Packed,
+    data: Packed,
     split: str,
     classes: np.ndarray | None,
 ) -> Predicted:
@@ -95,7 +95,7 @@ def predict(
 
 
 def scores(
-    context: JobContext, model: models.Classifier, data: prepare.Packed, split: str
+    context: JobContext, model: models.Classifier, data: Packed, split: str
 ) -> Iterator[np.ndarray]:
     """Yield the scores of a split's images, float32 (B, K), batch after batch in order.
 
@@ -142,7 +142,7 @@ def _identity(context: JobContext, split: str) -> dict[str, object]:
     }
 
 
-def _compute(context: JobContext, data: prepare.Packed, split: str) -> np.ndarray:
+def _compute(context: JobContext, data: Packed, split: str) -> np.ndarray:
     protocol = context.protocol
     z_ND = training.extract_features(
         frozen_model(context),
@@ -210,28 +210,29 @@ def _check_classifier(context: JobContext, weights: Mapping[str, Tensor]) -> Non
         )
 
 
-def _read(folder: Path, *, num_rows: int) -> np.ndarray | None:
-    path = folder / "features.npy"
+def _read(paths: FeaturePaths, *, num_rows: int) -> np.ndarray | None:
     try:
-        sidecar = json.loads((folder / "features.json").read_bytes())
-        if file_sha256(path) != sidecar["sha256"]:
+        sidecar = json.loads(paths.sidecar.read_bytes())
+        if file_sha256(paths.array) != sidecar["sha256"]:
             raise ValueError("its SHA-256 differs")
-        z_ND: np.ndarray = np.load(path, mmap_mode="r", allow_pickle=False)
+        z_ND: np.ndarray = np.load(paths.array, mmap_mode="r", allow_pickle=False)
         if z_ND.ndim != 2 or len(z_ND) != num_rows:
             raise ValueError(f"its shape is {z_ND.shape}")
     except FileNotFoundError:
         return None
     except (OSError, ValueError, KeyError, TypeError) as error:
-        _log.warning("features in %s are damaged (%s); they are computed again", folder, error)
+        _log.warning(
+            "features in %s are damaged (%s); they are computed again", paths.folder, error
+        )
         return None
     return z_ND
 
 
-def _write(folder: Path, z_ND: np.ndarray) -> None:
+def _write(paths: FeaturePaths, z_ND: np.ndarray) -> None:
     def write(path: Path) -> None:
         with path.open("wb") as file:  # save would add an ending to a path
             np.save(file, z_ND)
 
-    sha256 = replace_file(folder / "features.npy", write, size=z_ND.nbytes)
+    sha256 = replace_file(paths.array, write, size=z_ND.nbytes)
     text = json.dumps({"sha256": sha256, "shape": z_ND.shape})
-    replace_file(folder / "features.json", lambda path: path.write_text(text, encoding="ascii"))
+    replace_file(paths.sidecar, lambda path: path.write_text(text, encoding="ascii"))

@@ -17,18 +17,13 @@ import torch
 from torch import Tensor, nn
 
 from bench import models
-from bench.data import prepare
+from bench.data.packs.build import packed
+from bench.data.packs.read import Packed
 from bench.errors import CheckpointError, JobError
 from bench.jobs import JobContext
+from bench.paths import HITS, WEIGHTS
 from bench.specs import Cost, JobResult, Metric, Scalar
-from bench.training.checkpoint import read_tensors, replace_file, write_tensors
-from bench.training.loop import Training
-
-WEIGHTS = "model.safetensors"
-"""File of the weights that a training job leaves behind."""
-
-HITS = "hits.npz"
-"""File of per-example correctness (bool), in the order of the split."""
+from bench.training import Training, read_tensors, replace_file, write_tensors
 
 
 def device(context: JobContext) -> torch.device:
@@ -46,11 +41,11 @@ def device(context: JobContext) -> torch.device:
     return torch.device(context.device)
 
 
-def dataset(context: JobContext) -> prepare.Packed:
+def dataset(context: JobContext) -> Packed:
     """Return the job's data set, packed; raises JobError when it is not the planned one."""
-    packed = prepare.packed(context.card, cache_dir=context.cache_dir)
+    found = packed(context.card, cache_dir=context.cache_dir)
     check_planned(context)
-    return packed
+    return found
 
 
 def check_planned(context: JobContext) -> None:
@@ -64,7 +59,7 @@ def check_planned(context: JobContext) -> None:
         )
 
 
-def labels(context: JobContext, data: prepare.Packed, split: str) -> np.ndarray:
+def labels(context: JobContext, data: Packed, split: str) -> np.ndarray:
     """Return labels_N of a split; raises JobError where one is not a planned class."""
     labels_N = data.split(split).labels_N
     classes = context.num_classes

@@ -18,14 +18,15 @@ from typing import Any
 
 import numpy as np
 
-from bench import models
-from bench.data import loader, prepare, transforms
-from bench.data.prepare import Split
+from bench import models, training
+from bench.data import loader, transforms
+from bench.data.packs.read import Split
+from bench.data.splits import held_out_indices
 from bench.errors import Diverged, JobError
 from bench.jobs import JobContext, _work
+from bench.paths import JobPaths
 from bench.specs import JobResult, Metric, Recipe
-from bench.training import loop as training
-from bench.training.checkpoint import Checkpoints
+from bench.training import Checkpoints
 
 
 def run(context: JobContext) -> JobResult:
@@ -39,7 +40,7 @@ def run(context: JobContext) -> JobResult:
     tuning = Tuning(context, recipe, task)
     try:
         done = tuning.train(
-            checkpoints=Checkpoints(context.folder / "checkpoints", context.spec.job_id),
+            checkpoints=Checkpoints(JobPaths(context.folder).checkpoints, context.spec.job_id),
             report=context.report,
         )
     except Diverged as error:
@@ -103,7 +104,7 @@ class Task:
             everything = np.arange(len(labels_N))
             scored, chooses = data.split(context.data.eval_split), context.data.eval_split != "test"
             return cls(split, everything, scored, None, chooses)
-        train_N, held_N = prepare.held_out_indices(labels_N, context.data.held_out, seed=spec.seed)
+        train_N, held_N = held_out_indices(labels_N, context.data.held_out, seed=spec.seed)
         return cls(split, train_N, split, held_N, chooses=True)
 
 

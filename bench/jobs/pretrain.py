@@ -13,13 +13,15 @@ import numpy as np
 import torch
 from torch import nn
 
-from bench.data import loader, prepare, transforms
-from bench.data.readers import shards
+from bench import training
+from bench.data import loader, transforms
+from bench.data.sources import shards
+from bench.data.sources.stream import ShardBatches
+from bench.data.splits import subset_indices
 from bench.jobs import JobContext, _work
+from bench.paths import JobPaths
 from bench.specs import JobResult, Metric, Recipe
-from bench.training import loop as training
-from bench.training.checkpoint import Checkpoints
-from bench.training.objectives import MaskedPatches
+from bench.training import Checkpoints, MaskedPatches
 
 
 def run(context: JobContext) -> JobResult:
@@ -35,7 +37,7 @@ def run(context: JobContext) -> JobResult:
         recipe=context.recipe,
         num_steps=context.recipe.num_steps(num_examples),
         seed=spec.seed,
-        checkpoints=Checkpoints(context.folder / "checkpoints", spec.job_id),
+        checkpoints=Checkpoints(JobPaths(context.folder).checkpoints, spec.job_id),
         report=context.report,
     )
     loss = Metric(name="train_loss", value=done.final_loss(), n=len(done.losses_T))
@@ -51,9 +53,7 @@ def _packed(context: JobContext, recipe: Recipe) -> tuple[training.BatchSource, 
     if context.data.num_examples is None:
         indices_N = np.arange(len(split.labels_N))
     else:
-        indices_N = prepare.subset_indices(
-            split.labels_N, context.data.num_examples, seed=spec.seed
-        )
+        indices_N = subset_indices(split.labels_N, context.data.num_examples, seed=spec.seed)
     batches = loader.Batches(
         split,
         indices_N,
@@ -71,7 +71,7 @@ def _streamed(context: JobContext, recipe: Recipe) -> tuple[training.BatchSource
     _work.check_planned(context)
     folder = shards.split_folders(Path(str(args["path"])))[context.data.train_split]
     shard_set = shards.open_shards(folder)
-    batches = shards.ShardBatches(
+    batches = ShardBatches(
         shard_set,
         batch_size=recipe.batch_size,
         seed=spec.seed,

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from bench.data import prepare
+from bench.data.splits import held_out_indices
 from bench.errors import JobError
 from bench.jobs import JobContext, _features, _work
 from bench.jobs._softmax import Fit, Softmax
@@ -61,7 +61,7 @@ def _choose(
     """Return the fit that does best on the held-out images; of equals, the strongest l2."""
     spec = context.spec
     assert context.data.held_out is not None
-    fitted_N, held_N = prepare.held_out_indices(labels_N, context.data.held_out, seed=spec.seed)
+    fitted_N, held_N = held_out_indices(labels_N, context.data.held_out, seed=spec.seed)
     probe = _softmax(context, z_ND[fitted_N], labels_N[fitted_N])
     held_z_MD, best = z_ND[held_N], None
     for fit in probe.fits(l2s):

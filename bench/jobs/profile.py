@@ -28,12 +28,13 @@ import torch
 from filelock import FileLock
 from torch import Tensor
 
+from bench import training
 from bench.errors import JobError
 from bench.jobs import JobContext, _work, is_exhausted
-from bench.jobs._memory import returned_memory
 from bench.jobs._peak import Peak
+from bench.paths import CachePaths
 from bench.specs import JobResult, Metric, Recipe
-from bench.training import loop as training
+from bench.training.memory import returned_memory
 
 MAX_BATCH = 1 << 14
 """Batches are made no larger than this."""
@@ -287,5 +288,5 @@ def _one_at_a_time(context: JobContext) -> Iterator[None]:
         yield
         return
     context.cache_dir.mkdir(parents=True, exist_ok=True)
-    with FileLock(context.cache_dir / f"profile-{socket.gethostname()}.lock"):
+    with FileLock(CachePaths(context.cache_dir).machine_lock(socket.gethostname())):
         yield

@@ -13,7 +13,6 @@ killed goes on where it was.
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
 import time
@@ -23,11 +22,13 @@ from typing import Any
 
 from bench import jobs
 from bench.errors import BenchError, Diverged, JobError
+from bench.files import read_json
 from bench.jobs import JobContext, _work
 from bench.jobs._ray import environment, node_resource, ray_here
 from bench.jobs.finetune import Task, Tuning
+from bench.paths import JobPaths
 from bench.specs import JobResult, Metric, Scalar
-from bench.training.checkpoint import Checkpoints, replace_file
+from bench.training import Checkpoints, replace_file
 
 QUARTERS = (1, 2, 4)
 """Quarters of the steps after which a candidate is scored; after the last it is done."""
@@ -108,6 +109,7 @@ def _search(context: JobContext, num_trials: int) -> None:
         _do_trial(context, int(config["index"]), devices=devices)
 
     devices = os.environ.get(_DEVICES)
+    folder = JobPaths(context.folder).checkpoints / "tune"
     node = node_resource()
     tuner = tune.Tuner(
         # Nothing of the cluster's: the job waits, and what it was given is the trials'.
@@ -126,9 +128,7 @@ def _search(context: JobContext, num_trials: int) -> None:
             # A process each: one that is not ready for the next trial in time would end the search.
             reuse_actors=False,
         ),
-        run_config=tune.RunConfig(
-            name="search", storage_path=str(context.folder / "checkpoints" / "tune"), verbose=0
-        ),
+        run_config=tune.RunConfig(name="search", storage_path=str(folder), verbose=0),
     )
     found = tuner.fit()
     if found.errors:
@@ -168,7 +168,7 @@ class _Trial:
         rates = _rates(context)
         self._num_trials = len(rates)
         self.rate = rates[index]
-        self._folder = context.folder / "checkpoints" / f"trial-{index}"
+        self._folder = JobPaths(context.folder).checkpoints / f"trial-{index}"
         self._path = self._folder / "scores.json"
         self.scores = _read(self._path)
         """Scores in order: quarter, val_top1, num_scored, num_images, core_s, peak_memory_gib,
@@ -291,7 +291,5 @@ class _Trial:
 
 def _read(path: Path) -> list[dict[str, Any]]:
     """Return the scores of an earlier attempt, none where they cannot be read."""
-    with contextlib.suppress(OSError, ValueError):
-        scores: list[dict[str, Any]] = json.loads(path.read_bytes())
-        return scores
-    return []
+    scores: list[dict[str, Any]] | None = read_json(path)
+    return scores or []

@@ -6,6 +6,7 @@ from typing import Literal
 
 from bench.kinds import classifiers
 from bench.kinds.base import OTHER, KindCard, Planner, Stage
+from bench.paths import HITS
 from bench.specs import Args, MetricCard
 
 
@@ -37,7 +38,7 @@ CARD = KindCard(
     table="transfer",
     block=EvaluateBlock,
     plan=plan,
-    leaves=("hits.npz",),
+    leaves=(HITS,),
     metrics=(
         MetricCard(
             name="eval_top1",

@@ -12,6 +12,7 @@ from pydantic import Field, field_validator
 from bench.facts import FEWSHOT_L2
 from bench.kinds import frozen
 from bench.kinds.base import FROZEN, KindCard, Planner, Stage, TransferBlock, metric_by
+from bench.paths import HITS
 from bench.specs import DatasetCard, MetricCard
 
 
@@ -82,7 +83,7 @@ CARD = KindCard(
     table="transfer",
     block=FewshotBlock,
     plan=plan,
-    leaves=("hits.npz",),
+    leaves=(HITS,),
     metrics=(
         MetricCard(
             name="fewshot_top1",

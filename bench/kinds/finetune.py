@@ -26,6 +26,7 @@ from bench.kinds.base import (
     metric,
 )
 from bench.kinds.held_out import DEFAULT_HELD_OUT, num_held_out
+from bench.paths import HITS, WEIGHTS
 from bench.specs import DatasetCard, DataUse, MetricCard, PlannedJob, Recipe
 from bench.specs import Protocol as ImageProtocol
 
@@ -286,7 +287,7 @@ CARD = KindCard(
     table="transfer",
     block=FinetuneBlock,
     plan=plan,
-    leaves=("model.safetensors", "hits.npz"),
+    leaves=(WEIGHTS, HITS),
     metrics=(
         MetricCard(
             name="test_top1",

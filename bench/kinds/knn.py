@@ -8,6 +8,7 @@ from pydantic import Field
 
 from bench.kinds import frozen
 from bench.kinds.base import FROZEN, KindCard, Planner, Stage, TransferBlock, metric_by
+from bench.paths import HITS
 from bench.specs import MetricCard
 
 TEMPERATURE = 0.07
@@ -57,7 +58,7 @@ CARD = KindCard(
     table="transfer",
     block=KnnBlock,
     plan=plan,
-    leaves=("hits.npz",),
+    leaves=(HITS,),
     metrics=(
         MetricCard(
             name="knn_top1",

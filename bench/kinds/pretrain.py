@@ -10,6 +10,7 @@ from typing import Any
 from pydantic import Field, model_validator
 
 from bench.kinds.base import PRETRAINING, Block, KindCard, Planner, Stage, Start, metric
+from bench.paths import WEIGHTS
 from bench.specs import DatasetCard, MetricCard, PlannedJob, Recipe, SystemCard
 from bench.specs import Protocol as ImageProtocol
 
@@ -137,7 +138,7 @@ CARD = KindCard(
     table="pretrain",
     block=PretrainBlock,
     plan=plan,
-    leaves=("model.safetensors",),
+    leaves=(WEIGHTS,),
     metrics=(
         MetricCard(
             name="train_loss",

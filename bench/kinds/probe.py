@@ -9,6 +9,7 @@ from pydantic import Field
 from bench.kinds import frozen
 from bench.kinds.base import FROZEN, KindCard, Planner, Stage, TransferBlock, metric
 from bench.kinds.held_out import DEFAULT_HELD_OUT, num_held_out
+from bench.paths import HITS
 from bench.specs import MetricCard
 
 
@@ -60,7 +61,7 @@ CARD = KindCard(
     table="transfer",
     block=ProbeBlock,
     plan=plan,
-    leaves=("hits.npz",),
+    leaves=(HITS,),
     metrics=(
         MetricCard(
             name="probe_top1",

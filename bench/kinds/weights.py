@@ -5,6 +5,7 @@ from __future__ import annotations
 from pydantic import Field
 
 from bench.kinds.base import OTHER, Block, KindCard, Planner, Stage, Start
+from bench.paths import WEIGHTS
 
 
 class WeightsBlock(Block):
@@ -54,5 +55,5 @@ CARD = KindCard(
     plan=plan,
     needs_data=False,
     uses_device=False,
-    leaves=("model.safetensors",),
+    leaves=(WEIGHTS,),
 )

@@ -12,6 +12,7 @@ from pathlib import Path, PurePosixPath
 from urllib.parse import unquote, urlsplit
 
 from bench.errors import CheckpointError, UserError
+from bench.files import file_sha256, write_text
 from bench.specs import WeightsSource
 
 OFFICIAL_HOSTS = ("storage.googleapis.com", "github.com", "huggingface.co")
@@ -35,12 +36,6 @@ def fetch(source: str | WeightsSource, *, cache_dir: Path | None = None) -> Path
     path = _from_hub(url) if url.startswith("hf-hub:") else _from_address(url, cache_dir)
     _check_digest(path, sha256)
     return path
-
-
-def digest(path: Path) -> str:
-    """Return the SHA-256 of a file."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _from_hub(url: str) -> Path:
@@ -80,7 +75,7 @@ def _from_address(url: str, cache_dir: Path | None) -> Path:
                 f"{url} could not be downloaded: {error}",
                 hint="Check the network, or load a file of your own",
             ) from error
-        path.with_name(f"{path.name}.sha256").write_text(digest(path))
+        write_text(path.with_name(f"{path.name}.sha256"), file_sha256(path))
     return path
 
 
@@ -91,7 +86,7 @@ def _check_digest(path: Path, sha256: str) -> None:
     expected = sha256 or (note.read_text().strip() if note.is_file() else "")
     if not expected and re.fullmatch(r"[0-9a-f]{64}", blob):
         expected = blob
-    if expected and digest(path) != expected:
+    if expected and file_sha256(path) != expected:
         raise CheckpointError(
             f"{path} is damaged: its SHA-256 is not {expected[:12]}...",
             hint="Delete the file to download it again",

@@ -12,7 +12,6 @@ Nothing read is executed: object arrays and pickled code are refused.
 from __future__ import annotations
 
 import json
-import os
 import pickle
 import zipfile
 import zlib
@@ -27,9 +26,10 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from bench.errors import CheckpointError, UserError, suggest
+from bench.files import file_sha256, replacing, write_text
 from bench.models import layouts
 from bench.models.build import Classifier, build
-from bench.models.fetch import digest, fetch
+from bench.models.fetch import fetch
 from bench.models.identify import looks_like
 from bench.models.state import check_shapes, encoder_state, load_encoder
 from bench.specs import SystemUse, WeightsSource
@@ -96,19 +96,17 @@ def save_weights(model: Classifier, path: str | Path, *, layout: Layout = "safet
     path = Path(path)
     if path.suffix != _ENDINGS[layout]:
         raise UserError(f'{path}: a file of layout "{layout}" ends in {_ENDINGS[layout]}')
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.partial")
-    if layout == "npz":
-        arrays = {name: t.numpy(force=True) for name, t in layouts.write(model, "npz").items()}
-        with partial.open("wb") as file:
-            np.savez(file, **arrays)  # type: ignore[arg-type]
-    elif layout == "timm":
-        save_file(layouts.write(model, "timm"), partial)
-    else:
-        save_file({name: t.contiguous() for name, t in model.state_dict().items()}, partial)
-        card = _card(model, digest(partial))
-        path.with_suffix(".json").write_text(json.dumps(card, indent=2) + "\n", encoding="utf-8")
-    os.replace(partial, path)
+    with replacing(path) as temporary:
+        if layout == "npz":
+            arrays = {name: t.numpy(force=True) for name, t in layouts.write(model, "npz").items()}
+            with temporary.open("wb") as file:
+                np.savez(file, **arrays)  # type: ignore[arg-type]
+        elif layout == "timm":
+            save_file(layouts.write(model, "timm"), temporary)
+        else:
+            save_file({name: t.contiguous() for name, t in model.state_dict().items()}, temporary)
+            card = _card(model, file_sha256(temporary))
+            write_text(path.with_suffix(".json"), json.dumps(card, indent=2) + "\n")
     return path
 
 
@@ -221,7 +219,7 @@ def _check_card(path: Path) -> None:
     if card_path.is_file():
         card = json.loads(card_path.read_text(encoding="utf-8"))
         expected = card.get("sha256", "") if isinstance(card, dict) else ""
-        if expected and digest(path) != expected:
+        if expected and file_sha256(path) != expected:
             raise ValueError(f"its SHA-256 is not the one in {card_path.name}")
 
 

@@ -24,7 +24,7 @@ from bench.plan.planner import Planner
 from bench.plan.spec import JobGraph, SuiteSpec
 from bench.specs import DatasetCard, Protocol
 
-__all__ = ["JobGraph", "SuiteSpec", "plan"]
+__all__ = ["JobGraph", "SuiteSpec", "plan", "plan_with_catalogue"]
 
 _TABLES: tuple[Table, ...] = ("pretrain", "weights", "transfer", "profile")
 """Tables of a suite in the order in which they are planned: what starts, then what builds on it."""
@@ -57,6 +57,19 @@ def plan(
     return JobGraph(
         suite=suite.narrowed(), jobs=tuple(planner.jobs.values()), datasets=planner.used
     )
+
+
+def plan_with_catalogue(
+    suite: SuiteSpec, own: Mapping[str, DatasetCard], *, file: str = ""
+) -> JobGraph:
+    """Plan a suite with the catalogue's data sets and protocols, and its `own` data sets, located.
+
+    Raises UserError, as `plan` does.
+    """
+    from bench.data import catalog
+
+    datasets = {**catalog.datasets(), **own}
+    return plan(suite, datasets=datasets, protocols=catalog.protocols(), file=file)
 
 
 def _blocks(suite: SuiteSpec) -> Iterator[tuple[str, Block]]:

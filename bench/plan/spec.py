@@ -11,6 +11,8 @@ from typing import Annotated, Any
 from pydantic import BeforeValidator, Field, SerializeAsAny, ValidationError, model_validator
 from pydantic_core import InitErrorDetails, PydanticCustomError
 
+from bench.data.readers import block as dataset_block
+from bench.data.readers.base import DatasetOptions
 from bench.errors import UnknownName
 from bench.kinds import KINDS, in_order
 from bench.kinds.base import Block, KindCard, Table, TransferBlock
@@ -18,7 +20,6 @@ from bench.kinds.pretrain import PretrainBlock
 from bench.kinds.profile import ProfileBlock
 from bench.kinds.weights import WeightsBlock
 from bench.specs import (
-    DatasetBlock,
     DatasetCard,
     Pair,
     PlannedJob,
@@ -65,6 +66,10 @@ AnyTransfer = Annotated[SerializeAsAny[TransferBlock], BeforeValidator(_transfer
 """A block of `[[transfer]]`, of whichever kind it names."""
 
 
+AnyDataset = Annotated[SerializeAsAny[DatasetOptions], BeforeValidator(dataset_block)]
+"""A block `[dataset.NAME]`, of whichever reader it names."""
+
+
 class SuiteSpec(Record):
     """A suite file, validated."""
 
@@ -104,7 +109,7 @@ class SuiteSpec(Record):
     """What the report shows."""
     recipe: dict[str, Recipe] = {}
     """Recipes of the suite's own."""
-    dataset: dict[str, DatasetBlock] = {}
+    dataset: dict[str, AnyDataset] = {}
     """Data sets of the suite's own."""
     system: dict[str, SystemBlock] = {}
     """Systems of the suite's own."""

@@ -11,9 +11,11 @@ from __future__ import annotations
 
 import re
 import tomllib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
+from types import ModuleType
 from typing import Any, get_args
 
 from pydantic import BaseModel, ValidationError
@@ -21,24 +23,55 @@ from pydantic import BaseModel, ValidationError
 from bench.errors import SuiteError, UnknownName, UserError, suggest
 from bench.kinds.base import TransferBlock
 from bench.plan.spec import SuiteSpec, kinds_of, transfer_record
+from bench.plugins import Registry
 from bench.specs import Scale, ScaleBlock
 
 MAX_FILE_BYTES = 1_000_000
 _KEY = re.compile(r"[^.\[\]]+|\[\d+\]")
 
 
+@dataclass(frozen=True)
+class SuiteFile:
+    """A suite that is known by its name."""
+
+    name: str
+    """Name of its file, without the ending."""
+    path: Path
+    """The file."""
+
+
+def _files(package: str | ModuleType) -> Iterator[SuiteFile]:
+    """Yield the suites that lie in a package."""
+    for entry in sorted(resources.files(package).iterdir(), key=lambda entry: entry.name):
+        if entry.name.endswith(".toml"):
+            yield SuiteFile(entry.name.removesuffix(".toml"), Path(str(entry)))
+
+
+def _their_files(package: Any) -> Iterator[SuiteFile]:
+    if not isinstance(package, ModuleType):
+        raise TypeError(f"{package!r} is no package of suite files")
+    return _files(package)
+
+
+SUITES: Registry[SuiteFile] = Registry(
+    "vitbench.suites",
+    ours=lambda: _files("suites"),
+    read=_their_files,
+    of=SuiteFile,
+    noun="suite",
+)
+"""Suites by name: ours, and those in the packages that entry points of others name."""
+
+
 def names() -> tuple[str, ...]:
-    """Return the names of the suites that come with the project."""
-    folder = resources.files("suites")
-    return tuple(
-        sorted(entry.name[:-5] for entry in folder.iterdir() if entry.name.endswith(".toml"))
-    )
+    """Return the names of all suites, those of other distributions included."""
+    return tuple(sorted(SUITES))
 
 
 def locate(suite: str) -> Path:
     """Return the file of `suite`: a name of a packaged suite, or a path."""
-    if suite in names():
-        return Path(str(resources.files("suites").joinpath(f"{suite}.toml")))
+    if suite in SUITES:
+        return SUITES[suite].path
     path = Path(suite).expanduser()
     if path.suffix == ".toml" or len(path.parts) > 1:
         if not path.is_file():
@@ -46,7 +79,7 @@ def locate(suite: str) -> Path:
                 suite, "", "no such file", hint=f"Suites by name: {', '.join(names())}"
             )
         return path
-    raise UnknownName("suite", suite, names())
+    raise UnknownName("suite", suite, SUITES, note=SUITES.broken.get(suite, ""))
 
 
 def load(

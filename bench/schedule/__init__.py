@@ -1,1 +1,33 @@
-"""A graph of jobs on the cores, GPUs and TPUs there are."""
+"""A graph of jobs on the cores, GPUs and TPUs there are.
+
+`run` is a loop of our own over Ray core tasks (not a Tune searcher: trial dependencies are no
+feature of Tune, and its state cannot be resumed after the driver is killed). What is done is
+known from the job folders alone, so resuming is running again. Ready jobs start longest
+remaining path first, which keeps the makespan within a few per cent of its lower bound.
+
+Attempts are counted here: a job whose process dies is tried again and resumes from its
+checkpoint; one that fails by itself marks its dependents skipped, and the rest goes on.
+
+    order.py        how long jobs take, and which goes first
+    one_job.py      one job in this process, under its claim
+    executors.py    where jobs run: in this process, or on Ray
+    loop.py         the loop over a graph
+"""
+
+from bench.schedule.executors import Executor, LocalExecutor, Lost, RayExecutor
+from bench.schedule.loop import Event, refuse, run
+from bench.schedule.one_job import perform
+from bench.schedule.order import Estimates, remaining_paths
+
+__all__ = [
+    "Estimates",
+    "Event",
+    "Executor",
+    "LocalExecutor",
+    "Lost",
+    "RayExecutor",
+    "perform",
+    "refuse",
+    "remaining_paths",
+    "run",
+]

@@ -41,7 +41,6 @@ from bench.specs.metrics import MetricCard
 from bench.specs.record import Args, Record, Scalar, canonical_json, content_id
 from bench.specs.results import Cost, JobResult, Metric, PublishedResult
 from bench.specs.suites import (
-    DatasetBlock,
     Pair,
     ReportBlock,
     Scale,
@@ -56,7 +55,6 @@ __all__ = [
     "Compared",
     "Cost",
     "DataUse",
-    "DatasetBlock",
     "DatasetCard",
     "JobResult",
     "JobSpec",

@@ -28,3 +28,8 @@ class MetricCard:
     """Digits after the point; None: three significant digits."""
     help: str
     """One sentence for captions."""
+
+    @property
+    def is_accuracy(self) -> bool:
+        """A share of right answers: what ranks, averages, curves and scaling fits are made of."""
+        return self.base_unit == "fraction" and self.direction == "higher"

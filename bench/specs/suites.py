@@ -77,35 +77,3 @@ class ReportBlock(Record):
     """Figures, by the name of their file in `reports/`."""
     confidence: float = Field(default=0.95, gt=0.5, lt=1)
     """Confidence level of intervals."""
-
-
-class DatasetBlock(Record):
-    """A data set of the suite's own."""
-
-    reader: str
-    """Reader in `bench/data/readers/sources.py`, e.g. `image_folder` or `formula`."""
-    path: str = ""
-    """Folder or file; relative paths are taken from the suite file."""
-    num_classes: int | None = Field(default=None, gt=1)
-    """formula: number of classes."""
-    images_per_class: int | None = Field(default=None, gt=0)
-    """formula: images per class."""
-    image_size_px: int | None = Field(default=None, gt=0, le=4096)
-    """Side of the packed square images, in pixels."""
-    test_share: float = Field(default=0.2, gt=0, lt=1)
-    """image_folder: share of each class held back for test where no `test/` folder is there."""
-    skip_damaged: bool = False
-    """image files, parquet, huggingface: leave out images that do not decode; their number stands
-    on the card."""
-    stream: bool = False
-    """shards: read them where they lie, for sets larger than the disk; for pre-training alone."""
-    image_column: str = ""
-    """parquet, huggingface: column of images, where its name is unusual."""
-    label_column: str = ""
-    """parquet, huggingface: column of labels, where its name is unusual."""
-    revision: str = ""
-    """huggingface: commit on the hub, where path is a name there."""
-    config: str = ""
-    """huggingface: configuration on the hub."""
-    seed: int = 0
-    """Seed of the generator or of the split."""

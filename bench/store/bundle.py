@@ -34,6 +34,8 @@ from typing import TYPE_CHECKING, Any
 from pydantic import TypeAdapter, ValidationError
 
 from bench.errors import UserError
+from bench.files import replacing
+from bench.paths import GRAPH, HITS, PROGRESS, RESULT
 from bench.plan.spec import JobGraph
 from bench.specs import JobResult, PublishedResult
 
@@ -43,14 +45,21 @@ if TYPE_CHECKING:
 FORMAT = 1
 """Version of the layout of a bundle."""
 MANIFEST = "bundle.json"
+PUBLISHED = "published.json"
+ENVIRONMENT = "environment.json"
 MAX_FILES = 200_000
 MAX_FILE_BYTES = 256 * 2**20
 MAX_BYTES = 2 * 2**30
 """Bounds on what is read from a bundle, unpacked."""
 
-_JOB = r"jobs/[0-9a-f]{16}/(result\.json|progress\.jsonl|hits\.npz)"
+
+def _any_of(*names: str) -> str:
+    return f"({'|'.join(map(re.escape, names))})"
+
+
+_JOB = rf"jobs/[0-9a-f]{{16}}/{_any_of(RESULT, PROGRESS, HITS)}"
 _REPORT = r"report/(tables|timings)/[A-Za-z0-9_-][A-Za-z0-9_.-]{0,99}"
-_NAMES = re.compile(rf"(bundle|graph|published|environment)\.json|{_JOB}|{_REPORT}")
+_NAMES = re.compile(rf"{_any_of(MANIFEST, GRAPH, PUBLISHED, ENVIRONMENT)}|{_JOB}|{_REPORT}")
 _EPOCH = (1980, 1, 1, 0, 0, 0)  # the first day that a zip file knows
 _PUBLISHED = TypeAdapter(tuple[PublishedResult, ...])
 
@@ -92,21 +101,16 @@ def write(path: Path, evidence: Evidence) -> str:
         "files": {name: _sha256(content) for name, content in contents.items()},
     }
     first = _json(manifest)
-    temporary = path.with_name(f".{path.name}.tmp")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with zipfile.ZipFile(temporary, "w") as archive:
+        with replacing(path) as temporary, zipfile.ZipFile(temporary, "w") as archive:
             for name, content in {MANIFEST: first, **contents}.items():
                 info = zipfile.ZipInfo(name, date_time=_EPOCH)
                 info.compress_type = zipfile.ZIP_DEFLATED
                 info.create_system = 3
                 info.external_attr = (stat.S_IFREG | 0o644) << 16
                 archive.writestr(info, content)
-        temporary.replace(path)
     except OSError as error:
         raise UserError(f"--out {path}: {error.strerror}") from error
-    finally:
-        temporary.unlink(missing_ok=True)
     return _sha256(first)
 
 
@@ -141,21 +145,21 @@ def read_hits(content: bytes, name: str) -> np.ndarray | None:
         with np.load(io.BytesIO(content), allow_pickle=False) as arrays:
             found = arrays.get("hits")
     except (ValueError, OSError, EOFError, MemoryError, zipfile.BadZipFile) as error:
-        raise UserError(f"jobs/{name}/hits.npz: damaged: {error}") from error
+        raise UserError(f"{_in_job(name, HITS)}: damaged: {error}") from error
     return None if found is None else found.astype(bool)
 
 
 def _contents(evidence: Evidence) -> Iterator[tuple[str, bytes]]:
-    yield "graph.json", evidence.graph.model_dump_json().encode()
-    yield "published.json", _PUBLISHED.dump_json(evidence.published)
-    yield "environment.json", _json(dict(evidence.environment))
+    yield GRAPH, evidence.graph.model_dump_json().encode()
+    yield PUBLISHED, _PUBLISHED.dump_json(evidence.published)
+    yield ENVIRONMENT, _json(dict(evidence.environment))
     for job_id, result in evidence.results.items():
-        yield f"jobs/{job_id}/result.json", result.model_dump_json().encode()
+        yield _in_job(job_id, RESULT), result.model_dump_json().encode()
     for job_id, curve in evidence.curves.items():
         lines = "".join(f"{json.dumps(line)}\n" for line in curve)
-        yield f"jobs/{job_id}/progress.jsonl", lines.encode()
+        yield _in_job(job_id, PROGRESS), lines.encode()
     for job_id, content in evidence.hits.items():
-        yield f"jobs/{job_id}/hits.npz", content
+        yield _in_job(job_id, HITS), content
     for name, content in evidence.tables.items():
         yield f"report/{name}", content
 
@@ -225,34 +229,34 @@ def _content(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> bytes:
 
 
 def _evidence(path: Path, contents: Mapping[str, bytes], digest: str) -> Evidence:
-    graph = JobGraph.model_validate_json(contents["graph.json"])
+    graph = JobGraph.model_validate_json(contents[GRAPH])
     ids = {job.job_id for job in graph.jobs}
     for job in graph.jobs:
         if job.spec.job_id != job.job_id:
             raise _damaged(path, f"job {job.job_id} is not that of its specification")
     results = {
         job_id: JobResult.model_validate_json(content)
-        for job_id, content in _of_jobs(contents, "result.json")
+        for job_id, content in _of_jobs(contents, RESULT)
     }
     for job_id, result in results.items():
         if result.job_id != job_id or job_id not in ids:
-            raise _damaged(path, f"jobs/{job_id}/result.json is of another job")
-    hits = dict(_of_jobs(contents, "hits.npz"))
+            raise _damaged(path, f"{_in_job(job_id, RESULT)} is of another job")
+    hits = dict(_of_jobs(contents, HITS))
     for job_id, content in hits.items():
-        told = results[job_id].files.get("hits.npz") if job_id in results else None
+        told = results[job_id].files.get(HITS) if job_id in results else None
         if told is not None and told != _sha256(content):
-            raise _damaged(path, f"jobs/{job_id}/hits.npz is not the file of its result")
+            raise _damaged(path, f"{_in_job(job_id, HITS)} is not the file of its result")
     return Evidence(
         graph=graph,
         results=results,
         curves={
             job_id: [json.loads(line) for line in content.splitlines()]
-            for job_id, content in _of_jobs(contents, "progress.jsonl")
+            for job_id, content in _of_jobs(contents, PROGRESS)
         },
         hits=hits,
-        published=_PUBLISHED.validate_json(contents["published.json"]),
+        published=_PUBLISHED.validate_json(contents[PUBLISHED]),
         environment={
-            str(key): str(value) for key, value in json.loads(contents["environment.json"]).items()
+            str(key): str(value) for key, value in json.loads(contents[ENVIRONMENT]).items()
         },
         tables={
             name.removeprefix("report/"): content
@@ -261,6 +265,10 @@ def _evidence(path: Path, contents: Mapping[str, bytes], digest: str) -> Evidenc
         },
         digest=digest,
     )
+
+
+def _in_job(job_id: str, file: str) -> str:
+    return f"jobs/{job_id}/{file}"
 
 
 def _of_jobs(contents: Mapping[str, bytes], file: str) -> Iterator[tuple[str, bytes]]:

@@ -11,8 +11,12 @@ import hashlib
 import json
 import os
 from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
+
+from bench.files import read_json, write_text
+from bench.paths import FAILURE, RESULT, WorkPaths
 
 VERSION = 1
 """Bumped when the index means something else."""
@@ -22,12 +26,11 @@ _Seen = tuple[int, int, int, str, list[str]]
 
 
 class Index:
-    """Digests of the records under a folder of job folders."""
+    """Digests of the records in the job folders of a work folder."""
 
-    def __init__(self, jobs: Path, file: Path) -> None:
-        self._jobs = os.fspath(jobs)
-        self._file = file
-        self._seen = _load(file)
+    def __init__(self, paths: WorkPaths) -> None:
+        self._paths = paths
+        self._seen = _load(paths.results_index)
         self._changed = False
 
     def digests(self, job_ids: Iterable[str]) -> dict[str, str]:
@@ -37,20 +40,21 @@ class Index:
         """
         found = {}
         for job_id in job_ids:
-            digest = self._digest(job_id, "result.json") or self._digest(job_id, "failure.json")
+            folder = os.fspath(self._paths.job(job_id).folder)
+            digest = self._digest(folder, RESULT) or self._digest(folder, FAILURE)
             if digest:
                 found[job_id] = digest
         if self._changed:
             self._save()
         return found
 
-    def _digest(self, job_id: str, name: str) -> str:
-        folder = f"{self._jobs}/{job_id}"
+    def _digest(self, folder: str, name: str) -> str:
         try:
             stat = os.stat(f"{folder}/{name}")
         except OSError:
             return ""
-        key, stamp = f"{job_id}/{name}", (stat.st_ino, stat.st_mtime_ns, stat.st_size)
+        key = f"{os.path.basename(folder)}/{name}"
+        stamp = (stat.st_ino, stat.st_mtime_ns, stat.st_size)
         known = self._seen.get(key)
         if known is None or tuple(known[:3]) != stamp:
             digest, files = _read(f"{folder}/{name}")
@@ -61,21 +65,17 @@ class Index:
 
     def _save(self) -> None:
         text = json.dumps({"version": VERSION, "seen": self._seen}, separators=(",", ":"))
-        temporary = self._file.with_name(f".{self._file.name}.{os.getpid()}.tmp")
-        try:
-            temporary.write_text(text, encoding="utf-8")
-            temporary.replace(self._file)
-        except OSError:
-            temporary.unlink(missing_ok=True)  # a work folder of others: it is read all the same
+        with suppress(OSError):  # a work folder of others: it is read all the same
+            write_text(self._paths.results_index, text, sync=False)
 
 
 def _load(file: Path) -> dict[str, Any]:
+    data = read_json(file)
     try:
-        data = json.loads(file.read_bytes())
         if data["version"] != VERSION:
             return {}
         return {key: seen for key, seen in data["seen"].items() if len(seen) == 5}
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+    except (KeyError, TypeError, AttributeError):
         return {}
 
 

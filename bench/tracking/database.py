@@ -7,6 +7,8 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from bench.paths import WorkPaths
+
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
@@ -16,7 +18,7 @@ TAG = "vitbench."
 
 def tracking_uri(workdir: Path) -> str:
     """Return the address of the work folder's MLflow database."""
-    return f"sqlite:///{workdir.resolve() / 'mlflow.db'}"
+    return f"sqlite:///{WorkPaths(workdir.resolve()).mlflow_database}"
 
 
 def quiet_mlflow() -> None:
@@ -38,13 +40,13 @@ def connect(workdir: Path) -> MlflowClient:
     quiet_mlflow()
     from mlflow import MlflowClient
 
-    workdir = workdir.resolve()
-    with FileLock(workdir / "mlflow.lock"):
-        fresh = not (workdir / "mlflow.db").exists()
+    paths = WorkPaths(workdir.resolve())
+    with FileLock(paths.mlflow_lock):
+        fresh = not paths.mlflow_database.exists()
         client = MlflowClient(tracking_uri=tracking_uri(workdir))
         client.search_experiments(max_results=1)  # creates and migrates the database
         if fresh:
-            _use_write_ahead_log(workdir / "mlflow.db")
+            _use_write_ahead_log(paths.mlflow_database)
     return client
 
 
@@ -64,7 +66,7 @@ def experiment(client: MlflowClient, workdir: Path, suite: str, *, note: str = "
     found = client.get_experiment_by_name(suite)
     if found is not None:
         return str(found.experiment_id)
-    artifacts = workdir.resolve() / "mlartifacts" / suite
+    artifacts = WorkPaths(workdir.resolve()).artifacts / suite
     tags = {
         "mlflow.experimentKind": "custom_model_development",  # the UI for training runs
         "mlflow.note.content": note,

@@ -13,9 +13,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from bench.paths import WorkPaths
 from bench.plan.spec import JobGraph
 from bench.specs import JobResult, PlannedJob, content_id
-from bench.store.folders import Store
+from bench.store import Store
 from bench.tracking import runs, sql, view
 from bench.tracking.database import TAG, connect, experiment
 
@@ -31,7 +32,7 @@ class Ledger:
     """Which job results have arrived in one experiment: job id -> (digest of result, run id)."""
 
     def __init__(self, workdir: Path, suite: str) -> None:
-        self._path = workdir / "mirrored" / f"{suite}.jsonl"
+        self._path = WorkPaths(workdir).ledger(suite)
         self._entries: dict[str, tuple[str, str]] = {}
         self._verdicts: dict[str, str] = {}
         if self._path.is_file():
@@ -258,7 +259,7 @@ def _words(error: Exception) -> str:
 def _known_runs(client: MlflowClient, workdir: Path, experiment_id: str) -> dict[str, str]:
     """Return run ids by arrival key: what an earlier driver wrote just before it died."""
     try:
-        return sql.arrivals(workdir / "mlflow.db", experiment_id)
+        return sql.arrivals(WorkPaths(workdir).mlflow_database, experiment_id)
     except sqlite3.Error as error:
         log.debug("MLflow is read through search_runs: %s", error)
     found: dict[str, str] = {}

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from bench.errors import BenchError
+from bench.paths import WorkPaths
 from bench.plan.spec import JobGraph
 from bench.specs import JobResult
 from bench.tracking import runs, sql
@@ -24,7 +25,7 @@ def read_results(workdir: Path, graph: JobGraph) -> dict[str, JobResult]:
     Raises BenchError when the work folder has no MLflow store, no such experiment, or a record
     that is damaged.
     """
-    database = workdir / "mlflow.db"
+    database = WorkPaths(workdir).mlflow_database
     suite = graph.suite.label
     if not database.is_file():
         raise BenchError(f"{workdir}: no MLflow store there", hint="Run the suite first")

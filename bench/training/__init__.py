@@ -1,1 +1,33 @@
-"""How weights are updated: objectives, optimizers, the loop, and checkpoints that survive kills."""
+"""Training and scoring a model: one loop, its objectives and optimizer, checkpoints that survive.
+
+loop.py          training, for pre-training and fine-tuning alike; scoring with frozen weights
+objectives.py    what is minimized
+optimizer.py     how a single update is made
+checkpoint.py    checkpoints, and files of weights
+memory.py        what the C library keeps of freed memory
+"""
+
+from bench.training.checkpoint import Checkpoints, read_tensors, replace_file, write_tensors
+from bench.training.loop import (
+    EVALUATION_BATCH,
+    BatchSource,
+    Training,
+    evaluate,
+    extract_features,
+    train,
+)
+from bench.training.objectives import MaskedPatches
+
+__all__ = [
+    "EVALUATION_BATCH",
+    "BatchSource",
+    "Checkpoints",
+    "MaskedPatches",
+    "Training",
+    "evaluate",
+    "extract_features",
+    "read_tensors",
+    "replace_file",
+    "train",
+    "write_tensors",
+]

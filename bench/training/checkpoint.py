@@ -1,9 +1,9 @@
 """Checkpoints that survive kills, full disks and flipped bits; and files of weights.
 
 A checkpoint is two files: `step-N.safetensors` with the tensors, and `step-N.json`, the sidecar,
-with the owner's identity, the SHA-256 of the tensors and what else is needed to go on. Each is
-written under another name, synced and renamed; the sidecar comes last, so a checkpoint without
-one was never finished. Two are kept: where the newest is damaged, the one before is used.
+with the owner's identity, the SHA-256 of the tensors and what else is needed to go on. Each
+appears whole or not at all; the sidecar comes last, so a checkpoint without one was never
+finished. Two are kept: where the newest is damaged, the one before is used.
 
 safetensors, because reading it executes nothing; the hash, because neither safetensors nor torch
 notices a flipped bit.
@@ -11,12 +11,9 @@ notices a flipped bit.
 
 from __future__ import annotations
 
-import contextlib
 import errno
-import hashlib
 import json
 import logging
-import os
 import shutil
 import time
 from collections.abc import Callable, Mapping
@@ -28,6 +25,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from bench.errors import CheckpointError
+from bench.files import file_sha256, replacing
 
 KEPT = 2
 """Checkpoints of a job that are kept: the newest, and one in case that one is damaged."""
@@ -153,30 +151,18 @@ def read_tensors(path: Path, *, sha256: str) -> dict[str, Tensor]:
         raise CheckpointError(f"{path} cannot be read ({error})") from error
 
 
-def file_sha256(path: Path) -> str:
-    """Return the SHA-256 of a file's bytes, in hex."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
 def replace_file(path: Path, write: Callable[[Path], object], *, size: int = 0) -> str:
     """Have `write` fill a file that then takes the name `path`, and return its SHA-256.
 
     Readers see the old file or the new one, never a part, whatever happens in between. `size` is
     the number of bytes needed, told when the disk is full. Raises CheckpointError.
     """
-    temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
+    sha256 = ""
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        write(temporary)
-        with temporary.open("rb+") as file:
-            os.fsync(file.fileno())
-        sha256 = file_sha256(temporary)
-        temporary.replace(path)
-        _sync_folder(path.parent)
+        with replacing(path) as temporary:
+            write(temporary)
+            sha256 = file_sha256(temporary)
     except (OSError, SafetensorError) as error:
-        with contextlib.suppress(OSError):
-            temporary.unlink(missing_ok=True)
         raise _write_error(path, error, size=size) from error
     return sha256
 
@@ -193,11 +179,3 @@ def _write_error(path: Path, error: Exception, *, size: int) -> CheckpointError:
         f"the disk is full: {path} needs {size / 2**20:.1f} MiB, {free / 2**20:.1f} MiB are free",
         hint="Free some space or choose another work folder; the job goes on where it was",
     )
-
-
-def _sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

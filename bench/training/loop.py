@@ -22,7 +22,7 @@ import torch
 from torch import Tensor, nn
 
 from bench.data import loader
-from bench.data.prepare import Split
+from bench.data.packs.read import Split
 from bench.data.transforms import Transform
 from bench.errors import CheckpointError, Diverged
 from bench.specs import Recipe

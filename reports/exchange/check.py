@@ -24,8 +24,8 @@ from pathlib import Path
 from typing import Literal
 
 from bench.errors import SuiteError, UserError, suggest
-from reports.printing.csvform import long_csv, wide_csv
-from reports.printing.render import Table
+from reports.printing.csv import long_csv, wide_csv
+from reports.printing.table import Table
 
 TOLERANCES = {"fraction": 0.001, "nats": 0.005}
 """Largest difference that counts as none, by unit: a tenth of a point, rounding between machines.

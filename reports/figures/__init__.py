@@ -1,1 +1,1 @@
-"""Figures: one file each, and the style that they share."""
+"""Figures: one file each, `FIGURE` in it. Nobody keeps a list of them."""

@@ -10,19 +10,22 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from bench import metrics
-from reports.figures import style
+from reports.cards import FigureCard
+from reports.drawing import style
+from reports.printing.drawing import Drawing
+from reports.printing.units import common_exponent, power_unit
 from reports.study import averages, known
+from reports.study.contests import WORDS
 from reports.study.curves import FAMILIES, PUBLISHED_TABLES, Curve, family_curve, printed_curve
-from reports.study.scores import Measure, Study, bare_name
-from reports.tables.cells import common_exponent, power_unit
-from reports.tables.pairs import WORDS
+from reports.study.samples import Measure
+from reports.study.study import Study, bare_name
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 
-def figure(study: Study) -> style.Drawing | None:
+def figure(study: Study) -> Drawing | None:
     """Draw the trade-off; None where nothing was fine-tuned."""
     measures = _measures(study)
     if not measures:
@@ -63,7 +66,7 @@ def _draw(study: Study, measures: list[Measure]) -> Figure:
         for family in ("vit", *FAMILIES):
             shown |= _family(study, ax, family, measure)
         style.log_axis(ax, (), unit=10.0**exponent)
-        ax.set_title(style.escape_math(averages.measure_title(study, measure)))
+        ax.set_title(style.escape_math(study.measure_name(measure)))
         ax.set_ylabel("Top-1 (%)")
         if style.is_lowest(place, len(measures)):
             ax.set_xlabel(f"Pre-training compute ({power_unit(exponent, 'exaFLOPs')})")
@@ -98,9 +101,8 @@ def _points(study: Study, family: str, measure: Measure) -> list[tuple[float, fl
     """Return (exaFLOPs, mean in per cent) of every arm of a family."""
     found = []
     for arm in study.arms:
-        there = averages.values(study, arm, measure) if arm.family == family else {}
-        if there and arm.exaflops > 0:
-            mean = sum(value.value for value in there.values()) / len(there)
+        mean = averages.summary(study, arm, measure).mean if arm.family == family else None
+        if mean is not None and arm.exaflops > 0:
             found.append((arm.exaflops, 100 * mean))
     return found
 
@@ -111,7 +113,7 @@ def _words(study: Study, measure: Measure) -> str:
         for upstream in dict.fromkeys(arm.upstream for arm in study.arms):
             curve = family_curve(study, family, upstream, measure)
             parts += [f"{WORDS[family]} {_ends(curve)}"] if curve.values else []
-    return f"{averages.measure_title(study, measure)}: {'; '.join(parts)}."
+    return f"{study.measure_name(measure)}: {'; '.join(parts)}."
 
 
 def _ends(curve: Curve) -> str:
@@ -120,3 +122,6 @@ def _ends(curve: Curve) -> str:
         for work, value in ((curve.compute[0], curve.mean[0]), (curve.compute[-1], curve.mean[-1]))
     ]
     return " to ".join(dict.fromkeys(ends))
+
+
+FIGURE = FigureCard(name="compute_tradeoff", draw=figure)

@@ -5,12 +5,14 @@ The paper's figure prints no numbers, so nothing published stands beside.
 
 from __future__ import annotations
 
-from reports.figures import panels, style
+from reports.cards import FigureCard
+from reports.drawing import panels, style
+from reports.printing.drawing import Drawing
 from reports.study import averages
-from reports.study.scores import Study
+from reports.study.study import Study
 
 
-def figure(study: Study) -> style.Drawing | None:
+def figure(study: Study) -> Drawing | None:
     """Draw few-shot accuracy over upstream size; None where there is nothing to draw."""
     fewshot = [m for m in study.measures if m.metric.partition("/")[0] == "fewshot_top1"]
     measures = fewshot[: averages.MAX_SHOWN]
@@ -37,5 +39,8 @@ def figure(study: Study) -> style.Drawing | None:
             "points are single seeds, each the mean of its draws. Panels have their own vertical "
             "scale.",
             alt="Line charts of few-shot accuracy over upstream images, one line a system. "
-            f"{averages.measure_title(study, measures[0])}: {words}",
+            f"{study.measure_name(measures[0])}: {words}",
         )
+
+
+FIGURE = FigureCard(name="fewshot_size", draw=figure)

@@ -6,15 +6,18 @@ import math
 from typing import TYPE_CHECKING
 
 from bench import metrics
-from reports.figures import style
-from reports.study.scores import Study
+from reports.cards import FigureCard
+from reports.drawing import style
+from reports.printing.drawing import Drawing
+from reports.study.stages import is_start
+from reports.study.study import Study
 
 if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.figure import Figure
 
 
-def figure(study: Study) -> style.Drawing | None:
+def figure(study: Study) -> Drawing | None:
     """Draw pre-training loss over steps; None where no curve was recorded."""
     data = points(study)
     if data.empty:
@@ -41,7 +44,7 @@ def _objectives(study: Study) -> str:
     met = {
         job.spec.recipe.objective
         for job in study.graph.jobs
-        if job.labels.stage == "pretrain" and job.spec.recipe is not None
+        if is_start(job) and job.spec.recipe is not None
     }
     return " Losses of different objectives are not comparable." if len(met) > 1 else ""
 
@@ -57,7 +60,7 @@ def points(study: Study) -> pd.DataFrame:
     rows = []
     several = len({arm.upstream for arm in study.arms}) > 1
     for job in study.graph.jobs:
-        if job.labels.stage != "pretrain":
+        if not is_start(job):
             continue
         labels = job.labels
         panel = f"{labels.upstream_examples:,} upstream images"
@@ -124,3 +127,6 @@ def _draw(study: Study, data: pd.DataFrame) -> Figure:
         ax.set_xlim(left=0)
     style.legend(figure, look, [title for title in look if title in set(data["title"])])
     return figure
+
+
+FIGURE = FigureCard(name="learning_curves", draw=figure)

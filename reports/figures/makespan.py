@@ -13,24 +13,18 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from bench import metrics
-from reports.figures import style
-from reports.study.scores import Study
+from bench.kinds import stages
+from bench.kinds.base import OTHER, Work
+from reports.cards import FigureCard
+from reports.drawing import style
+from reports.printing.drawing import Drawing
+from reports.study.stages import stage_of
+from reports.study.study import Study
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from matplotlib.patches import PathPatch
 
-STAGES = {
-    "pretrain": ("Pre-training", "#0072b2"),
-    "candidate": ("Choosing rates", "#b87a00"),
-    "final": ("Fine-tuning", "#d55e00"),
-    "fewshot": ("Frozen features", "#009e73"),
-    "profile": ("Profile", "#7b5ea7"),
-    "other": ("Other", "#8c6d1f"),
-}
-"""Printed name and colour of a bar, by stage of the job."""
-MERGED = {"select": "candidate", "probe": "fewshot", "knn": "fewshot"}
-"""Stages that share a colour with another."""
 IDLE_SHARE = 0.05
 """Share of the working time beyond which a stretch without jobs is cut out."""
 NARROW_SHARE = 0.005
@@ -43,7 +37,7 @@ class Bar:
     """One job on the time axis, in seconds since the first one began."""
 
     worker: str
-    stage: str
+    work: Work
     start_s: float
     end_s: float
 
@@ -80,27 +74,23 @@ def schedule(study: Study) -> Schedule | None:
         result = study.results.get(job.job_id)
         cost = result.cost if result else None
         if cost is not None and cost.finished_unix_s is not None:
-            stage: str = job.labels.stage
-            stage = MERGED.get(stage, stage)
             end = cost.finished_unix_s
-            spans.append(
-                (end - cost.wall_s, end, cost.worker, stage if stage in STAGES else "other")
-            )
+            spans.append((end - cost.wall_s, end, cost.worker, stage_of(job).work))
     if not spans:
         return None
-    spans.sort()
+    spans.sort(key=lambda span: span[:3])
     allowed = IDLE_SHARE * sum(end - start for start, end, _, _ in spans)
     bars, cuts, shift, latest = [], [], spans[0][0], spans[0][0]
-    for start, end, worker, stage in spans:
+    for start, end, worker, work in spans:
         if start - latest > allowed:
             cuts.append(latest - shift)
             shift += start - latest
         latest = max(latest, end)
-        bars.append(Bar(worker, stage, start - shift, end - shift))
+        bars.append(Bar(worker, work, start - shift, end - shift))
     return Schedule(tuple(bars), tuple(cuts))
 
 
-def figure(study: Study) -> style.Drawing | None:
+def figure(study: Study) -> Drawing | None:
     """Draw jobs over workers; None where no job says when it ended."""
     found = schedule(study)
     if found is None:
@@ -130,14 +120,14 @@ def _draw(found: Schedule) -> Figure:
     height = min(6.0, 0.9 + MAX_ROW_IN * len(rows))
     figure = Figure(figsize=(style.TEXT_WIDTH_IN, height), layout="constrained")
     ax = figure.subplots()
-    stages = [stage for stage in STAGES if any(bar.stage == stage for bar in found.bars)]
-    for stage in stages:
-        own = [(rows[bar.worker], bar) for bar in found.bars if bar.stage == stage]
+    works = _works(found)
+    for work in works:
+        own = [(rows[bar.worker], bar) for bar in found.bars if bar.work == work]
         boxes = [(bar.start_s / unit, bar.end_s / unit, row) for row, bar in own]
         width = statistics.median(end - start for start, end, _ in boxes) * unit
         # The gaps between bars would hide bars that are hardly wider.
         gap = 0.4 if width > NARROW_SHARE * found.end_s else 0.0
-        ax.add_patch(_boxes(boxes, STAGES[stage][1], gap=gap))
+        ax.add_patch(_boxes(boxes, work.colour, gap=gap))
     ax.set_xlim(0, 1.02 * found.end_s / unit)
     ax.set_ylim(len(rows) - 0.4, -0.6)
     for cut_s in found.cuts_s:
@@ -148,9 +138,16 @@ def _draw(found: Schedule) -> Figure:
     ax.set_xlabel(f"Time since the first job began ({name})")
     ax.grid(axis="x")
     ax.grid(visible=False, axis="y")
-    squares = {STAGES[stage][0]: style.Look(STAGES[stage][1], "s", ()) for stage in stages}
+    squares = {work.title: style.Look(work.colour, "s", ()) for work in works}
     style.marker_legend(figure, squares)
     return figure
+
+
+def _works(found: Schedule) -> list[Work]:
+    """Return the sorts of work that were done, in the order of the kinds; what has no name last."""
+    known = dict.fromkeys(stage.work for stage in stages().values())
+    met = {bar.work for bar in found.bars}
+    return sorted((work for work in known if work in met), key=lambda work: work == OTHER)
 
 
 def _boxes(boxes: list[tuple[float, float, int]], color: str, *, gap: float) -> PathPatch:
@@ -165,3 +162,6 @@ def _boxes(boxes: list[tuple[float, float, int]], color: str, *, gap: float) -> 
     codes = [Path.MOVETO, *[Path.LINETO] * 3, Path.CLOSEPOLY] * len(boxes)
     path = Path([corner for box in corners for corner in box], codes)
     return PathPatch(path, facecolor=color, edgecolor=style.PAPER, linewidth=gap)
+
+
+FIGURE = FigureCard(name="makespan", draw=figure, measured=True)

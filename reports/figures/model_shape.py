@@ -11,10 +11,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from bench import metrics
-from reports.figures import style
-from reports.study import averages
-from reports.study.scores import Arm, Measure, Study, bare_name
-from reports.tables.cells import common_exponent, power_unit
+from reports.cards import FigureCard
+from reports.drawing import style
+from reports.printing.drawing import Drawing
+from reports.printing.units import common_exponent, power_unit
+from reports.study.samples import Arm, Measure
+from reports.study.study import Study, bare_name
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -38,13 +40,13 @@ class Line:
     """(arm, values of the arguments), by rising compute; the unchanged system says nothing."""
 
 
-def figure(study: Study) -> style.Drawing | None:
+def figure(study: Study) -> Drawing | None:
     """Draw accuracy over compute, a line for what is scaled; None where nothing is varied."""
     measure = _measure(study)
     found = lines(study, measure) if measure else []
     if measure is None or not found:
         return None
-    title = averages.measure_title(study, measure)
+    title = study.measure_name(measure)
     with style.styled():
         return style.finish(
             _draw(study, measure, found),
@@ -59,8 +61,8 @@ def figure(study: Study) -> style.Drawing | None:
 
 def _measure(study: Study) -> Measure | None:
     """Return 5-shot accuracy where it was measured, as in the paper; else the first measure."""
-    fewshot = [m for m in study.measures if m.metric == "fewshot_top1/5"]
-    return next(iter([*fewshot, *study.measures]), None)
+    fewshot = [m for m in study.accuracies if m.metric == "fewshot_top1/5"]
+    return next(iter([*fewshot, *study.accuracies]), None)
 
 
 def lines(study: Study, measure: Measure) -> list[Line]:
@@ -104,7 +106,7 @@ def _draw(study: Study, measure: Measure, found: list[Line]) -> Figure:
         entries[line.name] = look
     style.log_axis(ax, (), unit=10.0**exponent)
     ax.margins(y=0.12)
-    ax.set_title(style.escape_math(averages.measure_title(study, measure)))
+    ax.set_title(style.escape_math(study.measure_name(measure)))
     ax.set(xlabel=f"Pre-training compute ({power_unit(exponent, 'exaFLOPs')})", ylabel="Top-1 (%)")
     style.legend(figure, entries, list(entries))
     return figure
@@ -117,3 +119,6 @@ def _words(study: Study, measure: Measure, line: Line) -> str:
         for arm in (line.points[0][0], line.points[-1][0])
     ]
     return f"{line.name.capitalize()}: {' to '.join(ends)}."
+
+
+FIGURE = FigureCard(name="model_shape", draw=figure)

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from bench import metrics
-from reports.figures import panels, style
+from reports.cards import FigureCard
+from reports.drawing import panels, style
+from reports.printing.drawing import Drawing
+from reports.printing.units import common_exponent, power_unit
 from reports.study import averages
-from reports.study.scores import Study
-from reports.tables.cells import common_exponent, power_unit
+from reports.study.study import Study
 
 
-def figure(study: Study) -> style.Drawing | None:
+def figure(study: Study) -> Drawing | None:
     """Draw accuracy over pre-training exaFLOPs; None where there is nothing to draw."""
     exponent = common_exponent([arm.exaflops for arm in study.arms])
     with style.styled():
@@ -34,5 +36,8 @@ def figure(study: Study) -> style.Drawing | None:
             "multiply-add is 2 FLOPs, training is 3 x forward). Each line joins the upstream "
             f"sizes of one system; small points are single seeds.{averages.left_out(study)}",
             alt=f"Line charts of top-1 accuracy over pre-training exaFLOPs, one line a system. "
-            f"{averages.measure_title(study, first)}: {words}",
+            f"{study.measure_name(first)}: {words}",
         )
+
+
+FIGURE = FigureCard(name="pretrain_compute", draw=figure)

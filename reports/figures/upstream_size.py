@@ -6,15 +6,18 @@ sizes that section 4.1 prints.
 
 from __future__ import annotations
 
-from reports.figures import panels, style
+from reports.cards import FigureCard
+from reports.drawing import panels, style
+from reports.printing.drawing import Drawing
 from reports.study import averages, known
 from reports.study.known import Point
-from reports.study.scores import Measure, Study
+from reports.study.samples import Measure
+from reports.study.study import Study
 
 PUBLISHED_TABLES = ("Table 5",)
 
 
-def figure(study: Study) -> style.Drawing | None:
+def figure(study: Study) -> Drawing | None:
     """Draw accuracy over upstream size; None where there is nothing to draw."""
     sizes = sorted({arm.upstream_examples for arm in study.arms})
     beside = {measure: _published(study, measure) for measure in averages.headline(study)}
@@ -42,10 +45,13 @@ def figure(study: Study) -> style.Drawing | None:
             "scale). Lines join means over seeds; small points are single seeds. Panels have "
             f"their own vertical scale.{hollow}{averages.left_out(study)}",
             alt=f"Line charts of top-1 accuracy over upstream images, one line a system. "
-            f"{averages.measure_title(study, first)}: {words}",
+            f"{study.measure_name(first)}: {words}",
         )
 
 
 def _published(study: Study, measure: Measure) -> list[tuple[float, Point]]:
     met = known.points(study, measure, tables=PUBLISHED_TABLES)
     return [(p.upstream_images, p) for p in met if p.upstream_images is not None]
+
+
+FIGURE = FigureCard(name="upstream_size", draw=figure)

@@ -13,10 +13,13 @@ from typing import TYPE_CHECKING
 
 from bench import metrics, stats
 from bench.facts import VTAB_GROUPS, VTAB_TASKS
-from reports.figures import style
+from reports.cards import FigureCard
+from reports.drawing import style
+from reports.printing.drawing import Drawing
 from reports.study import averages, known
 from reports.study.known import Point
-from reports.study.scores import Arm, Measure, Study
+from reports.study.samples import Arm, Measure, values
+from reports.study.study import Study
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -61,7 +64,7 @@ def _published(study: Study, name: str) -> tuple[Point, ...]:
     return tuple(known.points(study, mean, tables=PUBLISHED_TABLES))
 
 
-def figure(study: Study) -> style.Drawing | None:
+def figure(study: Study) -> Drawing | None:
     """Draw the groups' means; None where no VTAB task has a value."""
     found = groups(study)
     arms = [a for a in study.arms if any(_mean(study, a, group) for group in found)]
@@ -82,8 +85,8 @@ def figure(study: Study) -> style.Drawing | None:
 
 
 def _mean(study: Study, arm: Arm, group: Group) -> stats.Summary | None:
-    there = averages.mean_of(study.scores, arm, group.members)
-    return stats.summary(value.value for value in there.values()) if there else None
+    there = averages.mean_of(study.samples, arm, group.members)
+    return stats.summary(values(there.values())) if there else None
 
 
 def _draw(study: Study, found: list[Group], arms: list[Arm]) -> Figure:
@@ -141,3 +144,6 @@ def _words(study: Study, found: list[Group], arms: list[Arm]) -> str:
         ]
         parts.append(f"{group.title}: {', '.join(words)}.")
     return " ".join(parts)
+
+
+FIGURE = FigureCard(name="vtab_groups", draw=figure)

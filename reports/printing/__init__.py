@@ -1,1 +1,1 @@
-"""One table model and its forms: Markdown, LaTeX, CSV, HTML, terminal; and the page of a suite."""
+"""The table model and its forms: Markdown, LaTeX, CSV, HTML, terminal; and the page of a suite."""

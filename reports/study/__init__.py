@@ -1,1 +1,1 @@
-"""What tables and figures are made from: the records of a suite, as scores and curves."""
+"""What tables and figures are made from: the records of a suite, as samples and curves."""

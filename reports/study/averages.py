@@ -5,30 +5,20 @@ A seed counts where it has a value on every data set: a mean over fewer would be
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 
 from bench import metrics, stats
 from bench.facts import AVERAGES
-from reports.study.scores import Arm, Measure, Score, Study
+from reports.printing.table import Sample
+from reports.study import samples
+from reports.study.samples import Arm, Measure, Samples
+from reports.study.study import Study, once
 
 TUNED = "test_top1"
 PAPER_AVERAGE = "Average-5"
 MAX_SHOWN = 6
 """Measures that one figure has room for."""
-
-
-@dataclass(frozen=True)
-class Value:
-    """One number at one seed, with all jobs behind it."""
-
-    value: float
-    """Accuracy as a fraction."""
-    step: float
-    """Step in which it comes: one over the number of test images."""
-    job_ids: tuple[str, ...]
-    """Jobs it was made from."""
 
 
 @dataclass(frozen=True)
@@ -41,7 +31,7 @@ class Average:
     """What it is the mean of."""
 
 
-@lru_cache(maxsize=2)
+@once
 def average(study: Study) -> Average | None:
     """Return the paper's Average-5 where its data sets were measured, else the mean of all.
 
@@ -64,44 +54,49 @@ def members_of(name: str, tuned: Sequence[Measure]) -> tuple[Measure, ...]:
     return tuple(by_dataset[dataset] for dataset in AVERAGES[name])
 
 
-def values(study: Study, arm: Arm, measure: Measure) -> dict[int, Value]:
+def values(study: Study, arm: Arm, measure: Measure) -> dict[int, Sample]:
     """Return seed -> value of an arm, of a measure of the suite or of its average."""
     mean = average(study)
     if mean is not None and measure == mean.measure:
-        return mean_of(study.scores, arm, mean.members)
-    return mean_of(study.scores, arm, (measure,))
+        return mean_of(study.samples, arm, mean.members)
+    return mean_of(study.samples, arm, (measure,))
 
 
-def mean_of(
-    scores: Mapping[tuple[Arm, Measure], list[Score]], arm: Arm, members: tuple[Measure, ...]
-) -> dict[int, Value]:
+def mean_of(found: Samples, arm: Arm, members: tuple[Measure, ...]) -> dict[int, Sample]:
     """Return seed -> plain mean over measures, on the seeds that all of them have."""
     there = [
-        {s.seed: s for s in scores.get((arm, member), ()) if s.value is not None}
+        {s.seed: s for s in found.get((arm, member), ()) if s.value is not None}
         for member in members
     ]
-    seeds = sorted(set.intersection(*(set(group) for group in there))) if there else []
-    found = {}
-    for seed in seeds:
-        group = [scores_of[seed] for scores_of in there]
-        found[seed] = Value(
-            value=sum(score.value or 0.0 for score in group) / len(group),
-            step=sum(1 / score.n for score in group if score.n) / len(group),
-            job_ids=tuple(score.job_id for score in group),
-        )
-    return found
+    seeds = set.intersection(*(set(group) for group in there)) if there else set()
+    return {
+        seed: _mean(seed, [by_seed[seed] for by_seed in there])
+        for seed in sorted(seed for seed in seeds if seed is not None)
+    }
+
+
+def _mean(seed: int, group: list[Sample]) -> Sample:
+    if len(group) == 1:
+        return group[0]
+    step = sum(sample.step for sample in group) / len(group)
+    return Sample(
+        seed=seed,
+        value=sum(samples.values(group)) / len(group),
+        job_ids=tuple(job_id for sample in group for job_id in sample.job_ids),
+        n=1 / step if step else 0,
+    )
 
 
 def headline(study: Study) -> list[Measure]:
-    """Return the measures that figures show: all of them, or the first few and their mean.
+    """Return the accuracies that figures show: all of them, or the first few and their mean.
 
     Of more than `MAX_SHOWN`, the average leads, and tasks of a benchmark (VTAB) come last.
     """
-    if len(study.measures) <= MAX_SHOWN:
-        return study.measures
+    if len(study.accuracies) <= MAX_SHOWN:
+        return study.accuracies
     cards, mean = study.graph.datasets, average(study)
-    tasks = {m for m in study.measures if m.dataset in cards and cards[m.dataset].group}
-    ordered = sorted(study.measures, key=lambda measure: measure in tasks)
+    tasks = {m for m in study.accuracies if m.dataset in cards and cards[m.dataset].group}
+    ordered = sorted(study.accuracies, key=lambda measure: measure in tasks)
     return [*([mean.measure] if mean else []), *ordered][:MAX_SHOWN]
 
 
@@ -109,13 +104,6 @@ def left_out(study: Study) -> str:
     """Return a sentence on the measures that `headline` leaves to the tables; empty for none."""
     num = len(set(study.measures) - set(headline(study)))
     return f" {num} further measures are in the tables." if num else ""
-
-
-def measure_title(study: Study, measure: Measure) -> str:
-    """Return a measure's printed name, with its data set where the suite has several."""
-    name = study.measure_title(measure)
-    several = len({other.dataset for other in study.measures}) > 1
-    return f"{study.dataset_title(measure.dataset)}: {name}" if several else name
 
 
 def means_in_words(study: Study, measure: Measure, x_words: Callable[[Arm], str]) -> str:
@@ -131,4 +119,4 @@ def means_in_words(study: Study, measure: Measure, x_words: Callable[[Arm], str]
 
 def summary(study: Study, arm: Arm, measure: Measure) -> stats.Summary:
     """Return mean and spread over seeds, of a measure of the suite or of its average."""
-    return stats.summary(found.value for found in values(study, arm, measure).values())
+    return stats.summary(samples.values(values(study, arm, measure).values()))

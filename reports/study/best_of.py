@@ -10,6 +10,7 @@ from collections.abc import Iterable, Mapping
 
 from bench.plan.spec import JobGraph
 from bench.specs import JobResult, PlannedJob
+from reports.study.stages import is_reported, stage_of
 
 
 def beaten(graph: JobGraph, results: Mapping[str, JobResult]) -> set[str]:
@@ -22,7 +23,7 @@ def beaten(graph: JobGraph, results: Mapping[str, JobResult]) -> set[str]:
     groups: dict[tuple[object, ...], dict[str, list[PlannedJob]]] = {}
     for job in graph.jobs:
         labels = job.labels
-        if labels.stage == "final" and labels.best_of:
+        if labels.best_of and is_reported(job) and stage_of(job).trains_classifier:
             place = (
                 labels.system, labels.upstream, labels.upstream_examples, labels.downstream,
                 labels.best_of,

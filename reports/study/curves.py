@@ -11,14 +11,14 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import Literal, NamedTuple
 
 from bench import stats
-from reports.printing.render import Sample
+from reports.printing.table import Sample
 from reports.study import averages, known
-from reports.study.scores import Arm, Measure, Study, bare_name
-from reports.tables.pairs import WORDS, contests
+from reports.study.contests import WORDS, contests
+from reports.study.samples import Arm, Measure, by_seed, resolution
+from reports.study.study import Study, bare_name, once
 
 NUM_LEVELS = 3
 FAMILIES = ("bit", "hybrid")
@@ -96,7 +96,7 @@ class Reading:
     """The first's smallest measured compute already gives more than that accuracy."""
 
 
-@lru_cache(maxsize=2)
+@once
 def matches(study: Study) -> tuple[Match, ...]:
     """Return all curves to read together: the suite's pairs, its families, the paper's."""
     return (*_pairs(study), *_families(study), *_printed(study))
@@ -189,8 +189,9 @@ def _pairs(study: Study) -> Iterator[Match]:
     asked = dict.fromkeys(
         (c.pair, c.role, c.vit.system, c.rival.system, c.vit.upstream, c.measure)
         for c in contests(study)
+        if c.measure in study.accuracies
     )
-    order = {measure: place for place, measure in enumerate(study.measures)}
+    order = {measure: place for place, measure in enumerate(study.accuracies)}
     for _, role, vit, rival, upstream, measure in sorted(
         asked, key=lambda key: (key[0], key[1], key[4], order[key[5]])
     ):
@@ -260,13 +261,14 @@ def printed_curve(study: Study, family: str, measure: Measure) -> Curve:
 def _curve(study: Study, title: str, arms: Iterable[Arm], measure: Measure) -> Curve:
     arms = sorted(arms, key=lambda arm: arm.exaflops)
     points = [averages.values(study, arm, measure) for arm in arms]
-    seeds = sorted(set.intersection(*(set(point) for point in points))) if points else []
+    numbers = [by_seed(point.values()) for point in points]
+    seeds = sorted(set.intersection(*(set(point) for point in numbers))) if numbers else []
     return Curve(
         title=title,
         compute=tuple(arm.exaflops for arm in arms),
-        values={seed: tuple(point[seed].value for point in points) for seed in seeds},
+        values={seed: tuple(point[seed] for point in numbers) for seed in seeds},
         job_ids={seed: sum((point[seed].job_ids for point in points), ()) for seed in seeds},
-        step=max((value.step for point in points for value in point.values()), default=0.0),
+        step=resolution(*(point.values() for point in points)),
     )
 
 

@@ -7,14 +7,11 @@ from dataclasses import dataclass
 from itertools import groupby
 
 from bench import metrics, stats
-from reports.study.averages import measure_title, values
+from reports.study import averages
+from reports.study.contests import WORDS, Contest, contests
 from reports.study.curves import Match, Reading, levels, matches, read
-from reports.study.scores import Measure, Study
-from reports.tables.pairs import WORDS, Contest, contests
-
-NO_PUBLISHED = (
-    "No published counterpart: this suite is a miniature of the question, not a reproduction."
-)
+from reports.study.samples import Measure, values
+from reports.study.study import Study
 
 
 @dataclass(frozen=True)
@@ -43,11 +40,11 @@ def findings(study: Study) -> list[Finding]:
 
 
 def _first(study: Study) -> Measure | None:
-    """Return the measure that findings are about: the suite's first, of few-shot ones 5-shot.
+    """Return the accuracy that findings are about: the suite's first, of few-shot ones 5-shot.
 
     Table 8 and Figure 4 of arXiv:2010.11929 are 5-shot accuracies.
     """
-    measures = study.measures
+    measures = study.accuracies
     if measures and measures[0].metric.startswith("fewshot_top1"):
         usual = [m for m in measures if m.metric == "fewshot_top1/5"]
         return (usual or measures)[0]
@@ -72,19 +69,15 @@ def _ends(study: Study) -> Iterator[Finding]:
     measure = _first(study)
     if measure is not None:
         for (_, size), arms in study.arms_by_size.items():
-            found = [(arm, values(study, arm, measure)) for arm in arms]
-            means = sorted(
-                (sum(value.value for value in by_seed.values()) / len(by_seed), arm.title)
-                for arm, by_seed in found
-                if by_seed
-            )
+            found = [(arm, values(averages.values(study, arm, measure).values())) for arm in arms]
+            means = sorted((sum(there) / len(there), arm.title) for arm, there in found if there)
             if len(means) < 2:
                 continue
-            n = max(len(by_seed) for _, by_seed in found)
+            n = max(len(there) for _, there in found)
             low, high = (f"{100 * mean:.1f} % ({title})" for mean, title in (means[0], means[-1]))
             terms = "one seed, no interval" if n == 1 else f"means over {n} seeds"
             yield Finding(
-                measure_title(study, measure),
+                study.measure_name(measure),
                 f"From {low} to {high}, {len(means)} systems at {size:,} upstream images. "
                 f"({_capital(terms)}; the ranks say which differences are shown.)",
             )
@@ -99,7 +92,7 @@ def _families(study: Study) -> Iterator[Finding]:
     for match in first.values():
         met = [read(match, x, confidence=study.confidence) for x in levels(match)]
         if met:
-            name = f"{match.title}, {measure_title(study, match.measure)}"
+            name = f"{match.title}, {study.measure_name(match.measure)}"
             yield Finding(name, f"{_capital('; '.join(map(_at_equal_compute, met)))}.")
 
 
@@ -188,11 +181,3 @@ def _terms(study: Study, known: Sequence[Contest]) -> str:
         else "one seed, no interval"
     )
     return f"(Points of top-1; {intervals}; {spread} times the rival's pre-training compute.)"
-
-
-def jobs_line(study: Study) -> str:
-    """Return how many jobs are done, failed, skipped and not run."""
-    total = len(study.graph.jobs)
-    counts = [(status, study.count(status)) for status in ("done", "failed", "skipped", "not run")]
-    shown = [f"{number:,} {status}" for status, number in counts if number or status == "done"]
-    return f"{', '.join(shown)} of {total:,} jobs"

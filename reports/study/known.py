@@ -8,7 +8,8 @@ from dataclasses import dataclass
 import baselines
 from bench.facts import UPSTREAM_IMAGES
 from bench.specs import PublishedResult
-from reports.study.scores import Measure, Study
+from reports.study.samples import Measure
+from reports.study.study import Study
 
 PAPER = "ViT"
 

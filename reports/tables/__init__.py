@@ -1,1 +1,1 @@
-"""Tables: one file each."""
+"""Tables: one file each, `TABLE` in it. Nobody keeps a list of them."""

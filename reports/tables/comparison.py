@@ -6,34 +6,30 @@ Holds deterministic content only, so that the same results give the same bytes; 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from bench import metrics, stats
-from reports.printing.render import Cell, Column, Table
-from reports.study.scores import Arm, Measure, Study, pair, resolution, values
-from reports.tables.cells import (
-    Notes,
-    absent_cell,
-    common_exponent,
-    mean_cell,
-    number_cell,
-    params_scale,
-    power_unit,
-    text_cell,
-)
+from reports.cards import TableCard
+from reports.printing.cells import Notes, absent_cell, mean_cell, number_cell, text_cell
+from reports.printing.table import Cell, Column, Table
+from reports.printing.units import common_exponent, params_scale, power_unit
+from reports.study.leading import is_lower_better, leader
+from reports.study.samples import Arm, Measure, pair, resolution, values
+from reports.study.study import Study, once
 
 
+@once
 def table(study: Study) -> Table:
     """Return the comparison table of a suite."""
     arms, measures = study.arms, study.measures
     lead, leaders = LeadColumns(study), _leaders(study)
     notes = Notes()
-    n = max((len(values(group)) for group in study.scores.values()), default=0)
+    n = max((len(values(group)) for group in study.samples.values()), default=0)
     rows = []
     for arm in arms:
         cells = list(lead.cells(arm))
         for measure in measures:
-            group = study.scores.get((arm, measure))
+            group = study.samples.get((arm, measure))
             cells.append(
                 mean_cell(
                     measure.metric,
@@ -76,12 +72,23 @@ def _caption(study: Study, n: int) -> str:
         "its draws."
         if any(m.metric.startswith("fewshot") for m in study.measures)
         else "",
+        *_others(study),
         "Bold: ahead of every other system at the same upstream size by more than the "
         f"{study.confidence:.0%} interval of the difference paired by seed."
         if n > 1
         else "",
     ]
     return " ".join(filter(None, parts))
+
+
+def _others(study: Study) -> list[str]:
+    """Say what is shown beside accuracies, each metric once."""
+    others = [metrics.metric(m.metric) for m in study.measures if m not in study.accuracies]
+    words = {"higher": "higher is better", "lower": "lower is better", "neither": ""}
+    return [
+        f"{card.title}: {'; '.join(filter(None, (card.help, words[card.direction])))}."
+        for card in dict.fromkeys(others)
+    ]
 
 
 def _leaders(study: Study) -> set[tuple[Arm, Measure]]:
@@ -91,22 +98,30 @@ def _leaders(study: Study) -> set[tuple[Arm, Measure]]:
         for measure in study.measures:
             means = {arm: study.mean(arm, measure) for arm in arms}
             known = {arm: mean for arm, mean in means.items() if mean is not None}
-            best = max(known, key=lambda arm: known[arm], default=None)
+            best = _best(known, measure.metric)
             if best is not None and len(arms) > 1 and _beats_all(study, best, arms, measure):
                 found.add((best, measure))
     return found
 
 
+def _best(means: Mapping[Arm, float], metric: str) -> Arm | None:
+    """Return who has the best mean; None where no direction is better, or nobody has one."""
+    if metrics.metric(metric).direction == "neither":
+        return None
+    choose = min if is_lower_better(metric) else max
+    return choose(means, key=lambda arm: means[arm], default=None)
+
+
 def _beats_all(study: Study, best: Arm, arms: Sequence[Arm], measure: Measure) -> bool:
-    own = study.scores.get((best, measure), [])
-    rivals = (study.scores.get((arm, measure), []) for arm in arms if arm != best)
-    return all(
+    own = study.samples.get((best, measure), [])
+    rivals = (study.samples.get((arm, measure), []) for arm in arms if arm != best)
+    differences = (
         stats.paired_difference(
             *pair(own, rival), confidence=study.confidence, resolution=resolution(own, rival)
-        ).leader
-        == "first"
+        )
         for rival in rivals
     )
+    return all(leader(difference, measure.metric) == "first" for difference in differences)
 
 
 class LeadColumns:
@@ -162,3 +177,6 @@ class LeadColumns:
             ),
         }
         return tuple(found[column.key] for column in self.columns)
+
+
+TABLE = TableCard(name="comparison", make=table, place=100, always=True, section="none")

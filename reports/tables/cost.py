@@ -1,40 +1,56 @@
 """What the numbers took, as measured: core time, wall time, speed, memory.
 
-Timings differ between runs, so this table stands in files of its own; `joined` puts the main
+Timings differ between runs, so this table stands in files of its own; `overview.py` puts the main
 columns beside the comparison for the terminal and the page.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 from bench import metrics
-from bench.specs import Cost
-from reports.printing.render import Cell, Column, Sample, Table
-from reports.study.scores import Arm, Study
-from reports.tables.cells import number_cell
+from bench.kinds import stages
+from bench.specs import Cost, PlannedJob
+from reports.cards import TableCard
+from reports.printing.cells import number_cell
+from reports.printing.table import Cell, Column, Sample, Table
+from reports.study.samples import Arm
+from reports.study.stages import is_start, stage_of, takes_time
+from reports.study.study import Study, once
 from reports.tables.comparison import LeadColumns
 
-STAGES = {
-    "pretrain": "Pre-training",
-    "choose": "Choosing rates",
-    "final": "Fine-tuning",
-    "fewshot": "Few-shot",
-}
+CHOICE = "choose"
+"""Column of all jobs that choose: candidates, and the choice itself."""
+
+
+Entry = tuple[int, str, Cost]
+"""(seed, job id, cost)."""
 
 
 @dataclass
 class Ledger:
-    """Costs of one arm's jobs, by stage."""
+    """Costs of one arm's jobs."""
 
-    by_stage: dict[str, list[tuple[int, str, Cost]]] = field(default_factory=dict)
+    by_part: dict[str, list[Entry]] = field(default_factory=dict)
+    """By part of the work."""
+    starts: list[Entry] = field(default_factory=list)
+    """Those of its pre-training."""
 
-    def add(self, stage: str, seed: int, job_id: str, cost: Cost) -> None:
-        """Enter one job."""
-        self.by_stage.setdefault(stage, []).append((seed, job_id, cost))
+
+@once
+def parts(study: Study) -> dict[str, str]:
+    """Return the parts of a suite's work and their names, in the order of the job kinds."""
+    there = {job.labels.stage for job in study.graph.jobs if takes_time(job)}
+    shown = [stage for name, stage in stages().items() if name in there]
+    return {CHOICE if s.role == "choice" else s.name: s.title for s in shown}
 
 
+def _part(job: PlannedJob) -> str:
+    return CHOICE if stage_of(job).role == "choice" else job.labels.stage
+
+
+@once
 def ledgers(study: Study) -> dict[tuple[str, str, int, float], Ledger]:
     """Return the measured costs by (system, upstream, size, pre-training exaFLOPs)."""
     found: dict[tuple[str, str, int, float], Ledger] = {}
@@ -44,30 +60,31 @@ def ledgers(study: Study) -> dict[tuple[str, str, int, float], Ledger]:
             continue
         labels = job.labels
         key = (labels.system, labels.upstream, labels.upstream_examples, job.pretrain_exaflops)
-        stage = "choose" if labels.stage in ("candidate", "select") else labels.stage
-        found.setdefault(key, Ledger()).add(stage, job.spec.seed, job.job_id, result.cost)
+        entry, ledger = (job.spec.seed, job.job_id, result.cost), found.setdefault(key, Ledger())
+        ledger.by_part.setdefault(_part(job), []).append(entry)
+        if is_start(job) and takes_time(job):
+            ledger.starts.append(entry)
     return found
 
 
-def _ledger(study_ledgers: dict[tuple[str, str, int, float], Ledger], arm: Arm) -> Ledger:
+def _ledger(study: Study, arm: Arm) -> Ledger:
     key = (arm.system, arm.upstream, arm.upstream_examples, arm.exaflops)
-    return study_ledgers.get(key, Ledger())
+    return ledgers(study).get(key, Ledger())
 
 
 def table(study: Study) -> Table:
     """Return the cost table of a suite."""
     lead = LeadColumns(study)
     names = [column for column in lead.columns if column.header]
-    books = ledgers(study)
     rows = []
     for arm in study.arms:
-        ledger = _ledger(books, arm)
+        ledger = _ledger(study, arm)
         cells = [
             cell
             for column, cell in zip(lead.columns, lead.cells(arm), strict=True)
             if column.header
         ]
-        cells += [_core_s(ledger, stage) for stage in STAGES]
+        cells += [_core_s(ledger, part) for part in parts(study)]
         cells += [_wall_s(ledger), _speed(ledger), _memory(ledger)]
         rows.append(tuple(cells))
     unit = _time_unit(study)
@@ -78,8 +95,8 @@ def table(study: Study) -> Table:
         columns=(
             *names,
             *(
-                _column(f"core_s_{stage}", title, unit, "Core time, one seed", "seconds")
-                for stage, title in STAGES.items()
+                _column(f"core_s_{part}", title, unit, "Core time, one seed", "seconds")
+                for part, title in parts(study).items()
             ),
             _column("wall_s", "Wall time", "s", "Pre-training", "seconds"),
             _column("images_per_s", "Speed", "images/s", "Pre-training", "images per second"),
@@ -91,26 +108,18 @@ def table(study: Study) -> Table:
     )
 
 
-def joined(study: Study, comparison: Table, cost: Table) -> Table:
-    """Return the comparison with core time and speed beside it, for reading and not for diffs."""
-    books = ledgers(study)
-    rows = [
-        (*row, _total_core_s(_ledger(books, arm)), _speed(_ledger(books, arm)))
-        for row, arm in zip(comparison.rows, study.arms, strict=True)
-    ]
-    total = _column("core_s", "Core time", _time_unit(study), "Measured", "seconds")
-    speed = _column("images_per_s", "Speed", "images/s", "Measured", "images per second")
-    caption = (
-        f"{comparison.caption} Core time: all jobs of one seed, and the choice of learning rates; "
-        "speed: pre-training. Both are measured and differ between runs."
+def summary_columns(study: Study) -> tuple[Column, Column]:
+    """Return the columns that stand beside the comparison: core time and speed."""
+    return (
+        _column("core_s", "Core time", _time_unit(study), "Measured", "seconds"),
+        _column("images_per_s", "Speed", "images/s", "Measured", "images per second"),
     )
-    return replace(
-        comparison,
-        name="overview",
-        caption=caption,
-        columns=(*comparison.columns, total, speed),
-        rows=tuple(rows),
-    )
+
+
+def summary_cells(study: Study) -> list[tuple[Cell, Cell]]:
+    """Return the cells of `summary_columns` for each arm."""
+    found = (_ledger(study, arm) for arm in study.arms)
+    return [(_total_core_s(study, ledger), _speed(ledger)) for ledger in found]
 
 
 def _column(key: str, title: str, unit: str, group: str, base_unit: str) -> Column:
@@ -143,9 +152,9 @@ def _mean(metric: str, entries: Sequence[tuple[int, str, float | None]]) -> Cell
     return Cell(text=metrics.show(metric, mean), value=mean, n=len(there), samples=samples)
 
 
-def _core_s(ledger: Ledger, stage: str) -> Cell:
-    entries = ledger.by_stage.get(stage, [])
-    if stage != "choose":
+def _core_s(ledger: Ledger, part: str) -> Cell:
+    entries = ledger.by_part.get(part, [])
+    if part != CHOICE:
         return _mean("core_s", [(seed, job_id, cost.core_s) for seed, job_id, cost in entries])
     if not entries:
         return Cell(text="–", status="absent")
@@ -156,28 +165,26 @@ def _core_s(ledger: Ledger, stage: str) -> Cell:
     return Cell(text=metrics.show("core_s", total), value=total, n=1, samples=(sample,))
 
 
-def _total_core_s(ledger: Ledger) -> Cell:
-    parts = [_core_s(ledger, stage) for stage in STAGES]
-    there = [part.value for part in parts if part.value is not None]
+def _total_core_s(study: Study, ledger: Ledger) -> Cell:
+    cells = [_core_s(ledger, part) for part in parts(study)]
+    there = [cell.value for cell in cells if cell.value is not None]
     if not there:
         return Cell(text="–", status="absent")
     return number_cell(sum(there), metrics.show("core_s", sum(there)))
 
 
 def _wall_s(ledger: Ledger) -> Cell:
-    entries = ledger.by_stage.get("pretrain", [])
-    return _mean("wall_s", [(seed, job_id, cost.wall_s) for seed, job_id, cost in entries])
+    return _mean("wall_s", [(seed, job_id, cost.wall_s) for seed, job_id, cost in ledger.starts])
 
 
 def _speed(ledger: Ledger) -> Cell:
-    entries = ledger.by_stage.get("pretrain", [])
     return _mean(
-        "images_per_s", [(seed, job_id, cost.images_per_s) for seed, job_id, cost in entries]
+        "images_per_s", [(seed, job_id, cost.images_per_s) for seed, job_id, cost in ledger.starts]
     )
 
 
 def _memory(ledger: Ledger) -> Cell:
-    entries = [entry for stage in ledger.by_stage.values() for entry in stage]
+    entries = [entry for part in ledger.by_part.values() for entry in part]
     if not entries:
         return Cell(text="–", status="absent")
     _, job_id, cost = max(entries, key=lambda entry: entry[2].peak_memory_gib)
@@ -197,3 +204,6 @@ def _caption(study: Study) -> str:
         f"memory is the largest peak of any job. All jobs of the suite together: {total} "
         f"{_time_unit(study)}. Timings differ between runs."
     )
+
+
+TABLE = TableCard(name="cost", make=table, place=300, always=True, measured=True, section="cost")

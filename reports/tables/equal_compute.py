@@ -8,23 +8,15 @@ compute, and so are whole families along their upper envelopes (`reports/study/c
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
 
 from bench import metrics
-from reports.figures import style
-from reports.printing.render import Cell, Column, Table
-from reports.study import averages
-from reports.study.curves import Curve, Match, Reading, common_span, matches, read, readings
-from reports.study.scores import Measure, Study
-from reports.tables.cells import Notes, common_exponent, number_cell, power_unit, text_cell
-from reports.tables.pairs import WORDS
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
-
-NUM_STEPS = 25
-"""Readings along a drawn curve."""
+from reports.cards import TableCard
+from reports.printing.cells import Notes, number_cell, text_cell
+from reports.printing.table import Cell, Column, Table
+from reports.printing.units import common_exponent, power_unit
+from reports.study.contests import WORDS
+from reports.study.curves import Curve, Reading, readings
+from reports.study.study import Study
 
 
 def table(study: Study) -> Table:
@@ -68,7 +60,7 @@ def _row(study: Study, reading: Reading, exponent: int, notes: Notes) -> tuple[C
     verdict = words.get(reading.difference.leader, "one seed")
     return (
         text_cell(match.title),
-        text_cell(averages.measure_title(study, match.measure)),
+        text_cell(study.measure_name(match.measure)),
         number_cell(reading.exaflops, metrics.number(reading.exaflops / 10.0**exponent)),
         *(_value(curve, metric, reading.exaflops) for curve in (match.first, match.second)),
         _difference(study, reading, notes),
@@ -146,91 +138,4 @@ def _caption(study: Study, met: list[Reading]) -> str:
     )
 
 
-def figure(study: Study) -> style.Drawing | None:
-    """Draw ViT minus rival over equal compute; None where no two curves meet."""
-    shown = [match for match in matches(study) if common_span(match.first, match.second)]
-    kept = list(dict.fromkeys(match.measure for match in shown))[: averages.MAX_SHOWN]
-    shown = [match for match in shown if match.measure in kept]
-    if not shown:
-        return None
-    with style.styled():
-        return style.finish(
-            _draw(study, shown),
-            name="equal_compute",
-            title="Accuracy at equal compute",
-            caption="ViT minus rival in points of top-1 accuracy, both read at the same "
-            "pre-training compute (log scale), straight between points. Above zero the ViT is "
-            f"ahead. Bands: {study.confidence:.0%} intervals paired by seed, where there are two "
-            f"seeds or more.{_said(shown)}",
-            alt=f"Line charts of the accuracy difference at equal compute. {_words(study, shown)}",
-        )
-
-
-def _said(shown: list[Match]) -> str:
-    origins = {match.origin for match in shown}
-    families = " Families are read along their upper envelopes." if len(origins) > 1 else ""
-    return families + (" Hollow: as published." if "print" in origins else "")
-
-
-def _draw(study: Study, shown: list[Match]) -> Figure:
-    exponent = common_exponent([x for match in shown for x in match.second.compute])
-    measures = list(dict.fromkeys(match.measure for match in shown))
-    figure, axes = style.panels(len(measures))
-    looks = _looks(shown)
-    for place, (measure, ax) in enumerate(zip(measures, axes, strict=True)):
-        ax.axhline(0, color=style.MUTED, linewidth=0.8)
-        for match in shown:
-            if match.measure == measure:
-                _line(ax, match, looks[match.title], study.confidence)
-        style.log_axis(ax, (), unit=10.0**exponent)
-        ax.set_title(style.escape_math(averages.measure_title(study, measure)))
-        ax.set_ylabel("ViT minus rival (points)")
-        if style.is_lowest(place, len(measures)):
-            ax.set_xlabel(f"Pre-training compute ({power_unit(exponent, 'exaFLOPs')})")
-    style.legend(figure, looks, list(looks))
-    return figure
-
-
-def _line(ax: Axes, match: Match, look: style.Look, confidence: float) -> None:
-    import numpy as np
-
-    span = common_span(match.first, match.second)
-    assert span is not None  # only such are drawn
-    met = [read(match, x, confidence=confidence) for x in np.geomspace(*span, NUM_STEPS)]
-    x_N = [reading.exaflops for reading in met]
-    y_N = [100 * (reading.difference.mean or 0.0) for reading in met]
-    style.line(ax, x_N, y_N, look)
-    style.points(ax, [x_N[0], x_N[-1]], [y_N[0], y_N[-1]], look)
-    intervals = [reading.difference.interval for reading in met]
-    ends = [(100 * found.low, 100 * found.high) for found in intervals if found is not None]
-    if len(ends) == len(met):
-        low_N, high_N = zip(*ends, strict=True)
-        ax.fill_between(x_N, low_N, high_N, color=look.color, alpha=0.15, linewidth=0)
-
-
-def _looks(shown: list[Match]) -> dict[str, style.Look]:
-    """Return a look for each two curves: the rival's colour, hollow where published."""
-    found: dict[str, style.Look] = {}
-    for match in shown:
-        is_hollow = match.origin == "print"
-        color = style.family_look(match.role).color
-        place = sum(look.color == color for look in found.values())
-        look = style.family_look(match.role, place=place, is_hollow=is_hollow)
-        found.setdefault(match.title, look)
-    return found
-
-
-def _words(study: Study, shown: list[Match]) -> str:
-    measure: Measure = shown[0][3]
-    parts = []
-    for match in shown:
-        span = common_span(match.first, match.second)
-        if match.measure == measure and span is not None:
-            low, high = (read(match, x, confidence=study.confidence) for x in span)
-            ends = [
-                f"{metrics.show_difference(measure.metric, end.difference.mean or 0.0)} points at "
-                f"{metrics.number(end.exaflops)} exaFLOPs"
-                for end in (low, high)
-            ]
-            parts.append(f"{match.title}: {' and '.join(ends)}")
-    return f"{averages.measure_title(study, measure)}: {'; '.join(parts)}."
+TABLE = TableCard(name="equal_compute", make=table, place=210, comes_with="pairs")

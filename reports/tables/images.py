@@ -7,15 +7,17 @@ one got right, for each seed by itself; the bootstrap draws images and seeds ane
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import Path
-
-import numpy as np
+from typing import TYPE_CHECKING
 
 from bench import metrics, stats
-from reports.printing.render import Cell, Column, Table
-from reports.study.scores import Study
-from reports.tables.cells import number_cell, text_cell
-from reports.tables.pairs import Contest, contests
+from reports.cards import TableCard
+from reports.printing.cells import number_cell, text_cell
+from reports.printing.table import Cell, Column, Table
+from reports.study.contests import Contest, contests
+from reports.study.study import Study
+
+if TYPE_CHECKING:
+    import numpy as np
 
 SEED = 2_010_11929
 """Seed of the bootstrap: the same hits give the same interval."""
@@ -25,6 +27,8 @@ def table(study: Study) -> Table:
     """Return the table; without rows where no hits were recorded."""
     rows = []
     several = len({contest.measure.dataset for contest in contests(study)}) > 1
+    import numpy as np
+
     generator = np.random.default_rng(SEED)
     for contest in sorted(contests(study), key=lambda c: (c.pair, c.role)):
         first, second, seeds = _hits(study, contest)
@@ -60,6 +64,8 @@ def _columns(several: bool) -> Iterator[Column]:
 
 def _hits(study: Study, contest: Contest) -> tuple[np.ndarray, np.ndarray, list[int]]:
     """Return hits_SN of both on the seeds for which both recorded the same images."""
+    import numpy as np
+
     first, second, seeds = [], [], []
     if contest.measure.metric != "test_top1":
         return np.empty((0, 0)), np.empty((0, 0)), []
@@ -110,10 +116,4 @@ def _p(value: float) -> str:
     return "<0.001" if value < 0.001 else f"{value:.3f}"
 
 
-def read_hits(path: Path) -> np.ndarray | None:
-    """Return hits_N (bool) of a fine-tuning job from its `hits.npz`; None where there are none."""
-    try:
-        with np.load(path, allow_pickle=False) as arrays:
-            return arrays["hits"].astype(bool) if "hits" in arrays else None
-    except FileNotFoundError:
-        return None
+TABLE = TableCard(name="images", make=table, place=220, comes_with="pairs")

@@ -7,10 +7,12 @@ shown, and no verdict.
 from __future__ import annotations
 
 from bench import metrics
+from reports.cards import TableCard
 from reports.exchange.imports import ImportedResult
-from reports.printing.render import Cell, Column, Table
-from reports.study.scores import Score, Study, bare_name, values
-from reports.tables.cells import Notes, absent_cell, mean_cell, number_cell, text_cell
+from reports.printing.cells import Notes, absent_cell, mean_cell, number_cell, text_cell
+from reports.printing.table import Cell, Column, Sample, Table
+from reports.study.samples import values
+from reports.study.study import Study, bare_name
 from reports.verdicts.rule import printed
 
 
@@ -66,11 +68,11 @@ def _row(study: Study, row: ImportedResult) -> tuple[Cell, ...]:
     )
 
 
-def _measured(study: Study, row: ImportedResult) -> list[Score]:
-    """Return our scores of the same system, data and metric; none where several settings are."""
+def _measured(study: Study, row: ImportedResult) -> list[Sample]:
+    """Return our samples of the same system, data and metric; none where several settings are."""
     found = [
         group
-        for (arm, measure), group in study.scores.items()
+        for (arm, measure), group in study.samples.items()
         if measure.metric == row.metric
         and bare_name(row.system) in (bare_name(arm.system), bare_name(arm.title))
         and bare_name(row.dataset) in _names(study, measure.dataset)
@@ -100,3 +102,12 @@ def _published(study: Study, row: ImportedResult) -> Cell:
         return number_cell(printed(text, unit=unit).value, text)
     except ValueError:
         return absent_cell()
+
+
+TABLE = TableCard(
+    name="imported",
+    make=table,
+    place=120,
+    comes_with="comparison",
+    needs=lambda study: bool(study.imported),
+)

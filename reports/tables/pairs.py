@@ -7,115 +7,15 @@ Holm's correction over all comparisons of the table does not confirm are marked.
 
 from __future__ import annotations
 
-import functools
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
 
-from bench import metrics, stats
-from reports.printing.render import Cell, Column, Sample, Table
-from reports.study.scores import Arm, Measure, Study, bare_name, by_seed, pair, resolution
-from reports.tables.cells import Notes, absent_cell, number_cell, text_cell
-
-WORDS = {"vit": "ViT", "bit": "BiT", "hybrid": "hybrid"}
-"""Families as verdicts name them."""
-ROLES = ("bit", "hybrid")
-"""Whom a pair sets against its ViT."""
-
-
-@dataclass(frozen=True)
-class Contest:
-    """One comparison: a ViT against its rival, on one measure, at one upstream size."""
-
-    pair: int
-    """Number of the pair in the suite."""
-    vit: Arm
-    rival: Arm
-    role: str
-    measure: Measure
-    difference: stats.Difference
-    samples: tuple[Sample, ...]
-    missing: str
-    """Why there is nothing to compare; empty where there is."""
-    resolution: float
-    """Step in which the accuracies come."""
-
-    @property
-    def ratio(self) -> float:
-        """Pre-training compute of the ViT over the rival's."""
-        return self.vit.exaflops / self.rival.exaflops
-
-    @property
-    def verdict(self) -> str:
-        """The outcome in words."""
-        if self.difference.mean is None:
-            return "missing"
-        leader = {"first": "ViT leads", "second": f"{WORDS[self.role]} leads", "tie": "tie"}
-        return leader.get(self.difference.leader, "one seed")
-
-
-@functools.lru_cache(maxsize=2)
-def contests(study: Study) -> tuple[Contest, ...]:
-    """Return every comparison that the suite's pairs ask for, by pair, size and measure."""
-    found = []
-    for index, asked in enumerate(study.graph.suite.pair):
-        names = {"bit": asked.bit, "hybrid": asked.hybrid}
-        for vit in _arms(study, asked.vit):
-            for measure in study.measures:
-                for role in ROLES:
-                    rival = _rival(study, names[role], vit)
-                    if rival is not None:
-                        found.append(_contest(study, index, vit, rival, role, measure))
-    return tuple(found)
-
-
-def _arms(study: Study, name: str) -> list[Arm]:
-    """Return the arms of a system, however the suite spells it."""
-    return study.arms_by_name.get(bare_name(name), [])
-
-
-def _rival(study: Study, name: str | None, vit: Arm) -> Arm | None:
-    """Return the rival on the same upstream data; of several lengths the nearest in compute."""
-    rivals = [
-        arm
-        for arm in _arms(study, name or "")
-        if (arm.upstream, arm.upstream_examples) == (vit.upstream, vit.upstream_examples)
-    ]
-    return min(rivals, key=lambda arm: abs(arm.exaflops - vit.exaflops), default=None)
-
-
-def _contest(
-    study: Study, index: int, vit: Arm, rival: Arm, role: str, measure: Measure
-) -> Contest:
-    first = study.scores.get((vit, measure), [])
-    second = study.scores.get((rival, measure), [])
-    step = resolution(first, second)
-    difference = stats.paired_difference(
-        *pair(first, second), confidence=study.confidence, resolution=step
-    )
-    a, b = by_seed(first), by_seed(second)
-    ids = {(0, s.seed): s.job_id for s in first} | {(1, s.seed): s.job_id for s in second}
-    samples = tuple(
-        Sample(
-            seed=seed,
-            value=a[seed] - b[seed] if seed in a and seed in b else None,
-            job_ids=tuple(ids[key] for key in ((0, seed), (1, seed)) if key in ids),
-            reason="" if seed in a and seed in b else "one of the two has no value",
-        )
-        for seed in sorted({seed for _, seed in ids})
-    )
-    missing = "" if difference.n else "no seed has a value for both systems"
-    return Contest(index, vit, rival, role, measure, difference, samples, missing, step)
-
-
-def unconfirmed(met: Sequence[Contest], confidence: float) -> set[Contest]:
-    """Return the leads that Holm's correction over all comparisons does not confirm."""
-    judged = [contest for contest in met if contest.difference.p_value is not None]
-    adjusted = stats.holm([contest.difference.p_value or 0.0 for contest in judged])
-    return {
-        contest
-        for contest, p_value in zip(judged, adjusted, strict=True)
-        if contest.difference.leader in ("first", "second") and p_value > 1 - confidence
-    }
+from bench import metrics
+from reports.cards import TableCard
+from reports.printing.cells import Notes, absent_cell, number_cell, text_cell
+from reports.printing.table import Cell, Column, Table
+from reports.study.contests import ROLES, WORDS, Contest, contests, unconfirmed
+from reports.study.samples import Arm, Measure
+from reports.study.study import Study
 
 
 def table(study: Study) -> Table:
@@ -133,7 +33,7 @@ def table(study: Study) -> Table:
         cells = [text_cell(vit.title)] if several else []
         cells += [text_cell(study.dataset_title(vit.upstream))] if upstreams else []
         cells.append(number_cell(vit.upstream_examples, f"{vit.upstream_examples:,}"))
-        cells.append(text_cell(_measure_name(study, measure)))
+        cells.append(text_cell(_measure_name(study, measure, met)))
         for role in roles:
             cells += writer.cells(by_role.get(role), show_rival=several)
         made.append(tuple(cells))
@@ -149,10 +49,26 @@ def table(study: Study) -> Table:
     )
 
 
-def _measure_name(study: Study, measure: Measure) -> str:
-    name = study.measure_title(measure)
-    several = len({other.dataset for other in study.measures}) > 1
-    return f"{study.dataset_title(measure.dataset)}: {name}" if several else name
+def _unit(measure: Measure) -> str:
+    """Return the unit of a measure's differences."""
+    unit = metrics.metric(measure.metric).unit
+    return "points" if unit == "%" else unit
+
+
+def _base_unit(measure: Measure) -> str:
+    return metrics.metric(measure.metric).base_unit
+
+
+def _common(met: Sequence[Contest], unit: Callable[[Measure], str]) -> str:
+    """Return the unit that all differences have; empty where they have several."""
+    found = {unit(contest.measure) for contest in met}
+    return found.pop() if len(found) == 1 else ""
+
+
+def _measure_name(study: Study, measure: Measure, met: Sequence[Contest]) -> str:
+    """Return a measure's name, with the unit of its differences where they have several."""
+    name, unit = study.measure_name(measure), _unit(measure)
+    return name if _common(met, _unit) or not unit else f"{name} ({unit})"
 
 
 def _columns(
@@ -176,8 +92,8 @@ def _columns(
         yield Column(
             key=f"{role}_difference",
             title="Difference",
-            unit="points",
-            base_unit="fraction",
+            unit=_common(met, _unit),
+            base_unit=_common(met, _base_unit),
             group=group,
         )
         yield Column(key=f"{role}_verdict", title="Verdict", align="left", group=group)
@@ -232,7 +148,7 @@ class _CellWriter:
         return Cell(
             text=contest.verdict,
             marks=(self.notes.mark(doubt),) if doubtful else (),
-            strong=contest.difference.leader in ("first", "second") and not doubtful,
+            strong=contest.leader in ("first", "second") and not doubtful,
         )
 
 
@@ -243,8 +159,14 @@ def _caption(study: Study, met: Sequence[Contest]) -> str:
         if n > 1
         else "difference of one seed, without an interval"
     )
+    what = "Difference in top-1 accuracy, in percentage points"
+    if any(contest.measure not in study.accuracies for contest in met):
+        what = "Difference in the unit of each measure; the lower error or loss leads"
     return (
-        f"Difference in top-1 accuracy, in percentage points: {interval}. Compute: ViT's "
+        f"{what}: {interval}. Compute: ViT's "
         "pre-training FLOPs over the rival's. Tie: the interval holds zero, so no difference was "
         "shown. Bold: the lead holds after Holm's correction for all comparisons of this table."
     )
+
+
+TABLE = TableCard(name="pairs", make=table, place=200, section="leading")

@@ -1,103 +1,19 @@
-"""Profiles: speed and memory of every system over batch and input sizes, and their figure.
+"""Profiles: speed and memory of every system over batch and input sizes.
 
-Follows Figure 12 of arXiv:2010.11929: inference speed at the best batch size, and the largest batch
-that fits, over input sizes. All of it is timings: it stands with them, apart from what is the same
-in every run.
+All of it is timings: it stands with them, apart from what is the same in every run.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING
 
 from bench import metrics
 from bench.specs import Metric
-from reports.figures import style
-from reports.printing.render import Cell, Column, Sample, Table
-from reports.study.scores import Study
-from reports.tables.cells import Notes, absent_cell, number_cell, text_cell
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
-
-WORKS = {"inference": "Inference", "train": "Training"}
-"""Printed name of what was timed."""
-
-
-@dataclass(frozen=True)
-class Profile:
-    """What one job measured of a system at one input size, in one kind of work."""
-
-    title: str
-    family: str
-    work: str
-    """`inference` or `train`."""
-    image_size_px: int
-    precision: str
-    device: str
-    job_id: str
-    batch_sizes: tuple[int, ...]
-    metrics: dict[str, Metric]
-    """All metrics of the job."""
-
-    def speed(self, batch: int) -> Metric:
-        """Return images per second at a batch size."""
-        return self._metric(f"images_per_s/{batch}")
-
-    def memory(self, batch: int) -> Metric:
-        """Return peak memory at a batch size."""
-        return self._metric(f"memory_gib/{batch}")
-
-    @property
-    def largest_batch(self) -> Metric:
-        """Return the most images that fit at once."""
-        return self._metric("largest_batch")
-
-    @property
-    def fastest(self) -> int | None:
-        """Return the batch size of the highest speed; None where no batch was timed."""
-        timed = {b: v for b in self.batch_sizes if (v := self.speed(b).value) is not None}
-        return max(timed, key=lambda batch: timed[batch], default=None)
-
-    @property
-    def best_speed(self) -> float | None:
-        """Return the highest speed, in images per second."""
-        return None if self.fastest is None else self.speed(self.fastest).value
-
-    def _metric(self, name: str) -> Metric:
-        known = f"{self.work}_{name}"
-        absent = Metric(name=known, value=None, reason=f"the job's record has no {known}")
-        return self.metrics.get(known, absent)
-
-
-def profiles(study: Study) -> list[Profile]:
-    """Return the profiles of a suite in its order: by system, work and input size."""
-    found = []
-    for job in study.graph.jobs:
-        result = study.results.get(job.job_id)
-        if job.labels.stage != "profile" or result is None or result.cost is None:
-            continue
-        batches = job.spec.params["batch_sizes"]
-        found += [
-            Profile(
-                title=job.labels.title,
-                family=job.labels.family,
-                work=work,
-                image_size_px=job.spec.image_size_px or 0,
-                precision=str(job.spec.params["precision"]),
-                device=result.cost.device,
-                job_id=job.job_id,
-                batch_sizes=tuple(int(b) for b in batches) if isinstance(batches, tuple) else (),
-                metrics=result.metrics,
-            )
-            for work in WORKS
-        ]
-    titles, works = [profile.title for profile in found], list(WORKS)
-    return sorted(
-        found, key=lambda p: (titles.index(p.title), works.index(p.work), p.image_size_px)
-    )
+from reports.cards import TableCard
+from reports.printing.cells import Notes, absent_cell, number_cell, text_cell
+from reports.printing.table import Cell, Column, Sample, Table
+from reports.study.profiles import WORKS, Profile, profiles
+from reports.study.study import Study
 
 
 def table(study: Study) -> Table:
@@ -196,62 +112,7 @@ def _at_best(profile: Profile, notes: Notes) -> tuple[Cell, Cell, Cell]:
     )
 
 
-# --- figure ---------------------------------------------------------------------------------
-
-
-def drawing(study: Study) -> style.Drawing | None:
-    """Draw speed and largest batch over input size; None where nothing was profiled."""
-    met = [profile for profile in profiles(study) if profile.best_speed is not None]
-    if not met:
-        return None
-    devices = " and ".join(sorted({profile.device for profile in met}))
-    with style.styled():
-        return style.finish(
-            _draw(met),
-            name="speed",
-            title="Speed and largest batch over input size",
-            caption="Inference at the best batch size, and the largest batch of a training step "
-            "that fits the memory, over the side of the input images (log scales). "
-            f"Measured on {devices}.",
-            alt=f"Inference speed and largest training batch over input size. {_words(met)}",
-        )
-
-
-def _draw(met: Sequence[Profile]) -> Figure:
-    look = style.looks((profile.title, profile.family) for profile in met)
-    figure, axes = style.panels(2)
-    sizes = sorted({profile.image_size_px for profile in met})
-    panels = (
-        ("inference", "Inference speed", "Images per second"),
-        ("train", "Largest training batch", "Images"),
-    )
-    for ax, (work, title, label) in zip(axes, panels, strict=True):
-        for name in look:
-            own = [p for p in met if (p.title, p.work) == (name, work)]
-            points = [
-                (p.image_size_px, y)
-                for p in own
-                if (y := p.best_speed if work == "inference" else p.largest_batch.value)
-            ]
-            if points:
-                x_N, y_N = zip(*points, strict=True)
-                style.line(ax, x_N, y_N, look[name])
-                style.points(ax, x_N, y_N, look[name])
-        ax.set(title=title, xlabel="Input size (px)", ylabel=label)
-        ax.set_yscale("log")
-        style.log_axis(ax, sizes)
-        style.plain_log_labels(ax)
-    style.legend(figure, look, list(look))
-    return figure
-
-
-def _words(met: Sequence[Profile]) -> str:
-    parts = []
-    for profile in met:
-        largest, speed = profile.largest_batch.value, profile.best_speed
-        text = (
-            f"{profile.title}, {WORKS[profile.work].lower()} at {profile.image_size_px} px: "
-            f"{metrics.show('images_per_s', speed or 0.0)} images a second"
-        )
-        parts.append(text + (f", at most {largest:,.0f} at once" if largest else ""))
-    return f"{'; '.join(parts)}."
+TABLE = TableCard(
+    name="profile", make=table, place=320, comes_with="cost", measured=True,
+    needs=lambda study: bool(profiles(study)),
+)  # fmt: skip

@@ -8,16 +8,21 @@ what new test images and seeds together would leave open (`bench.stats.bootstrap
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-
-import numpy as np
+from dataclasses import replace
+from typing import TYPE_CHECKING
 
 from bench import stats
 from bench.stats import Rank
-from reports.printing.render import Cell, Column, Sample, Table
+from reports.cards import TableCard
+from reports.printing.cells import absent_cell
+from reports.printing.table import Cell, Column, Sample, Table
 from reports.study import averages
-from reports.study.scores import Arm, Measure, Study
-from reports.tables.cells import absent_cell
+from reports.study.samples import Arm, Measure, by_seed, resolution
+from reports.study.study import Study
 from reports.tables.comparison import LeadColumns
+
+if TYPE_CHECKING:
+    import numpy as np
 
 SEED = 2_010_11929
 """Seed of the bootstrap: the same hits give the same ranks."""
@@ -27,6 +32,8 @@ OVER_IMAGES = "over images"
 def table(study: Study) -> Table:
     """Return the ranks of every group of systems that saw the same upstream data."""
     lead = LeadColumns(study)
+    import numpy as np
+
     generator = np.random.default_rng(SEED)
     columns: list[tuple[Column, Mapping[Arm, Cell]]] = []
     for measure in averages.headline(study):
@@ -65,21 +72,17 @@ def _column(study: Study, measure: Measure, what: str) -> Column:
 
 
 def _by_seeds(study: Study, arms: Sequence[Arm], measure: Measure) -> dict[Arm, Cell]:
-    there = {arm: averages.values(study, arm, measure) for arm in arms}
-    there = {arm: found for arm, found in there.items() if found}
+    found = {arm: tuple(averages.values(study, arm, measure).values()) for arm in arms}
+    there = {arm: group for arm, group in found.items() if group}
     ranks = stats.paired_ranks(
-        [{seed: found.value for seed, found in group.items()} for group in there.values()],
+        [by_seed(group) for group in there.values()],
         confidence=study.confidence,
-        resolution=max((v.step for group in there.values() for v in group.values()), default=0.0),
+        resolution=resolution(*there.values()),
     )
-    cells = {}
-    for (arm, group), rank in zip(there.items(), ranks, strict=True):
-        samples = tuple(
-            Sample(seed=seed, value=found.value, job_ids=found.job_ids)
-            for seed, found in group.items()
-        )
-        cells[arm] = _cell(rank, len(group), samples, of=len(there))
-    return cells
+    return {
+        arm: _cell(rank, group, of=len(there))
+        for (arm, group), rank in zip(there.items(), ranks, strict=True)
+    }
 
 
 def _by_images(
@@ -88,12 +91,14 @@ def _by_images(
     """Return the ranks over images and seeds, of the arms that have hits on the shared seeds."""
     if measure.metric != "test_top1":
         return {}
-    hits: dict[Arm, dict[int, tuple[str, np.ndarray]]] = {}
+    import numpy as np
+
+    hits: dict[Arm, dict[int, tuple[Sample, np.ndarray]]] = {}
     for arm in arms:
-        for score in study.scores.get((arm, measure), ()):
-            found = study.hits(score.job_id)
-            if found is not None:
-                hits.setdefault(arm, {})[score.seed] = (score.job_id, found)
+        for sample in study.samples.get((arm, measure), ()):
+            found = study.hits(sample.job_ids[0])
+            if found is not None and sample.seed is not None:
+                hits.setdefault(arm, {})[sample.seed] = (sample, found)
     seeds = sorted(set.intersection(*map(set, hits.values()))) if len(hits) > 1 else []
     if not seeds or len({hits[arm][seed][1].shape for arm in hits for seed in seeds}) != 1:
         return {}
@@ -101,16 +106,14 @@ def _by_images(
     ranks = stats.bootstrap_ranks(hits_KSN, generator=generator, confidence=study.confidence)
     cells = {}
     for arm, rank in zip(hits, ranks, strict=True):
-        there = [(seed, *hits[arm][seed]) for seed in seeds]
-        samples = tuple(
-            Sample(seed=seed, value=float(hits_N.mean()), job_ids=(job_id,))
-            for seed, job_id, hits_N in there
-        )
-        cells[arm] = _cell(rank, len(seeds), samples, of=len(hits))
+        there = (hits[arm][seed] for seed in seeds)
+        samples = tuple(replace(sample, value=float(hits_N.mean())) for sample, hits_N in there)
+        cells[arm] = _cell(rank, samples, of=len(hits))
     return cells
 
 
-def _cell(rank: Rank, n: int, samples: tuple[Sample, ...], *, of: int) -> Cell:
+def _cell(rank: Rank, samples: tuple[Sample, ...], *, of: int) -> Cell:
+    n = len(samples)
     if rank.best is None or rank.worst is None:
         return Cell(text=f"{rank.rank}, one seed", value=rank.rank, n=n, samples=samples)
     text = f"{rank.best}–{rank.worst} (tie)" if rank.is_tied else str(rank.rank)
@@ -137,3 +140,6 @@ def _caption(study: Study, over_images: bool) -> str:
         f"({study.confidence:.0%}, paired by seed, Holm's correction over all pairs of a size). "
         f"Bold: alone in first place.{images}{averages.left_out(study)}"
     )
+
+
+TABLE = TableCard(name="ranks", make=table, place=230, comes_with="comparison", section="leading")

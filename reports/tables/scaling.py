@@ -9,16 +9,20 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-
-import numpy as np
+from typing import TYPE_CHECKING
 
 from bench import metrics, stats
 from bench.stats import MIN_FIT_POINTS, Interval, PowerLaw
-from reports.printing.render import Cell, Column, Sample, Table
+from reports.cards import TableCard
+from reports.printing.cells import number_cell, text_cell
+from reports.printing.table import Cell, Column, Sample, Table
 from reports.study import averages
-from reports.study.scores import Arm, Measure, Study
-from reports.tables.cells import number_cell, text_cell
-from reports.tables.pairs import WORDS
+from reports.study.contests import WORDS
+from reports.study.samples import Arm, Measure, values
+from reports.study.study import Study
+
+if TYPE_CHECKING:
+    import numpy as np
 
 SEED = 2_106_04560
 """Seed of the bootstrap: the same values give the same intervals."""
@@ -32,12 +36,14 @@ class Series:
     over: str
     """What grows, with its unit."""
     measure: Measure
-    points: tuple[tuple[float, float, Sample], ...]
-    """(x, accuracy, its sample), seeds as points of their own."""
+    points: tuple[tuple[float, Sample], ...]
+    """(x, accuracy), seeds as points of their own."""
 
 
 def table(study: Study) -> Table:
     """Return a fit for each series; those with too few sizes say so."""
+    import numpy as np
+
     generator = np.random.default_rng(SEED)
     met = list(series(study))
     fits = [(found, _fit(study, found, generator)) for found in met]
@@ -96,17 +102,17 @@ def _series(
     study: Study, title: str, over: str, measure: Measure, arms: Sequence[tuple[float, Arm]]
 ) -> Series:
     points = tuple(
-        (x, found.value, Sample(seed=seed, value=found.value, job_ids=found.job_ids))
+        (x, sample)
         for x, arm in sorted(arms, key=lambda item: item[0])
-        for seed, found in averages.values(study, arm, measure).items()
+        for sample in averages.values(study, arm, measure).values()
     )
     return Series(title, over, measure, points)
 
 
 def _fit(study: Study, met: Series, generator: np.random.Generator) -> PowerLaw | None:
     return stats.fit_power_law(
-        [x for x, _, _ in met.points],
-        [1 - value for _, value, _ in met.points],
+        [x for x, _ in met.points],
+        [1 - value for value in values(sample for _, sample in met.points)],
         generator=generator,
         confidence=study.confidence,
     )
@@ -115,7 +121,7 @@ def _fit(study: Study, met: Series, generator: np.random.Generator) -> PowerLaw 
 def _row(study: Study, met: Series, fit: PowerLaw) -> tuple[Cell, ...]:
     return (
         text_cell(met.title),
-        text_cell(averages.measure_title(study, met.measure)),
+        text_cell(study.measure_name(met.measure)),
         text_cell(met.over),
         number_cell(len(met.points), str(len(met.points))),
         number_cell(fit.unit, metrics.number(fit.unit)),
@@ -139,6 +145,9 @@ def _interval_cell(value: float, interval: Interval, *, scale: float = 1.0) -> C
 def _rms_cell(fit: PowerLaw, met: Series) -> Cell:
     samples = tuple(
         replace(sample, value=residual)
-        for residual, (_, _, sample) in zip(fit.residuals, met.points, strict=True)
+        for residual, (_, sample) in zip(fit.residuals, met.points, strict=True)
     )
     return Cell(text=f"{100 * fit.rms:.2f}", value=fit.rms, n=len(samples), samples=samples)
+
+
+TABLE = TableCard(name="scaling", make=table, place=240)

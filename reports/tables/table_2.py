@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from reports.printing.render import Table
-from reports.study.scores import Study
-from reports.tables.beside import paper_table
+from reports.cards import TableCard
+from reports.paper.with_measured import paper_table
+from reports.printing.table import Table
+from reports.study.study import Study
 
 
 def table(study: Study) -> Table:
     """Return the table with a verdict for each cell."""
     return paper_table(study, "2", title="state of the art")
+
+
+TABLE = TableCard(name="table_2", make=table, place=122, section="leading")

@@ -3,27 +3,36 @@
 from __future__ import annotations
 
 from bench import metrics
+from bench.kinds import stages
 from bench.specs import PlannedJob, Recipe
-from reports.printing.render import Cell, Column, Sample, Table
-from reports.study.scores import Study
-from reports.tables.cells import number_cell, text_cell
+from reports.cards import TableCard
+from reports.printing.cells import number_cell, text_cell
+from reports.printing.table import Cell, Column, Sample, Table
+from reports.study.stages import stage_of
+from reports.study.study import Study
 
-STAGES = {"pretrain": "Pre-training", "final": "Fine-tuning"}
+
+def _is_shown(job: PlannedJob) -> bool:
+    """Tell whether a job's recipe is behind the numbers: candidates train too, and are not."""
+    stage = stage_of(job)
+    trains = stage.role == "start" or (stage.role == "result" and stage.trains_classifier)
+    return trains and job.spec.recipe is not None
 
 
 def table(study: Study) -> Table:
     """Return one row a training recipe, system and upstream size (seeds share it)."""
     groups: dict[tuple[str, str, str, int, str, str], list[PlannedJob]] = {}
     for job in study.graph.jobs:
-        if job.labels.stage in STAGES:
+        if _is_shown(job):
             labels = job.labels
             key = (
                 labels.stage, labels.downstream or labels.upstream, labels.title,
                 labels.upstream_examples, labels.recipe, labels.protocol,
             )  # fmt: skip
             groups.setdefault(key, []).append(job)
-    several = len({key[1] for key in groups}) > len(STAGES)
-    ordered = sorted(groups.items(), key=lambda item: list(STAGES).index(item[0][0]))
+    several = len({key[1] for key in groups}) > 2  # one upstream, one downstream
+    order = list(stages())
+    ordered = sorted(groups.items(), key=lambda item: order.index(item[0][0]))
     rows = [_row(study, key, jobs, several) for key, jobs in ordered]
     return Table(
         name="training",
@@ -65,7 +74,11 @@ def _row(
     stage, dataset, title, examples, _, _ = key
     recipe = jobs[0].spec.recipe
     size = jobs[0].spec.image_size_px or 0
-    lead = [text_cell(STAGES[stage]), text_cell(title), number_cell(examples, f"{examples:,}")]
+    lead = [
+        text_cell(stages()[stage].title),
+        text_cell(title),
+        number_cell(examples, f"{examples:,}"),
+    ]
     if several:
         lead.insert(1, text_cell(study.dataset_title(dataset)))
     return (*lead, *_recipe_cells(study, jobs, recipe), number_cell(size, str(size)))
@@ -103,3 +116,6 @@ def _rate(study: Study, jobs: list[PlannedJob], recipe: Recipe) -> Cell:
     text = ", ".join(metrics.number(rate) if rate < 1e-3 else f"{rate:g}" for rate in rates)
     one = rates[0] if len(rates) == 1 else None
     return Cell(text=text, value=one, n=len(samples), samples=tuple(samples))
+
+
+TABLE = TableCard(name="training", make=table, place=330, always=True, section="training")

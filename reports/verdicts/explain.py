@@ -14,9 +14,9 @@ import baselines
 from bench import metrics
 from bench.errors import UserError
 from bench.specs import PlannedJob, PublishedResult
-from reports.printing.render import Column, Table
-from reports.study.scores import Study, bare_name
-from reports.tables.cells import text_cell
+from reports.printing.cells import text_cell
+from reports.printing.table import Column, Table
+from reports.study.study import Study, bare_name
 from reports.verdicts.differences import Field, fields
 from reports.verdicts.linking import Counterpart, counterparts, differences
 from reports.verdicts.rule import VERDICT_VERSION
@@ -68,7 +68,7 @@ def _of_job(study: Study, start: str) -> Iterator[Explanation]:
 def _behind(study: Study, answer: Counterpart, job: PlannedJob) -> bool:
     """Return whether a job, or something that it was made from, is behind an answer."""
     needs = {planned.job_id: planned.spec.needs.values() for planned in study.graph.jobs}
-    pending = [score.job_id for score in answer.scores]
+    pending = [job_id for sample in answer.samples for job_id in sample.job_ids]
     seen: set[str] = set()
     while pending:
         job_id = pending.pop()

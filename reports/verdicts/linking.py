@@ -15,8 +15,10 @@ from functools import lru_cache
 import baselines
 from bench.facts import AVERAGES
 from bench.specs import PlannedJob, PublishedResult
-from reports.study.averages import TUNED, Value, mean_of, members_of
-from reports.study.scores import Arm, Measure, Score, Study, bare_name, values
+from reports.printing.table import Sample
+from reports.study.averages import TUNED, mean_of, members_of
+from reports.study.samples import Arm, Measure, values
+from reports.study.study import Study, bare_name
 from reports.verdicts.differences import Field, fields
 from reports.verdicts.rule import Measured, Printed, Verdict, judge, printed
 
@@ -35,7 +37,7 @@ class Counterpart:
     """The published number."""
     printed: Printed
     """The number as known from print."""
-    scores: tuple[Score, ...]
+    samples: tuple[Sample, ...]
     """The measured values, one a seed."""
     fields: tuple[Field, ...]
     """The protocol field by field, largest known effect first."""
@@ -50,7 +52,7 @@ def counterparts(study: Study) -> list[Counterpart]:
     found: list[Counterpart] = []
     for arm, measure, group in (*_cells(study), *_averages(study)):
         rows = by_place.get((arm.upstream, measure.dataset, measure.metric), ())
-        job = jobs[group[0].job_id]
+        job = jobs[group[0].job_ids[0]]
         answers = [
             _answer(study, jobs, arm, measure, group, row, number)
             for row, number in rows
@@ -75,27 +77,25 @@ def _limit(study: Study) -> Iterator[str]:
 # --- which cells there are ------------------------------------------------------------------
 
 
-def _cells(study: Study) -> Iterator[tuple[Arm, Measure, list[Score]]]:
-    for (arm, measure), group in study.scores.items():
+def _cells(study: Study) -> Iterator[tuple[Arm, Measure, list[Sample]]]:
+    for (arm, measure), group in study.samples.items():
         yield arm, measure, group
 
 
-def _averages(study: Study) -> Iterator[tuple[Arm, Measure, list[Score]]]:
+def _averages(study: Study) -> Iterator[tuple[Arm, Measure, list[Sample]]]:
     """Yield the plain means that papers report, where all of their data sets are there."""
     tuned = [m for m in study.measures if m.metric == TUNED and not m.setting]
     means = {name: members_of(name, tuned) for name in AVERAGES}
     for arm in study.arms:
         for name, members in means.items():
-            found = mean_of(study.scores, arm, members)
+            found = mean_of(study.samples, arm, members)
             if found:
-                scores = [_mean_score(seed, value) for seed, value in found.items()]
-                yield arm, Measure(TUNED, name, ""), scores
+                yield arm, Measure(TUNED, name, ""), list(map(_of_one_set, found.values()))
 
 
-def _mean_score(seed: int, mean: Value) -> Score:
-    """Return a mean over data sets as a score; its n is that of one test set of equal noise."""
-    num = round(len(mean.job_ids) / mean.step) if mean.step else 0
-    return Score(seed, mean.value, num, "done", "", mean.job_ids[0])
+def _of_one_set(mean: Sample) -> Sample:
+    """Return a mean over data sets with the n of one test set of equal noise."""
+    return replace(mean, n=round(len(mean.job_ids) * mean.n), job_ids=mean.job_ids[:1])
 
 
 # --- which published number a cell answers --------------------------------------------------
@@ -150,11 +150,11 @@ def _answer(
     jobs: dict[str, PlannedJob],
     arm: Arm,
     measure: Measure,
-    group: Sequence[Score],
+    group: Sequence[Sample],
     row: PublishedResult,
     number: Printed,
 ) -> Counterpart:
-    job = jobs[group[0].job_id]
+    job = jobs[group[0].job_ids[0]]
     found = fields(job, row, jobs=jobs, datasets=study.graph.datasets)
     verdict = judge(
         _measured(group),
@@ -164,7 +164,7 @@ def _answer(
         confidence=study.confidence,
     )
     return Counterpart(
-        arm=arm, measure=_named(measure, row), row=row, printed=number, scores=tuple(group),
+        arm=arm, measure=_named(measure, row), row=row, printed=number, samples=tuple(group),
         fields=found, verdict=verdict,
     )  # fmt: skip
 
@@ -174,10 +174,10 @@ def _named(measure: Measure, row: PublishedResult) -> Measure:
     return replace(measure, dataset=row.dataset) if measure.dataset in AVERAGES else measure
 
 
-def _measured(group: Sequence[Score]) -> Measured:
-    absent = next((score for score in group if score.value is None), None)
+def _measured(group: Sequence[Sample]) -> Measured:
+    absent = next((sample for sample in group if sample.value is None), None)
     there = tuple(values(group))
     if there or absent is None:
-        return Measured(values=there, num_images=max(score.n for score in group))
+        return Measured(values=there, num_images=round(max(sample.n for sample in group)))
     failed = absent.status in REFUSED
     return Measured(status="failed" if failed else "not run", reason=absent.reason)

@@ -12,7 +12,8 @@ import torch
 
 import baselines
 from bench.errors import CheckpointError, UserError
-from bench.models import build, fetch, load_model, load_weights, save_weights
+from bench.files import file_sha256
+from bench.models import build, load_model, load_weights, save_weights
 from bench.models.identify import looks_like
 from bench.models.layouts import write
 from bench.specs import WeightsSource
@@ -61,7 +62,7 @@ def test_round_trips_are_bit_exact(tmp_path, kind, layout):
     assert same_bits(model, again)
     second = save_weights(again, tmp_path / f"second.{suffix}", layout=layout)
     assert second.read_bytes() == path.read_bytes()
-    assert not list(tmp_path.glob(".*partial"))
+    assert not list(tmp_path.glob(".*.tmp"))
 
 
 @pytest.mark.parametrize("kind", ["vit-pre-logits", "bit", "hybrid"])
@@ -72,7 +73,7 @@ def test_a_file_and_its_card_are_the_whole_model(tmp_path, kind):
     assert same_bits(model, again)
     assert (again.system, again.image_size_px) == (model.system, model.image_size_px)
     card = json.loads((tmp_path / "mine.json").read_text())
-    assert card["sha256"] == fetch.digest(path)
+    assert card["sha256"] == file_sha256(path)
 
 
 @pytest.mark.parametrize("family", ["vit", "bit"])

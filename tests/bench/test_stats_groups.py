@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 
 import baselines
-from bench.data import vtab
+from bench.data.cards import vtab
 from bench.stats import group_means, task_mean
 
 TITLES = {task.title: task.group for task in vtab.TASKS.values()}

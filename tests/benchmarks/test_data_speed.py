@@ -23,10 +23,11 @@ import torch
 from PIL import Image
 
 from bench import models
-from bench.data import catalog, decode, prepare, transforms
+from bench.data import catalog, decode, transforms
 from bench.data.loader import MAX_BLOCK_STEPS, Batches
-from bench.data.prepare import Split
-from bench.data.readers import formula
+from bench.data.packs import build
+from bench.data.packs.read import Split
+from bench.data.sources import fractals
 
 ROUNDS, BATCH = 5, 64
 
@@ -286,7 +287,7 @@ def test_fractals_per_second() -> None:
 
         def classes(size_px: int = size_px, got: list[np.ndarray] = got) -> None:
             got[:] = [
-                formula.images(
+                fractals.images(
                     seed=0, class_index=k, instances_N=np.arange(256), image_size_px=size_px
                 )
                 for k in range(4)
@@ -301,8 +302,8 @@ def test_fractals_per_second() -> None:
 def test_opening_a_packed_set(tmp_path: Path) -> None:
     card = catalog.dataset("fractals")
     start = time.perf_counter()
-    prepare.packed(card, cache_dir=tmp_path)
+    build.packed(card, cache_dir=tmp_path)
     built_s = time.perf_counter() - start
-    best = fastest({"open": lambda: prepare.packed(card, cache_dir=tmp_path)})
-    assert prepare.packed(card, cache_dir=tmp_path).split("train").images_NHWC.shape[0] == 16_384
+    best = fastest({"open": lambda: build.packed(card, cache_dir=tmp_path)})
+    assert build.packed(card, cache_dir=tmp_path).split("train").images_NHWC.shape[0] == 16_384
     tell(f"fractals: packed in {built_s:.2f} s, opened and checked in {best['open'] * 1e3:.1f} ms")

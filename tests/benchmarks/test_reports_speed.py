@@ -22,9 +22,9 @@ import reports
 from bench import tracking
 from bench.cli import wiring
 from bench.specs import JobResult, PlannedJob
-from bench.store.folders import Store
+from bench.store import Store
 from bench.tracking import reading, runs, sql
-from reports.study.scores import Study
+from reports.study.study import Study
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("mlflow")]
 

@@ -20,10 +20,10 @@ import torch
 from torch import nn
 
 from bench import models
-from bench.jobs._memory import kept_memory
 from bench.specs import Recipe
 from bench.training import loop as training
 from bench.training.checkpoint import Checkpoints
+from bench.training.memory import kept_memory
 
 NUM_STEPS, ROUNDS, BATCH = 20, 3, 64
 RECIPE = Recipe(

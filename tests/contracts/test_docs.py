@@ -17,8 +17,7 @@ import reports
 from baselines.protocols import PROTOCOLS
 from bench import specs
 from bench.cli.app import app
-from bench.data import catalog, vtab
-from bench.data.readers import arrays, binaries, layouts, rows
+from bench.data import catalog
 from bench.kinds import KINDS
 from bench.plan import plan
 from bench.plan import suites as suite
@@ -131,7 +130,7 @@ def test_commands_in_documents_exist(group: TyperGroup) -> None:
 
 RECORDS = (
     SuiteSpec, specs.ScaleBlock, specs.SystemBlock, specs.Pair, specs.ReportBlock,
-    specs.DatasetBlock, specs.Recipe, *(card.block for card in KINDS.values() if card.block),
+    specs.Recipe, *(card.block for card in KINDS.values() if card.block),
 )  # fmt: skip
 
 
@@ -173,12 +172,6 @@ def test_the_work_of_each_suite_is_told() -> None:
         path.write_text(before + head + "\n".join(lines) + "\n\n" + after, encoding="utf-8")
     else:
         assert written.splitlines() == lines
-
-
-def test_readers_are_documented() -> None:
-    known = {*layouts.READERS, *arrays.READERS, *binaries.READERS, *rows.READERS}
-    for name in (*known, *vtab.ARRAY_READERS, "formula", "shards"):
-        assert f"`{name}`" in TEXTS["data.md"], name
 
 
 def test_tables_and_figures_are_documented() -> None:

@@ -13,7 +13,7 @@ REPOSITORY = Path(__file__).resolve().parents[2]
 
 LAYERS = [
     {"bench.errors", "bench.facts"},
-    {"bench.specs", "bench.stats", "bench.plugins"},
+    {"bench.specs", "bench.stats", "bench.plugins", "bench.files", "bench.paths"},
     {"bench.kinds"},
     {"bench.metrics", "baselines"},
     {"bench.cost", "bench.environment", "bench.data", "bench.models"},

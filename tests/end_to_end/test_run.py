@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from bench.store.folders import Store
+from bench.store import Store
 
 pytestmark = [pytest.mark.ordinary, pytest.mark.xdist_group("ray")]
 
@@ -200,7 +200,7 @@ def test_a_job_that_fails_marks_its_cells_and_the_rest_is_done(
     assert "the loss became nan at step" in table
     outcomes = Store(tmp_path / "runs")
     assert len(done(tmp_path / "runs")) == 2 * (1 + 2 + 1 + 1 + 1)
-    assert outcomes.jobs.is_dir()
+    assert outcomes.paths.jobs.is_dir()
 
 
 def test_only_some_kinds_then_the_rest(suite_file: Path, vitbench: Run, tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ from bench.cli.wiring import graph_of
 from bench.plan.spec import JobGraph
 from bench.plan.suites import names
 from bench.specs import PlannedJob
-from bench.store.folders import Store
+from bench.store import Store
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
 

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from bench.store.folders import Store
+from bench.store import Store
 
 pytestmark = [pytest.mark.ordinary, pytest.mark.xdist_group("ray")]
 

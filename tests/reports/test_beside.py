@@ -9,11 +9,12 @@ import pytest
 import baselines
 from bench.cli.wiring import graph_of
 from bench.specs import JobResult, Metric, PublishedResult
-from reports.printing.render import Table, render
-from reports.study.scores import Study
+from reports.paper.with_measured import paper_table
+from reports.printing.files import render
+from reports.printing.table import Table
+from reports.study.study import Study
 from reports.tables import published
-from reports.tables.beside import paper_table
-from reports.tables.published import printed_cell
+from reports.verdicts.cells import printed_cell
 from tests.reports.conftest import named_as_ours
 
 NUMBERS = {"2": 31, "5": 84, "6": 108, "7": 24, "8": 8, "9": 60}
@@ -52,7 +53,7 @@ def test_measured_cells_stand_first_and_a_system_has_one_line_without_answers(
     table = paper_table(study, "5", title="test")
     verdicts = [row[-1].text for row in table.rows]
     measured = verdicts.count("no counterpart")
-    assert measured == len(study.scores)
+    assert measured == len(study.samples)
     assert verdicts[:measured] == ["no counterpart"] * measured
     folded = table.rows[measured:]
     assert {row[-1].text for row in folded} == {"not run", "not public"}

@@ -12,12 +12,12 @@ import reports
 from bench.errors import SuiteError, UserError
 from bench.specs import JobResult, Metric
 from reports.exchange.check import check
-from reports.study.scores import Study
+from reports.study.study import Study
 
 
 def tables(made: Any) -> dict[str, Any]:
     study = Study(made.graph, made.results, made.curves)
-    return {n: t for n, t in reports.make_tables(study).items() if n not in reports.MEASURED}
+    return reports.untimed(reports.make_tables(study))
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ from bench.cli.wiring import graph_of
 from bench.errors import UserError
 from bench.plan.spec import JobGraph
 from bench.specs import JobResult, Metric
-from reports.study.scores import Study
+from reports.study.study import Study
 from reports.verdicts.explain import explain
 from reports.verdicts.linking import counterparts
 

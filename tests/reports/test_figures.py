@@ -39,9 +39,11 @@ from bench.specs import (
     SystemUse,
 )
 from reports.figures import compute_tradeoff, makespan, model_shape, vtab_groups
-from reports.printing.render import latex, markdown, render
+from reports.printing.files import render
+from reports.printing.latex import latex
+from reports.printing.markdown import markdown
 from reports.study import averages, curves, findings
-from reports.study.scores import Study
+from reports.study.study import Study
 from reports.tables import equal_compute, images, ranks, scaling, speed
 
 SEEDS = (0, 1)
@@ -165,7 +167,8 @@ def make_study() -> Study:
             "wide": SystemBlock(like="vit-b32", args={"width": 1536}),
         },
         report=ReportBlock(
-            tables=("comparison", "equal_compute", "scaling", "cost"), figures=reports.FIGURES
+            tables=("comparison", "equal_compute", "scaling", "cost"),
+            figures=tuple(reports.FIGURES),
         ),
     )  # fmt: skip
     graph = JobGraph(suite=suite, jobs=tuple(maker.jobs), datasets=cards)
@@ -212,7 +215,7 @@ def study() -> Study:
 
 
 def drawn(name: str, study: Study) -> Any:
-    return reports._module("figures", name).figure(study)
+    return reports.FIGURES[name].draw(study)
 
 
 def without_results(study: Study) -> Study:
@@ -281,7 +284,7 @@ def test_vtab_groups_are_plain_means_over_tasks(study: Study) -> None:
     assert printed["ViT-H/14"] == pytest.approx(0.8669)
     arm = study.arms[0]
     means = [study.mean(arm, measure) for measure in found[2].members]
-    group = averages.mean_of(study.scores, arm, found[2].members)
+    group = averages.mean_of(study.samples, arm, found[2].members)
     assert sum(v.value for v in group.values()) / 2 == pytest.approx(sum(means) / 4)  # type: ignore[arg-type]
 
 
@@ -433,8 +436,7 @@ def test_every_table_compiles_as_latex(study: Study, made: Any, tmp_path: Any) -
     if subprocess.run([finder, "booktabs.sty"], capture_output=True, check=False).returncode:
         pytest.skip("pdflatex is here without booktabs")
     both = (study, Study(made.graph, made.results, made.curves, made.hits))
-    modules = [reports._module("tables", name) for name in reports.TABLES]
-    tables = [module.table(each) for each in both for module in modules]
+    tables = [card.make(each) for each in both for card in reports.TABLES.values()]
     body = "\n".join(latex(table) + r"\clearpage" for table in tables if table.rows)
     source = "\n".join(
         [r"\documentclass{article}", r"\usepackage{booktabs}",

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from reports.figures import style
+from reports.drawing import style
 from reports.study import findings
-from reports.study.scores import Study
+from reports.study.study import Study
 
 
 def test_without_pairs_the_first_and_the_last_system_of_each_size_are_named(made: Any) -> None:

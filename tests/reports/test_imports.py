@@ -11,8 +11,8 @@ import reports
 from bench.errors import UserError
 from bench.specs import PublishedResult
 from reports.exchange.imports import read
-from reports.printing.render import render
-from reports.study.scores import Study
+from reports.printing.files import render
+from reports.study.study import Study
 from reports.tables import imported
 
 TIMM = """\
@@ -142,16 +142,6 @@ def test_they_stand_beside_measured_and_published_numbers(study: Study) -> None:
     assert ours["difference"].value == pytest.approx(ours["measured"].value - 0.905)
     assert other["measured"].status == "absent"
     assert other["difference"].status == "absent"
-
-
-def test_they_are_rows_of_the_frame(study: Study) -> None:
-    frame = study.frame
-    counts = dict(frame["origin"].value_counts())
-    assert counts == {"measured": 45, "imported": 2, "published": 1}
-    row = frame[frame["origin"] == "imported"].iloc[0]
-    assert (row["system"], row["value"], row["protocol"]) == ("ViT-Micro/4", 0.905, "=theirs")
-    assert row["source"] == "<b>them</b>|, line 2"
-    assert frame[frame["origin"] == "published"].iloc[0]["value"] == pytest.approx(0.912)
 
 
 def test_their_texts_are_escaped_in_every_form(study: Study) -> None:

@@ -12,9 +12,10 @@ import pytest
 
 import baselines
 import reports
-from reports.figures import makespan, style
-from reports.printing import summary
-from reports.study.scores import Study
+from bench.kinds import stages
+from reports.drawing import style
+from reports.study.study import Study
+from reports.verdicts import summary
 from tests.reports.conftest import named_as_ours
 
 TEXT = (
@@ -68,7 +69,7 @@ def test_text_and_lines_of_figures_can_be_seen(dark: bool) -> None:
     for ink in (style.INK, style.MUTED):
         assert contrast(shown(ink), shown(style.PAPER)) >= 4.5
     series = {style.family_look(f).color for f in ("vit", "bit", "hybrid", "noisy-student", "")}
-    series |= {color for _, color in makespan.STAGES.values()} | set(style.SYSTEM_COLORS)
+    series |= {stage.work.colour for stage in stages().values()} | set(style.SYSTEM_COLORS)
     for color in series:
         assert contrast(shown(color), shown(style.PAPER)) >= 3, color
 

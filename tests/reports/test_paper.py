@@ -11,8 +11,8 @@ import pytest
 
 import baselines
 from bench import cost
-from reports.printing.render import render
-from reports.tables import paper
+from reports.paper import as_printed as paper
+from reports.printing.files import render
 
 NAMES = ("1", "2", "5", "6", "6-compute", "7", "8", "9")
 TABLES = {
@@ -59,10 +59,11 @@ def test_files_are_written_whole(tmp_path: Path) -> None:
 
 def test_nothing_heavy_is_imported() -> None:
     code = (
-        "import baselines, sys; from bench import cost; from reports.tables import paper;"
+        "import baselines, sys; from bench import cost;"
+        "from reports.paper import as_printed as paper;"
         "t = paper.tables(baselines.published(), systems=baselines.systems(),"
         " compute=cost.table_6());"
-        "from reports.printing.render import render;"
+        "from reports.printing.files import render;"
         "[render(x, f) for x in t for f in paper.FORMATS];"
         "print([m for m in ('torch', 'timm', 'pandas', 'seaborn', 'ray', 'mlflow')"
         " if m in sys.modules])"

@@ -12,8 +12,9 @@ from bench.kinds.profile import ProfileBlock
 from bench.plan import plan
 from bench.plan.spec import JobGraph, SuiteSpec
 from bench.specs import Cost, JobResult, Metric, PlannedJob
-from reports.printing.render import markdown
-from reports.study.scores import Study
+from reports.figures import speed as speeds
+from reports.printing.markdown import markdown
+from reports.study.study import Study
 from reports.tables import profile, speed
 
 SUITE = SuiteSpec(
@@ -95,7 +96,7 @@ def test_timings_stand_apart_from_what_is_the_same_in_every_run(
 
 
 def test_the_figure_says_speed_and_largest_batch_of_each_system(study: Study) -> None:
-    drawing = speed.figure(study)
+    drawing = speeds.figure(study)
     assert drawing is not None
     assert "BiT-micro, inference at 24 px: 2,000 images a second, at most 60 at once" in drawing.alt
     assert "BiT-micro, training at 12 px: 943 images a second, at most 80 at once" in drawing.alt
@@ -104,7 +105,7 @@ def test_the_figure_says_speed_and_largest_batch_of_each_system(study: Study) ->
 def test_without_results_there_is_nothing_to_show(graph: JobGraph, tmp_path: Path) -> None:
     empty = Study(graph, {}, {})
     assert profile.profiles(empty) == []
-    assert speed.figure(empty) is None
+    assert speeds.figure(empty) is None
     report = reports.build(graph, {}, curves={}, out_dir=tmp_path)
     assert "4 not run" in report.status
     assert report.terminal()

@@ -15,8 +15,7 @@ import pytest
 import reports
 from bench.cli import sharing, wiring
 from bench.errors import UserError
-from bench.store import bundle
-from bench.store.folders import Store
+from bench.store import Store, bundle
 from reports.exchange.compare import compare
 
 pytestmark = pytest.mark.ordinary

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from bench.specs import PublishedResult
-from reports.study.scores import Study
+from reports.study.study import Study
 from reports.tables.published import table
 from reports.verdicts.linking import counterparts
 from reports.verdicts.rule import Measured, Printed, judge, printed

@@ -1,51 +1,46 @@
-"""Downloads: the files of public sets from their owners, by torchvision's addresses and digests.
+"""Downloads: the files of public sets from their owners, and what a user does to have a set.
 
-The user's machine fetches; nothing is mirrored here. torchvision checks each file's MD5, and files
-that are there and sound are not fetched again. Archives are unpacked by `archives.py`, and nothing
-of a download is unpickled.
+The user's machine fetches; nothing is mirrored here. Each file's digest is checked, and files that
+are there and sound are not fetched again. Archives are unpacked by `archives.py`, and nothing of a
+download is unpickled.
 """
 
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import os
-from collections.abc import Callable
+from http.client import HTTPException
 from pathlib import Path
-from typing import Any, NamedTuple
 
+from bench.data.getting.addresses import ADDRESSES, Remote
 from bench.data.getting.archives import SUFFIXES, extract
-from bench.data.readers import files
+from bench.data.sources import files
 from bench.errors import DataError
 from bench.specs import DatasetCard
 
+TIMEOUT_S = 60.0
+"""Silence of a server after which the next address is tried."""
 
-class Remote(NamedTuple):
-    """One file to fetch."""
-
-    urls: tuple[str, ...]
-    """Addresses, tried in order."""
-    name: str
-    """File name."""
-    md5: str
-    """Digest that torchvision knows."""
+CHUNK_BYTES = 1 << 18
+"""Bytes read at a time."""
 
 
 def offers(card: DatasetCard) -> bool:
     """Return whether a data set can be downloaded by name."""
-    return card.name in _FILES
+    return card.name in ADDRESSES
 
 
-def remotes(card: DatasetCard) -> tuple[Remote, ...]:
-    """Return the files of a data set; raises DataError where there is no download."""
-    if not offers(card):
-        names = ", ".join(sorted(_FILES))
-        raise DataError(
-            f"{card.name}: no download is offered",
-            hint=f"{card.how_to_get}. Downloads there are: {names}",
-        )
-    import torchvision.datasets
-
-    return _FILES[card.name](torchvision.datasets)
+def cure(card: DatasetCard) -> str:
+    """Return what a user does to have a data set, in one line."""
+    command, terms = (
+        f"vitbench data prepare {card.name}",
+        f"(terms: {card.licence or 'not stated'})",
+    )
+    by_hand = f"{card.how_to_get}, then `{command} --path FOLDER`"
+    if offers(card):
+        return f"`{command} --download` {terms}, or by hand: {by_hand}"
+    return f"{by_hand} {terms}"
 
 
 def fetch(card: DatasetCard, folder: Path) -> None:
@@ -53,14 +48,19 @@ def fetch(card: DatasetCard, folder: Path) -> None:
 
     Raises DataError naming the address and the cause.
     """
-    wanted = remotes(card)
+    if not offers(card):
+        names = ", ".join(sorted(ADDRESSES))
+        raise DataError(
+            f"{card.name}: no download is offered",
+            hint=f"{card.how_to_get}. Downloads there are: {names}",
+        )
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise DataError(f"{folder}: cannot be created ({error.strerror})") from error
     try:
         with files.lock(folder.with_name(f"{folder.name}.download")):
-            for remote in wanted:
+            for remote in ADDRESSES[card.name]:
                 _fetch_one(card, remote, folder)
     except DataError:
         with contextlib.suppress(OSError):  # leave nothing where nothing came
@@ -82,77 +82,50 @@ def _fetch_one(card: DatasetCard, remote: Remote, folder: Path) -> None:
 
 
 def _download(card: DatasetCard, remote: Remote, folder: Path) -> None:
-    from torchvision.datasets.utils import download_url
-
+    target = folder / remote.name
+    if target.is_file() and _md5(target) == remote.md5:
+        return
     causes = []
     for url in remote.urls:
         try:
-            download_url(url, str(folder), filename=remote.name, md5=remote.md5)
-        except Exception as error:  # urllib's, sockets', torchvision's
+            _save(url, target, md5=remote.md5)
+        except (OSError, ValueError, HTTPException) as error:  # urllib's are OSErrors
             causes.append(f"{url}: {str(error) or type(error).__name__}")
         else:
             return
-    (folder / remote.name).unlink(missing_ok=True)
     raise DataError(
         f"{card.name}: cannot be downloaded ({'; '.join(causes)})",
         hint=f"By hand: {card.how_to_get}, then `vitbench data prepare {card.name} --path FOLDER`",
     )
 
 
-# --- addresses ------------------------------------------------------------------------------
+def _save(url: str, target: Path, *, md5: str) -> None:
+    """Fetch an address into a file, whole or not at all; raises OSError, or ValueError."""
+    from urllib.request import Request, urlopen
+
+    from rich.console import Console
+    from rich.progress import wrap_file
+
+    partial = target.with_name(f".{target.name}.partial")
+    console = Console(stderr=True)
+    request = Request(url, headers={"User-Agent": "vitbench"})
+    try:
+        with urlopen(request, timeout=TIMEOUT_S) as response, open(partial, "wb") as out:
+            size = int(response.headers.get("Content-Length") or 0)
+            with wrap_file(
+                response, size, description=target.name, console=console,
+                disable=not console.is_terminal,
+            ) as source:  # fmt: skip
+                while block := source.read(CHUNK_BYTES):
+                    out.write(block)
+        found = _md5(partial)
+        if found != md5:
+            raise ValueError(f"what came has the MD5 {found}, not {md5}")
+        os.replace(partial, target)
+    finally:
+        partial.unlink(missing_ok=True)
 
 
-def _archive(owner: Any) -> tuple[Remote, ...]:
-    return (Remote((owner.url,), owner.filename, owner.tgz_md5),)
-
-
-def _idx(owner: Any) -> tuple[Remote, ...]:
-    return tuple(
-        Remote(tuple(f"{mirror}{name}" for mirror in owner.mirrors), name, md5)
-        for name, md5 in owner.resources
-    )
-
-
-def _svhn(owner: Any) -> tuple[Remote, ...]:
-    parts = (owner.split_list[split] for split in ("train", "test"))
-    return tuple(Remote((url,), name, md5) for url, name, md5 in parts)
-
-
-def _pets(owner: Any) -> tuple[Remote, ...]:
-    return tuple(Remote((url,), url.rsplit("/", 1)[1], md5) for url, md5 in owner._RESOURCES)
-
-
-def _flowers(owner: Any) -> tuple[Remote, ...]:
-    return tuple(
-        Remote((f"{owner._download_url_prefix}{name}",), name, md5)
-        for name, md5 in owner._file_dict.values()
-    )
-
-
-def _dtd(owner: Any) -> tuple[Remote, ...]:
-    return (Remote((owner._URL,), owner._URL.rsplit("/", 1)[1], owner._MD5),)
-
-
-_EUROSAT = Remote(
-    (
-        "https://huggingface.co/datasets/torchgeo/eurosat/resolve/"
-        "c877bcd43f099cd0196738f714544e355477f3fd/EuroSAT.zip",
-    ),
-    "EuroSAT.zip",
-    "c8fa014336c82ac7804f0398fcb19387",
-)
-"""As torchvision's EuroSAT has it inside a method."""
-
-_FILES: dict[str, Callable[[Any], tuple[Remote, ...]]] = {
-    "cifar10": lambda owners: _archive(owners.CIFAR10),
-    "cifar100": lambda owners: _archive(owners.CIFAR100),
-    "mnist": lambda owners: _idx(owners.MNIST),
-    "fashion-mnist": lambda owners: _idx(owners.FashionMNIST),
-    "svhn": lambda owners: _svhn(owners.SVHN),
-    "stl10": lambda owners: _archive(owners.STL10),
-    "oxford-pets": lambda owners: _pets(owners.OxfordIIITPet),
-    "oxford-flowers102": lambda owners: _flowers(owners.Flowers102),
-    "eurosat": lambda owners: (_EUROSAT,),
-    "dtd": lambda owners: _dtd(owners.DTD),
-}
-"""Files by card name, from torchvision's classes."""
+def _md5(path: Path) -> str:
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()

@@ -9,13 +9,18 @@ from __future__ import annotations
 
 import io
 import pickle
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
-from bench.data.readers.files import read_bytes
+from bench.data.readers.base import FileOptions
+from bench.data.readers.common import ArrayReader
+from bench.data.sources.arrays import ArraySet, ArraySplit, kept
+from bench.data.sources.files import read_bytes
 from bench.errors import DataError
+
+if TYPE_CHECKING:
+    import numpy as np
 
 MAX_LABEL = 1 << 16
 """Labels from here on are damage."""
@@ -99,6 +104,8 @@ def text(value: object) -> str:
 
 def batch(path: Path, label_key: str) -> tuple[np.ndarray, np.ndarray]:
     """Return images_NHWC (uint8) and labels_N (int64) of one batch file; raises DataError."""
+    import numpy as np
+
     if not path.is_file():
         raise DataError(f"{path}: missing", hint="Unpack the whole archive of the owner")
     content = unpickle(path)
@@ -114,3 +121,43 @@ def batch(path: Path, label_key: str) -> tuple[np.ndarray, np.ndarray]:
     if not all(isinstance(label, int) and 0 <= label < MAX_LABEL for label in labels):
         raise DataError(f"{path}: labels are not whole numbers from 0", hint="Get the file again")
     return planes.transpose(0, 2, 3, 1), np.array(labels, dtype=np.int64)
+
+
+def read_cifar(path: Path) -> ArraySet:
+    """Read CIFAR-10's batches, or CIFAR-100's files with their fine labels."""
+    import numpy as np
+
+    ten = (path / "batches.meta").is_file()
+    if not ten and not (path / "meta").is_file():
+        raise DataError(
+            f"{path}: neither batches.meta (CIFAR-10) nor meta (CIFAR-100)",
+            hint="Point path to the folder unpacked from the python version",
+        )
+    names = {
+        "train": tuple(f"data_batch_{k}" for k in range(1, 6)) if ten else ("train",),
+        "test": ("test_batch",) if ten else ("test",),
+    }
+    meta_name = "batches.meta" if ten else "meta"
+    label_key = "labels" if ten else "fine_labels"
+    meta = unpickle(path / meta_name)
+    listed = meta.get("label_names" if ten else "fine_label_names")
+    class_names = tuple(map(text, listed)) if isinstance(listed, list) else ()
+    splits = {}
+    for split, batch_names in names.items():
+        batches = [batch(path / name, label_key) for name in batch_names]
+        labels_N = np.concatenate([labels for _, labels in batches])
+        images_NHWC = np.concatenate([images for images, _ in batches])
+        splits[split] = ArraySplit(
+            labels_N, (32, 32), ", ".join(batch_names), partial(kept, images_NHWC)
+        )
+    return ArraySet((meta_name, *names["train"], *names["test"]), splits, class_names)
+
+
+READERS = (
+    ArrayReader(
+        name="cifar",
+        options=FileOptions,
+        read=read_cifar,
+        marks=(("batches.meta", "data_batch_1"), ("meta", "train", "test")),
+    ),
+)

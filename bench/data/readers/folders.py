@@ -1,53 +1,24 @@
-"""A user's own image files: which files, which classes, which splits, which content.
+"""A user's own image files: class folders, or a CSV that lists files and labels.
 
-Layouts: `train/CLASS/...` with `test/CLASS/...` (or `val/`), or `CLASS/...` alone, which is split
-by a seeded, stratified draw; or a CSV file with the columns path, label and perhaps split. Classes
-are the names in sorted order, as torchvision's ImageFolder numbers them. Only the standard library
-is used: planning a suite must stay light.
+    image_folder  train/CLASS/... with test/CLASS/... (or val/); or CLASS/... alone, split by a draw
+    csv           the columns path, label and perhaps split; paths relative to the file
 
-The digest is of the content (paths, labels and bytes), never of time stamps.
+Classes are the names in sorted order, as torchvision's ImageFolder numbers them.
 """
 
 from __future__ import annotations
 
 import csv
-import hashlib
-import os
 import random
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
-from bench.data.readers import files
+from bench.data.readers.base import DrawnImageOptions
+from bench.data.readers.common import ImageFileReader
+from bench.data.sources.folder import LAYOUT_HINT, Folder, Items, classes_of, images_in
 from bench.errors import DataError
-
-VERSION = 1
-"""Bumped when the same files give other splits, labels or pixels."""
-
-SUFFIXES = frozenset(
-    (".jpg", ".jpeg", ".png", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".ppm", ".pgm")
-)
-"""File name endings taken for images, whatever their case."""
 
 SPLIT_FOLDERS = {"train": ("train",), "val": ("val", "validation", "valid"), "test": ("test",)}
 CSV_HINT = "The header is path,label or path,label,split with split one of train, val, test"
-LAYOUT_HINT = "Expected FOLDER/CLASS/IMAGE, or FOLDER/train/CLASS/IMAGE and FOLDER/test/CLASS/IMAGE"
-
-
-@dataclass(frozen=True)
-class Folder:
-    """The files of an image folder, split and labelled."""
-
-    root: Path
-    """Folder that all paths are relative to."""
-    class_names: tuple[str, ...]
-    """Class names in label order."""
-    splits: dict[str, list[tuple[str, int]]]
-    """(relative path with forward slashes, label) of every image, by split."""
-    selectors: dict[str, str]
-    """How each split was selected, in words."""
-    details: dict[str, tuple[int, ...]] = field(default_factory=dict)
-    """What scoring needs to know of an image beside its label, by path; see `scoring.judge`."""
 
 
 def scan(root: Path, *, test_share: float, seed: int) -> Folder:
@@ -71,28 +42,6 @@ def scan(root: Path, *, test_share: float, seed: int) -> Folder:
     if found["test"] is None:  # what reports is called test, also where the owner says val
         found["test"], found["val"] = found["val"], None
     return _given_splits(root, {split: path for split, path in found.items() if path is not None})
-
-
-def with_own_splits(scan_folder: Callable[[Path], Folder]) -> Callable[..., Folder]:
-    """Give a layout that has its own splits the signature of `scan`; nothing is drawn."""
-
-    def scan_path(root: Path, *, test_share: float, seed: int) -> Folder:
-        del test_share, seed
-        return scan_folder(root)
-
-    return scan_path
-
-
-def content_digest(folder: Folder) -> str:
-    """Return the SHA-256 over split, path, label and bytes of every file."""
-    paths = sorted({path for items in folder.splits.values() for path, _ in items})
-    hashes = files.hashes(folder.root, paths)
-    total = hashlib.sha256()
-    for split in sorted(folder.splits):
-        for path, label in folder.splits[split]:
-            details = "".join(f"\0{value}" for value in folder.details.get(path, ()))
-            total.update(f"{split}\0{path}\0{label}{details}\0{hashes[path]}\n".encode())
-    return total.hexdigest()
 
 
 # --- CSV ------------------------------------------------------------------------------------
@@ -121,7 +70,7 @@ def scan_csv(file: Path, *, test_share: float, seed: int) -> Folder:
         return _drawn(file.parent, file, splits["train"], test_share=test_share, seed=seed)
     if "test" not in splits:
         splits["test"] = splits.pop("val")
-    _require_twoclasses_of(file, names)
+    _require_two_classes(file, names)
     return _numbered(file.parent, names, splits, dict.fromkeys(splits, "column split"), str(file))
 
 
@@ -158,7 +107,7 @@ def _csv_rows(file: Path) -> list[tuple[int, str, str, str]]:
 def _given_splits(root: Path, parts: dict[str, Path]) -> Folder:
     by_split = {split: classes_of(root, part) for split, part in parts.items()}
     names = tuple(sorted(by_split["train"]))
-    _require_twoclasses_of(parts["train"], names)
+    _require_two_classes(parts["train"], names)
     return _numbered(
         root, names, by_split, {split: f"{part.name}/" for split, part in parts.items()}, str(root)
     )
@@ -195,9 +144,9 @@ def _drawn(
     root: Path, part: Path, classes: dict[str, list[str]], *, test_share: float, seed: int
 ) -> Folder:
     names = tuple(sorted(classes))
-    _require_twoclasses_of(part, names)
-    train: list[tuple[str, int]] = []
-    test: list[tuple[str, int]] = []
+    _require_two_classes(part, names)
+    train: Items = []
+    test: Items = []
     for label, name in enumerate(names):
         paths = classes[name]
         if len(paths) < 2:
@@ -217,54 +166,31 @@ def _drawn(
     )
 
 
-def _require_twoclasses_of(part: Path, names: tuple[str, ...]) -> None:
+def _require_two_classes(part: Path, names: tuple[str, ...]) -> None:
     if len(names) == 1:
         raise DataError(
             f'{part}: only one class, "{names[0]}"', hint="A classifier needs two class folders"
         )
 
 
-def classes_of(root: Path, part: Path) -> dict[str, list[str]]:
-    """Return the sorted relative image paths of each class folder of `part`."""
-    classes: dict[str, list[str]] = {}
-    try:
-        entries = sorted(entry.name for entry in os.scandir(part) if entry.is_dir())
-        for name in entries:
-            paths = sorted(images_in(part / name, root))
-            if paths:
-                classes[name] = paths
-            elif not name.startswith("."):
-                raise DataError(
-                    f"{part / name}: the class folder has no images",
-                    hint=f"Put images there ({', '.join(sorted(SUFFIXES))}) or remove the folder",
-                )
-    except OSError as error:
-        raise DataError(f"{part}: cannot be read ({error.strerror})") from error
-    if not classes:
-        raise DataError(f"{part}: no images in class folders", hint=LAYOUT_HINT)
-    return classes
+# --- readers --------------------------------------------------------------------------------
 
 
-def images_in(folder: Path, root: Path) -> Iterator[str]:
-    """Yield image paths relative to `root`, with forward slashes, from all levels of `folder`."""
-
-    def fail(error: OSError) -> None:
-        raise error
-
-    for where, subfolders, names in os.walk(folder, onerror=fail):
-        subfolders[:] = [name for name in subfolders if not name.startswith(".")]
-        prefix = Path(os.path.relpath(where, root)).as_posix()
-        for name in names:
-            if os.path.splitext(name)[1].lower() in SUFFIXES and name[0] != ".":
-                path = f"{prefix}/{name}"
-                if not path.isascii():
-                    _check_text(path)
-                yield path
+def has_classes(path: Path) -> bool:
+    """Return whether two folders hold images, as classes do, perhaps under train/."""
+    inner = path / "train" if (path / "train").is_dir() else path
+    with_images = 0
+    for folder in sorted(entry for entry in inner.iterdir() if not entry.name.startswith(".")):
+        if folder.is_dir() and next(images_in(folder, folder), None) is not None:
+            with_images += 1
+            if with_images == 2:
+                return True
+    return False
 
 
-def _check_text(path: str) -> None:
-    try:
-        path.encode("utf-8")
-    except UnicodeEncodeError as error:
-        shown = path.encode("utf-8", "backslashreplace").decode()
-        raise DataError(f"{shown}: the name is not UTF-8", hint="Rename the file") from error
+READERS = (
+    ImageFileReader(
+        name="image_folder", options=DrawnImageOptions, scan=scan, recognizes=has_classes
+    ),
+    ImageFileReader(name="csv", options=DrawnImageOptions, scan=scan_csv, suffix=".csv"),
+)

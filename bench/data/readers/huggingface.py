@@ -12,7 +12,9 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from bench.data.readers.rows import (
+from bench.data.readers.common import RowReader
+from bench.data.readers.parquet import ColumnOptions
+from bench.data.sources.rows import (
     IMAGE_COLUMNS,
     LABEL_COLUMNS,
     RowSet,
@@ -28,6 +30,15 @@ COMMIT = re.compile(r"[0-9a-f]{40}")
 
 SPLITS = {"validation": "val", "valid": "val"}
 """Split names that mean another here."""
+
+
+class HubOptions(ColumnOptions):
+    """Options of Hugging Face's data sets."""
+
+    revision: str = ""
+    """Commit on the hub, where `path` is a name there."""
+    config: str = ""
+    """Configuration on the hub."""
 
 
 def is_saved(path: Path) -> bool:
@@ -49,24 +60,22 @@ def check_hub_name(name: str, revision: str) -> None:
         )
 
 
-def read_huggingface(
-    path: str,
-    *,
-    revision: str = "",
-    config: str = "",
-    image_column: str = "",
-    label_column: str = "",
-) -> RowSet:
+def read_huggingface(options: HubOptions) -> RowSet:
     """Open a saved data set, or one on the hub where `revision` is given; raises DataError."""
-    tables = _hub(path, config, revision) if revision else _saved(Path(path))
+    path, hub = options.path, bool(options.revision)
+    tables = _hub(path, options.config, options.revision) if hub else _saved(Path(path))
     values: dict[str, list[Any]] = {}
     splits: dict[str, Any] = {}
     names: tuple[str, ...] = ()
     num_bytes = 0
     for split, table in tables.items():
         where = f"{path}, {split}"
-        image = column(table.column_names, image_column, IMAGE_COLUMNS, what="image", where=where)
-        label = column(table.column_names, label_column, LABEL_COLUMNS, what="label", where=where)
+        image = column(
+            table.column_names, options.image_column, IMAGE_COLUMNS, what="image", where=where
+        )
+        label = column(
+            table.column_names, options.label_column, LABEL_COLUMNS, what="label", where=where
+        )
         values[split] = table.with_format("arrow")[label].to_pylist() if len(table) else []
         names = names or tuple(getattr(table.features[label], "names", None) or ())
         num_bytes += int(table.data.nbytes)
@@ -142,3 +151,29 @@ def _contents(table: Any, image: str, where: str, start: int) -> Iterator[tuple[
 
 def _line(error: Exception) -> str:
     return str(error).split("\n")[0][:200]
+
+
+class HuggingFaceReader(RowReader[HubOptions]):
+    """Saved data sets, whose content is that of their files, or names on the hub at a commit."""
+
+    def place(self, name: str, options: HubOptions, base_dir: Path) -> str:
+        """Return the path, or the name on the hub."""
+        return options.path if options.revision else super().place(name, options, base_dir)
+
+    def identity(self, options: HubOptions) -> dict[str, Any]:
+        """Return what identifies the content: the files, or name and commit."""
+        if not options.revision:
+            return super().identity(options)
+        check_hub_name(options.path, options.revision)
+        return {"hub": options.path, "revision": options.revision}
+
+
+READERS = (
+    HuggingFaceReader(
+        name="huggingface",
+        options=HubOptions,
+        rows=read_huggingface,
+        content=(".arrow", "state.json", "dataset_info.json", "dataset_dict.json"),
+        marks=(("dataset_dict.json",), ("state.json", "dataset_info.json")),
+    ),
+)

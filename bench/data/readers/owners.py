@@ -12,14 +12,13 @@ class by number and test the last, as the card says.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
 from pathlib import Path
 
-from bench.data.readers import folders
-from bench.data.readers.folders import Folder
+from bench.data.readers.base import ImageOptions
+from bench.data.readers.common import ImageFileReader
+from bench.data.sources.files import read_mat
+from bench.data.sources.folder import Folder, Items, classes_of
 from bench.errors import DataError
-
-Items = list[tuple[str, int]]
 
 _COMPLETE = "Get the whole archive from its owner"
 
@@ -47,8 +46,6 @@ def scan_pets(root: Path) -> Folder:
 
 def scan_flowers(root: Path) -> Folder:
     """Read Oxford Flowers-102: trnid, then valid, are train; tstid is test; labels count from 1."""
-    from bench.data.readers.binaries import read_mat
-
     labels = read_mat(root / "imagelabels.mat", ("labels",))["labels"].reshape(-1).tolist()
     sets = read_mat(root / "setid.mat", ("trnid", "valid", "tstid"))
 
@@ -95,7 +92,7 @@ def scan_dtd(root: Path) -> Folder:
 def scan_eurosat(root: Path) -> Folder:
     """Read EuroSAT's RGB images: of each class by number, four fifths are train, the last test."""
     inner = root / "2750" if (root / "2750").is_dir() else root
-    found = folders.classes_of(root, inner)
+    found = classes_of(root, inner)
     names = tuple(sorted(found))
     splits: dict[str, Items] = {"train": [], "test": []}
     for label, name in enumerate(names):
@@ -159,10 +156,19 @@ def _checked(folder: Folder) -> Folder:
     return folder
 
 
-SCANNERS: dict[str, Callable[..., Folder]] = {
-    "oxford-pets": folders.with_own_splits(scan_pets),
-    "oxford-flowers": folders.with_own_splits(scan_flowers),
-    "dtd": folders.with_own_splits(scan_dtd),
-    "eurosat": folders.with_own_splits(scan_eurosat),
-}
-"""Scanners by the name of the reader."""
+READERS = (
+    ImageFileReader(
+        name="oxford-pets",
+        options=ImageOptions,
+        scan=scan_pets,
+        marks=(("annotations", "images"),),
+    ),
+    ImageFileReader(
+        name="oxford-flowers",
+        options=ImageOptions,
+        scan=scan_flowers,
+        marks=(("setid.mat", "imagelabels.mat"),),
+    ),
+    ImageFileReader(name="dtd", options=ImageOptions, scan=scan_dtd, marks=(("labels", "images"),)),
+    ImageFileReader(name="eurosat", options=ImageOptions, scan=scan_eurosat, marks=(("2750",),)),
+)

@@ -1,4 +1,8 @@
-"""Parquet files of encoded images and labels, read row group by row group with pyarrow."""
+"""Parquet files of encoded images and labels, read row group by row group with pyarrow.
+
+Files are named after their split (train-00000-of-00002.parquet) or lie in folders of its name; the
+column of images holds bytes, or {bytes, path} as Hugging Face writes it.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +16,9 @@ from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
-from bench.data.readers.rows import (
+from bench.data.readers.base import DrawnOptions, SkipsDamaged
+from bench.data.readers.common import RowReader
+from bench.data.sources.rows import (
     IMAGE_COLUMNS,
     LABEL_COLUMNS,
     RowSet,
@@ -31,10 +37,24 @@ _HINT = "Name the files after their split, such as train-00000-of-00002.parquet"
 _GET_AGAIN = "Get the file again"
 
 
-def read_parquet(path: Path, *, image_column: str = "", label_column: str = "") -> RowSet:
+class ColumnOptions(DrawnOptions, SkipsDamaged):
+    """Options of tables."""
+
+    image_column: str = ""
+    """Column of images, where its name is unusual."""
+    label_column: str = ""
+    """Column of labels, where its name is unusual."""
+
+
+def read_parquet(options: ColumnOptions) -> RowSet:
     """Open a Parquet file or a folder of them; raises DataError."""
-    parts = split_files(path)
-    return open_files(path, parts, image_column=image_column, label_column=label_column)
+    path = Path(options.path)
+    return open_files(
+        path,
+        split_files(path),
+        image_column=options.image_column,
+        label_column=options.label_column,
+    )
 
 
 def split_files(path: Path) -> dict[str, list[Path]]:
@@ -165,3 +185,15 @@ def _contents(files: tuple[_File, ...], start: int) -> Iterator[tuple[str, bytes
                 f"{file.path}: damaged Parquet file ({error})", hint=_GET_AGAIN
             ) from error
         start = 0
+
+
+READERS = (
+    RowReader(
+        name="parquet",
+        options=ColumnOptions,
+        rows=read_parquet,
+        content=(".parquet",),
+        suffix=".parquet",
+        marks=(("*.parquet",), ("train/*.parquet",), ("data/*.parquet",)),
+    ),
+)

@@ -1,331 +1,73 @@
-"""Streaming from webdataset shards: sets larger than the disk's cache, in a repeatable order.
-
-A shard is a plain .tar whose consecutive members of one stem form an example: `000123.jpg` with
-`000123.cls`, the label in decimal (github.com/webdataset/webdataset). Shards are never unpacked:
-an index of offsets is built once per shard, and examples are read where they lie.
-
-Order: an epoch permutes the shards, takes `window_shards` of them at a time and permutes the
-examples within each window. It is a function of (seed, epoch) alone, so that any step can be
-repeated, resumed at, and split among workers without playing back what came before. Memory holds
-the index of one window, not of the set.
-"""
+"""Webdataset shards: `.tar` files of `KEY.jpg` and `KEY.cls`, perhaps under train/ and test/."""
 
 from __future__ import annotations
 
-import hashlib
-import io
-import os
-import tarfile
-from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
-from functools import lru_cache
-from pathlib import Path, PurePosixPath
+from pathlib import Path
+from typing import Any
 
-import numpy as np
-
-from bench.data.decode import square_of
-from bench.data.readers import files
-from bench.data.readers.folders import SUFFIXES
-from bench.errors import DataError
-
-INDEX_VERSION = 1
-"""Version of the index files; those of another version are built again."""
-
-MAX_MEMBER_BYTES = 1 << 28
-"""A larger member is refused: it is no image."""
-
-WINDOW_SHARDS = 16
-"""Shards of an epoch that are mixed with each other; more mixes better and seeks more."""
-
-ENTRY = np.dtype([("offset", "<u8"), ("bytes", "<u4"), ("label", "<i4")])
-"""One example in a shard's index: where its image lies, how long it is, and its label."""
+from bench.data.readers.base import Facts, FileOptions, FileReader, size_of
+from bench.data.readers.common import OWN_SIZE_PX
+from bench.data.sources.base import Source
+from bench.specs import DatasetCard, SplitCard, content_id
 
 
-@dataclass(frozen=True)
-class Shard:
-    """One shard, indexed."""
+class ShardOptions(FileOptions):
+    """Options of shards."""
 
-    path: Path
-    """The .tar file."""
-    num_examples: int
-    """Examples in it."""
-    index_file: Path
-    """Where its index lies, as an .npy array of ENTRY."""
-
-    def entries(self) -> np.ndarray:
-        """Return the index, mapped from disk."""
-        return _mapped(self.index_file)
+    stream: bool = False
+    """Read them where they lie, for sets larger than the disk; for pre-training alone."""
 
 
-@dataclass(frozen=True)
-class ShardSet:
-    """Shards in name order, as one data set."""
+class ShardReader(FileReader[ShardOptions]):
+    """Shards: packed, or streamed from where they lie."""
 
-    shards: tuple[Shard, ...]
-    """Shards, sorted by name."""
+    def facts(self, options: ShardOptions) -> Facts:
+        """Return what is found; the digest is of the shards' bytes."""
+        from bench.data.sources import files, shards
+        from bench.data.sources.stream import WINDOW_SHARDS
 
-    @property
-    def num_examples(self) -> int:
-        """Examples over all shards."""
-        return sum(shard.num_examples for shard in self.shards)
+        parts = shards.split_folders(Path(options.path))
+        sets = {split: shards.open_shards(folder) for split, folder in parts.items()}
+        size_px = options.image_size_px or OWN_SIZE_PX
+        content: dict[str, Any] = {
+            "reader": self.name,
+            "version": shards.INDEX_VERSION,
+            "image_size_px": size_px,
+            "files": {
+                split: files.hashes(parts[split], [item.path.name for item in one.shards])
+                for split, one in sets.items()
+            },
+        }
+        if options.stream:  # the order of the images is another one, and with it the number
+            content["stream"] = WINDOW_SHARDS
+        largest = max(int(one.labels().max()) for one in sets.values())
+        splits = {
+            split: SplitCard(
+                num_examples=one.num_examples,
+                selector=f"{len(one.shards)} shards of {parts[split]}",
+            )
+            for split, one in sets.items()
+        }
+        return Facts(content_id(content), size_px, largest + 1, (), splits)
 
-    def labels(self) -> np.ndarray:
-        """Return the labels of all examples in stored order, labels_N (int64)."""
-        return np.concatenate([shard.entries()["label"] for shard in self.shards]).astype(np.int64)
+    def open(self, card: DatasetCard) -> Source:
+        """Return the examples as squares."""
+        from bench.data.sources.shards import Shards
 
-    def places(self) -> Iterator[tuple[int, int]]:
-        """Yield (shard, row) of every example in stored order."""
-        for shard, item in enumerate(self.shards):
-            for row in range(item.num_examples):
-                yield shard, row
+        return Shards(Path(self.of(card).path), image_size_px=size_of(card))
 
-    def image(self, shard: int, row: int, *, size_px: int) -> tuple[np.ndarray, int]:
-        """Return one example as uint8 (size, size, 3) and its label; raises DataError."""
-        entry = self.shards[shard].entries()[row]
-        name = f"{self.shards[shard].path}, byte {int(entry['offset'])}"
-        return square_of(self.content(shard, row), size_px=size_px, name=name), int(entry["label"])
+    def damaged(self, card: DatasetCard, *, num_workers: int = 1) -> list[str]:
+        """Decode every example."""
+        from bench.data.sources.shards import Shards
 
-    def content(self, shard: int, row: int) -> bytes:
-        """Return the bytes of one example's image file; raises DataError."""
-        return _read(self.shards[shard], self.shards[shard].entries()[row])
-
-
-def split_folders(path: Path) -> dict[str, Path]:
-    """Return the folder of each split: train/ and test/ (or val/), else the folder as train."""
-    if not (path / "train").is_dir():
-        return {"train": path}
-    test = next((path / name for name in ("test", "val") if (path / name).is_dir()), None)
-    return {"train": path / "train", **({"test": test} if test else {})}
-
-
-def open_shards(path: Path, *, index_dir: Path | None = None) -> ShardSet:
-    """Index the shards of a folder (`*.tar`), reusing indices of unchanged shards.
-
-    Indices lie in `index_dir`, by default in the user's cache folder.
-
-    Raises DataError for a missing folder, a compressed or damaged shard, an example without label,
-    and a set without examples.
-    """
-    if not path.is_dir():
-        raise DataError(f"{path}: no such folder", hint="Check path in the suite file")
-    names = sorted(entry.name for entry in path.iterdir() if entry.is_file())
-    packed = [name for name in names if name.endswith((".tar.gz", ".tgz", ".tar.zst"))]
-    if packed:
-        raise DataError(
-            f"{path / packed[0]}: compressed, so examples cannot be read where they lie",
-            hint="Unpack the shards to plain .tar: images are compressed already",
-        )
-    tars = [name for name in names if name.endswith(".tar")]
-    if not tars:
-        raise DataError(f"{path}: no .tar shards", hint="Point path to the folder that holds them")
-    digests = files.hashes(path, tars)
-    place = index_dir or files.memo_folder() / "shards"
-    place.mkdir(parents=True, exist_ok=True)
-    with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
-        shards = tuple(pool.map(lambda name: _indexed(path / name, digests[name], place), tars))
-    return ShardSet(shards)
+        return Shards(Path(self.of(card).path), image_size_px=1).damaged(num_workers=num_workers)
 
 
-# --- order ----------------------------------------------------------------------------------
-
-
-@lru_cache(maxsize=4)
-def _permutation(num: int, *key: int) -> np.ndarray:
-    return np.random.default_rng(key).permutation(num)
-
-
-@lru_cache(maxsize=64)
-def _mapped(index_file: Path) -> np.ndarray:
-    entries: np.ndarray = np.load(index_file, mmap_mode="r", allow_pickle=False)
-    return entries
-
-
-@dataclass(frozen=True)
-class Order:
-    """The order in which an epoch visits the examples of a set."""
-
-    counts: tuple[int, ...]
-    """Examples of each shard."""
-    seed: int
-    """Seed of all epochs."""
-    window_shards: int = WINDOW_SHARDS
-    """Shards that are mixed with each other."""
-
-    @property
-    def num_examples(self) -> int:
-        """Examples of an epoch."""
-        return sum(self.counts)
-
-    def places(self, start: int, num: int) -> np.ndarray:
-        """Return (shard, row) of `num` examples (num, 2) from position `start` of the stream.
-
-        The stream is one epoch after another, each example once in each.
-        """
-        parts = []
-        while num > 0:
-            epoch, offset = divmod(start, self.num_examples)
-            places = self._within(epoch, offset, num)
-            parts.append(places)
-            start, num = start + len(places), num - len(places)
-        return np.concatenate(parts) if parts else np.empty((0, 2), dtype=np.int64)
-
-    def _within(self, epoch: int, offset: int, num: int) -> np.ndarray:
-        """Return at most `num` places from `offset` of an epoch, up to the end of its window."""
-        shards = _permutation(len(self.counts), self.seed, epoch)
-        first = 0
-        for window, begin in enumerate(range(0, len(shards), self.window_shards)):
-            members = shards[begin : begin + self.window_shards]
-            size = sum(self.counts[shard] for shard in members)
-            if offset < first + size:
-                inside = offset - first
-                chosen = _permutation(size, self.seed, epoch, window)[inside : inside + num]
-                ends = np.cumsum([self.counts[shard] for shard in members])
-                which = np.searchsorted(ends, chosen, side="right")
-                rows = chosen - (ends[which] - np.take(self.counts, members[which]))
-                return np.stack((members[which], rows), axis=1)
-            first += size
-        raise AssertionError("an offset within the epoch lies in one of its windows")
-
-
-class ShardBatches:
-    """Batches of a streamed set, addressed by step, for one of several workers."""
-
-    def __init__(
-        self,
-        shard_set: ShardSet,
-        *,
-        batch_size: int,
-        seed: int,
-        size_px: int,
-        worker: int = 0,
-        num_workers: int = 1,
-        window_shards: int = WINDOW_SHARDS,
-        num_threads: int = 1,
-    ) -> None:
-        if not 0 <= worker < num_workers or batch_size % num_workers:
-            raise ValueError("the batch must divide among the workers, counted from zero")
-        self._set = shard_set
-        self._order = Order(
-            tuple(shard.num_examples for shard in shard_set.shards), seed, window_shards
-        )
-        self._batch_size = batch_size
-        self._size_px = size_px
-        self._worker, self._num_workers = worker, num_workers
-        self._num_threads = num_threads
-
-    def places(self, step: int) -> np.ndarray:
-        """Return (shard, row) of this worker's part of a step's batch: every worker-th example."""
-        whole = self._order.places(step * self._batch_size, self._batch_size)
-        return whole[self._worker :: self._num_workers]
-
-    def at(self, step: int) -> tuple[np.ndarray, np.ndarray]:
-        """Return images_BHWC (uint8) and labels_B (int64) of this worker's part of a step."""
-        places = self.places(step)
-        images = np.empty((len(places), self._size_px, self._size_px, 3), dtype=np.uint8)
-        labels = np.empty(len(places), dtype=np.int64)
-
-        def fill(index: int) -> None:
-            shard, row = (int(value) for value in places[index])
-            images[index], labels[index] = self._set.image(shard, row, size_px=self._size_px)
-
-        with ThreadPoolExecutor(self._num_threads) as pool:
-            for _ in pool.map(fill, range(len(places))):
-                pass
-        return images, labels
-
-
-# --- the index ------------------------------------------------------------------------------
-
-
-def _indexed(path: Path, digest: str, index_dir: Path) -> Shard:
-    index_file = index_dir / f"{digest}.{INDEX_VERSION}.npy"
-    try:
-        entries = np.load(index_file, mmap_mode="r", allow_pickle=False)
-        sound = entries.dtype == ENTRY and entries.ndim == 1
-    except (OSError, ValueError, EOFError):
-        sound = False
-    if not sound:
-        entries = np.array(list(_scan(path)), dtype=ENTRY)
-        if not len(entries):
-            raise DataError(f"{path}: no examples", hint="Remove the empty shard")
-        partial = index_dir / f"{digest}.{os.getpid()}.partial.npy"
-        np.save(partial, entries, allow_pickle=False)
-        os.replace(partial, index_file)
-    return Shard(path, len(entries), index_file)
-
-
-def _scan(path: Path) -> Iterator[tuple[int, int, int]]:
-    """Yield (offset, bytes, label) of each example of a shard, in order."""
-    try:
-        with tarfile.open(path, "r:") as archive:
-            stem, image, label = "", None, None
-            for member in archive:
-                if not member.isfile():
-                    continue  # folders and links carry no example and are never followed
-                name = PurePosixPath(member.name)
-                own = str(name.parent / name.name.split(".")[0])
-                if own != stem:
-                    if stem:
-                        yield _example(path, stem, image, label)
-                    stem, image, label = own, None, None
-                kind = "." + member.name.rsplit(".", 1)[-1].lower()
-                if kind in SUFFIXES:
-                    image = (member.offset_data, _bounded(path, member))
-                elif kind in (".cls", ".txt"):
-                    label = _label(path, archive, member)
-            if stem:
-                yield _example(path, stem, image, label)
-    except (tarfile.TarError, OSError, EOFError) as error:
-        raise DataError(f"{path}: damaged shard ({error})", hint="Get the shard again") from error
-
-
-def _bounded(path: Path, member: tarfile.TarInfo) -> int:
-    if member.size > MAX_MEMBER_BYTES:
-        raise DataError(f"{path}: {member.name} has {member.size:,} bytes: no image")
-    return member.size
-
-
-def _label(path: Path, archive: tarfile.TarFile, member: tarfile.TarInfo) -> int:
-    opened = archive.extractfile(member)
-    text = opened.read(32) if opened else b""
-    if not text.strip().isdigit() or member.size > 32 or int(text) >= 2**31:
-        raise DataError(
-            f"{path}: {member.name} holds no label", hint="A .cls member is a number from 0"
-        )
-    return int(text)
-
-
-def _example(
-    path: Path, stem: str, image: tuple[int, int] | None, label: int | None
-) -> tuple[int, int, int]:
-    if image is None or label is None:
-        missing = "image" if image is None else "label (.cls)"
-        raise DataError(f"{path}: example {stem} has no {missing}", hint="Write the shard again")
-    return (*image, label)
-
-
-def _read(shard: Shard, entry: np.void) -> bytes:
-    with open(shard.path, "rb") as file:
-        content = os.pread(file.fileno(), int(entry["bytes"]), int(entry["offset"]))
-    if len(content) != entry["bytes"]:
-        raise DataError(
-            f"{shard.path}, byte {int(entry['offset'])}: the shard has shrunk",
-            hint="Get the shard again",
-        )
-    return content
-
-
-def write_shard(path: Path, examples: Sequence[tuple[bytes, str, int]]) -> str:
-    """Write (content, suffix, label) examples as a shard; returns its SHA-256.
-
-    Times and owners are left out, so that the same examples give the same bytes.
-    """
-    with tarfile.open(path, "w", format=tarfile.USTAR_FORMAT) as archive:
-        for index, (content, suffix, label) in enumerate(examples):
-            for kind, data in ((suffix, content), (".cls", str(label).encode())):
-                member = tarfile.TarInfo(f"{index:08d}{kind}")
-                member.size = len(data)
-                archive.addfile(member, io.BytesIO(data))
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+READERS = (
+    ShardReader(
+        name="shards",
+        options=ShardOptions,
+        marks=(("*.tar",), ("train/*.tar",), ("data/*.tar",)),
+        reads_archives=True,
+    ),
+)

@@ -14,56 +14,46 @@ import zlib
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
-from bench.data.readers import vtab_labels
-from bench.data.readers.arrays import ArraySet, ArraySplit
-from bench.data.readers.files import read_bytes
-from bench.data.vtab import DRAWN, VTAB_TRAIN, VTAB_VAL
+from bench.data.cards.vtab import DRAWN
+from bench.data.readers.base import FileOptions
+from bench.data.readers.common import ArrayReader
+from bench.data.sources.arrays import ArraySet, ArraySplit
+from bench.data.sources.files import read_bytes
 from bench.errors import DataError
 
-Labels = Callable[[np.ndarray], np.ndarray]
+if TYPE_CHECKING:
+    import numpy as np
 
-
-def drawn_rows(
-    num_train: int, num_val: int, *, seed: int, where: Path
-) -> tuple[np.ndarray, np.ndarray]:
-    """Return 800 rows of a train part and 200 of a val part, in a random order of each.
-
-    Raises DataError when there are fewer.
-    """
-    if num_train < VTAB_TRAIN or num_val < VTAB_VAL:
-        raise DataError(
-            f"{where}: {num_train:,} images for train and {num_val:,} for val, but VTAB-1k takes "
-            f"{VTAB_TRAIN} and {VTAB_VAL}",
-            hint="Complete the files",
-        )
-    rng = np.random.default_rng(seed)
-    return rng.permutation(num_train)[:VTAB_TRAIN], rng.permutation(num_val)[:VTAB_VAL]
-
+    Rule = Callable[[np.ndarray], np.ndarray]
 
 # --- dSprites -------------------------------------------------------------------------------
 
 
-def read_dsprites(path: Path, *, column: int, rule: Labels) -> ArraySet:
+def read_dsprites(path: Path, *, column: int, rule: str) -> ArraySet:
     """Read dsprites_ndarray_co1sh3sc6or40x32y32_64x64.npz: 80 % train, 10 % val, 10 % test.
 
     `column` of latents_classes is the factor: 3 orientation, 4 x position. Pixels are 0 or 1 in
     the file, 0 or 255 here.
     """
+    import numpy as np
+
+    from bench.data.sources import vtab_labels
+    from bench.data.splits import drawn_vtab_rows
+
+    labels: Rule = getattr(vtab_labels, rule)
     classes_NF, shape = _dsprites_header(path)
     order_N = np.random.default_rng(0).permutation(len(classes_NF))
     first, second = 80 * len(order_N) // 100, 90 * len(order_N) // 100
-    train, val = drawn_rows(first, second - first, seed=0, where=path)
+    train, val = drawn_vtab_rows(first, second - first, seed=0, where=path)
     rows = {
         "train": np.concatenate((order_N[:first][train], order_N[first:second][val])),
         "test": order_N[second:],
     }
     splits = {
         name: ArraySplit(
-            rule(classes_NF[part, column]),
+            labels(classes_NF[part, column]),
             shape,
             f"{len(part):,} of {len(order_N):,} {DRAWN}",
             partial(_dsprites_images, path, part),
@@ -75,6 +65,8 @@ def read_dsprites(path: Path, *, column: int, rule: Labels) -> ArraySet:
 
 def _dsprites_header(path: Path) -> tuple[np.ndarray, tuple[int, int]]:
     """Return the factors (N, 6) and the images' size, without their pixels."""
+    import numpy as np
+
     try:
         with np.load(path, allow_pickle=False) as file, zipfile.ZipFile(path) as archive:
             classes_NF = file["latents_classes"]
@@ -91,6 +83,8 @@ def _dsprites_header(path: Path) -> tuple[np.ndarray, tuple[int, int]]:
 
 
 def _npy_shape(file: object) -> tuple[int, ...]:
+    import numpy as np
+
     version = np.lib.format.read_magic(file)  # type: ignore[arg-type]
     read = (
         np.lib.format.read_array_header_1_0
@@ -102,6 +96,8 @@ def _npy_shape(file: object) -> tuple[int, ...]:
 
 
 def _dsprites_images(path: Path, rows: np.ndarray) -> np.ndarray:
+    import numpy as np
+
     with np.load(path, allow_pickle=False) as file:
         return file["imgs"][rows] * np.uint8(255)
 
@@ -115,15 +111,21 @@ _NORB_STEMS = {
 _ELEVATION, _AZIMUTH = 1, 2
 """Columns of the info files; the azimuth is in tens of degrees, 0 to 34."""
 
-_NORB_TYPES: dict[int, np.dtype[Any]] = {0x1E3D4C55: np.dtype("<u1"), 0x1E3D4C54: np.dtype("<i4")}
+_NORB_TYPES = {0x1E3D4C55: "<u1", 0x1E3D4C54: "<i4"}
 """Magic numbers of the owner's binary matrices: bytes, 32-bit integers."""
 
 
-def read_smallnorb(path: Path, *, column: int, rule: Labels, num_classes: int) -> ArraySet:
+def read_smallnorb(path: Path, *, column: int, rule: str, num_classes: int) -> ArraySet:
     """Read the left images of smallNORB's four files; val is the first half of the drawn test set.
 
     `column` of the info files is the factor asked for.
     """
+    import numpy as np
+
+    from bench.data.sources import vtab_labels
+    from bench.data.splits import drawn_vtab_rows
+
+    labels: Rule = getattr(vtab_labels, rule)
     names = {
         (split, kind): _norb_file(path, f"{stem}-{kind}.mat")
         for split, stem in _NORB_STEMS.items()
@@ -132,7 +134,7 @@ def read_smallnorb(path: Path, *, column: int, rule: Labels, num_classes: int) -
     info = {split: _norb_matrix(path / names[split, "info"]) for split in _NORB_STEMS}
     test_N = np.random.default_rng(0).permutation(len(info["test"]))
     half = len(test_N) // 2
-    train, val = drawn_rows(len(info["train"]), half, seed=0, where=path)
+    train, val = drawn_vtab_rows(len(info["train"]), half, seed=0, where=path)
 
     def images(*parts: tuple[str, np.ndarray]) -> np.ndarray:
         return np.concatenate(
@@ -141,7 +143,7 @@ def read_smallnorb(path: Path, *, column: int, rule: Labels, num_classes: int) -
 
     def part(selector: str, *parts: tuple[str, np.ndarray]) -> ArraySplit:
         factor_N = np.concatenate([info[split][rows, column] for split, rows in parts])
-        labels_N = rule(factor_N // 2 if column == _AZIMUTH else factor_N)
+        labels_N = labels(factor_N // 2 if column == _AZIMUTH else factor_N)
         return ArraySplit(labels_N, size_px, selector, partial(images, *parts))
 
     size_px = _norb_size(path / names["train", "dat"], len(info["train"]))
@@ -167,6 +169,8 @@ def _norb_file(folder: Path, name: str) -> str:
 
 
 def _norb_matrix(path: Path) -> np.ndarray:
+    import numpy as np
+
     content = read_bytes(path)
     dtype, shape, start = _norb_header(content, path)
     if int(np.prod(shape, dtype=object)) * dtype.itemsize != len(content) - start:
@@ -179,6 +183,8 @@ def _norb_matrix(path: Path) -> np.ndarray:
 
 def _norb_header(content: bytes, path: Path) -> tuple[np.dtype[Any], tuple[int, ...], int]:
     """Return type, shape and start of the values: magic number, rank, at least three sizes."""
+    import numpy as np
+
     magic, rank = struct.unpack_from("<2i", content) if len(content) >= 8 else (0, 0)
     start = 8 + 4 * max(3, rank)
     if magic not in _NORB_TYPES or not 1 <= rank <= 4 or len(content) < start:
@@ -186,7 +192,7 @@ def _norb_header(content: bytes, path: Path) -> tuple[np.dtype[Any], tuple[int, 
     shape = struct.unpack_from(f"<{rank}i", content, 8)
     if min(shape) < 0:
         raise DataError(f"{path}: sizes {shape} in its header", hint="Get the file again")
-    return _NORB_TYPES[magic], shape, start
+    return np.dtype(_NORB_TYPES[magic]), shape, start
 
 
 def _norb_size(path: Path, num: int) -> tuple[int, int]:
@@ -201,13 +207,27 @@ def _norb_size(path: Path, num: int) -> tuple[int, int]:
     return (shape[2], shape[3])
 
 
-READERS: dict[str, Callable[[Path], ArraySet]] = {
-    "dsprites-loc": partial(read_dsprites, column=4, rule=vtab_labels.dsprites_x_position),
-    "dsprites-ori": partial(read_dsprites, column=3, rule=vtab_labels.dsprites_orientation),
-    "smallnorb-azim": partial(
-        read_smallnorb, column=_AZIMUTH, rule=vtab_labels.smallnorb_azimuth, num_classes=18
+# --- readers --------------------------------------------------------------------------------
+
+READERS = (
+    ArrayReader(
+        name="dsprites-loc",
+        options=FileOptions,
+        read=partial(read_dsprites, column=4, rule="dsprites_x_position"),
     ),
-    "smallnorb-elev": partial(
-        read_smallnorb, column=_ELEVATION, rule=vtab_labels.smallnorb_elevation, num_classes=9
+    ArrayReader(
+        name="dsprites-ori",
+        options=FileOptions,
+        read=partial(read_dsprites, column=3, rule="dsprites_orientation"),
     ),
-}
+    ArrayReader(
+        name="smallnorb-azim",
+        options=FileOptions,
+        read=partial(read_smallnorb, column=_AZIMUTH, rule="smallnorb_azimuth", num_classes=18),
+    ),
+    ArrayReader(
+        name="smallnorb-elev",
+        options=FileOptions,
+        read=partial(read_smallnorb, column=_ELEVATION, rule="smallnorb_elevation", num_classes=9),
+    ),
+)

@@ -1,8 +1,7 @@
 """VTAB tasks from folders: an export of the exact 1,000 images, CLEVR's scenes, KITTI's boxes.
 
 Labels follow `vtab_labels.py`. CLEVR and KITTI in their owners' layout give as many images as the
-benchmark, from the same parts, but not the same 1,000 (see `vtab_arrays.py`). Planning imports
-this module, so that numpy is imported inside functions.
+benchmark, from the same parts, but not the same 1,000 (see `vtab_arrays.py`).
 """
 
 from __future__ import annotations
@@ -13,13 +12,13 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from bench.data.readers import folders
-from bench.data.readers.files import read_bytes
-from bench.data.readers.folders import Folder
-from bench.data.vtab import DRAWN, VTAB_TRAIN, VTAB_VAL
+from bench.data.cards.vtab import DRAWN
+from bench.data.readers.base import ImageOptions
+from bench.data.readers.common import ImageFileReader
+from bench.data.sources.files import read_bytes
+from bench.data.sources.folder import Folder, Items, images_in
 from bench.errors import DataError
-
-Items = list[tuple[str, int]]
+from bench.facts import VTAB_TRAIN, VTAB_VAL
 
 KITTI_CLASSES = ("within 8 m", "within 20 m", "farther", "no vehicle")
 
@@ -40,7 +39,7 @@ def scan_export(root: Path) -> Folder:
             (path, entry.name)
             for entry in sorted(_existing(root / part).iterdir())
             if entry.is_dir() and not entry.name.startswith(".")
-            for path in sorted(folders.images_in(entry, root))
+            for path in sorted(images_in(entry, root))
         ]
         if not found[part] or len(found[part]) != (expected or len(found[part])):
             raise DataError(
@@ -67,11 +66,11 @@ def scan_export(root: Path) -> Folder:
 def scan_clevr(root: Path, *, label: Callable[[list[Any]], int], num_classes: int) -> Folder:
     """Read CLEVR_v1.0: images/SPLIT and scenes/CLEVR_SPLIT_scenes.json; its val is the test split,
     since its own test split has no scenes."""
-    from bench.data.readers.vtab_arrays import drawn_rows
+    from bench.data.splits import drawn_vtab_rows
 
     train, test = _clevr_items(root, "train", label), _clevr_items(root, "val", label)
     start = CLEVR_VAL_FROM * len(train) // 100
-    first, second = drawn_rows(start, len(train) - start, seed=0, where=root)
+    first, second = drawn_vtab_rows(start, len(train) - start, seed=0, where=root)
     chosen = [*first, *(second + start)]
     return Folder(
         root,
@@ -100,13 +99,13 @@ def _clevr_items(root: Path, split: str, label: Callable[[list[Any]], int]) -> I
 
 
 def _count(objects: list[Any]) -> int:
-    from bench.data.readers import vtab_labels
+    from bench.data.sources import vtab_labels
 
     return int(vtab_labels.clevr_count(len(objects)))
 
 
 def _closest(objects: list[Any]) -> int:
-    from bench.data.readers import vtab_labels
+    from bench.data.sources import vtab_labels
 
     return int(vtab_labels.clevr_closest(min(item["pixel_coords"][2] for item in objects)))
 
@@ -120,11 +119,11 @@ def scan_kitti(root: Path) -> Folder:
     Images of one drive stay in one split: 10 % of the drives for test, 10 % for val, drawn as
     tensorflow/datasets (object_detection/kitti.py, version 3.1.0) draws them with seed 123.
     """
-    from bench.data.readers.vtab_arrays import drawn_rows
+    from bench.data.splits import drawn_vtab_rows
 
     drives = _kitti_drives(root)
     parts = _kitti_parts(drives)
-    first, second = drawn_rows(len(parts["train"]), len(parts["val"]), seed=0, where=root)
+    first, second = drawn_vtab_rows(len(parts["train"]), len(parts["val"]), seed=0, where=root)
     chosen = {
         "train": [*(parts["train"][k] for k in first), *(parts["val"][k] for k in second)],
         "test": parts["test"],
@@ -168,7 +167,7 @@ def _kitti_parts(drives: Sequence[str]) -> dict[str, list[int]]:
 
 
 def _kitti_item(root: Path, image: int) -> tuple[str, int]:
-    from bench.data.readers import vtab_labels
+    from bench.data.sources import vtab_labels
 
     file = root / "training" / "label_2" / f"{image:06d}.txt"
     try:
@@ -186,10 +185,22 @@ def _existing(folder: Path) -> Path:
     return folder
 
 
-SCANNERS: dict[str, Callable[..., Folder]] = {
-    "vtab-folder": folders.with_own_splits(scan_export),
-    "clevr-count": folders.with_own_splits(partial(scan_clevr, label=_count, num_classes=8)),
-    "clevr-dist": folders.with_own_splits(partial(scan_clevr, label=_closest, num_classes=6)),
-    "kitti-dist": folders.with_own_splits(scan_kitti),
-}
-"""Scanners by reader."""
+READERS = (
+    ImageFileReader(
+        name="vtab-folder",
+        options=ImageOptions,
+        scan=scan_export,
+        marks=(("train800", "val200", "test"),),
+    ),
+    ImageFileReader(
+        name="clevr-count",
+        options=ImageOptions,
+        scan=partial(scan_clevr, label=_count, num_classes=8),
+    ),
+    ImageFileReader(
+        name="clevr-dist",
+        options=ImageOptions,
+        scan=partial(scan_clevr, label=_closest, num_classes=6),
+    ),
+    ImageFileReader(name="kitti-dist", options=ImageOptions, scan=scan_kitti),
+)

@@ -13,19 +13,21 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from bench.data import catalog, prepare
-from bench.data.readers import arrays, cifar
+from bench.data import catalog
+from bench.data.packs import build
+from bench.data.readers import READERS, cifar
+from bench.data.sources import arrays
 from bench.errors import DataError
-from bench.specs import DatasetBlock, DatasetCard
+from bench.specs import DatasetCard
 
 
 def card_of(path: Path, reader: str, *, name: str = "mine", **fields: object) -> DatasetCard:
-    block = DatasetBlock.model_validate({"reader": reader, "path": str(path), **fields})
+    block = {"reader": reader, "path": str(path), **fields}
     return catalog.resolve(name, block, base_dir=Path("/nowhere"))
 
 
 def read(path: Path, reader: str) -> arrays.ArraySet:
-    return arrays.read(reader, path, test_share=0.2, seed=0)
+    return arrays.read(READERS[reader].read, path, test_share=0.2, seed=0)
 
 
 def counts(card: DatasetCard) -> dict[str, int]:
@@ -72,14 +74,14 @@ def test_real_mnist_has_the_counts_and_labels_of_its_owner(shared_data: Path) ->
 
 def test_idx_packs_to_grey_rgb(tmp_path: Path) -> None:
     write_idx(tmp_path / "set")
-    packed = prepare.packed(card_of(tmp_path / "set", "idx"), cache_dir=tmp_path / "cache")
+    packed = build.packed(card_of(tmp_path / "set", "idx"), cache_dir=tmp_path / "cache")
     split = packed.split("test")
     assert split.images_NHWC.shape == (12, 7, 7, 3)
     source = read(tmp_path / "set", "idx").splits["test"]
     assert np.array_equal(split.images_NHWC[..., 2], source.images())
     assert split.labels_N.tolist() == source.labels_N.tolist()
     larger = card_of(tmp_path / "set", "idx", image_size_px=14)
-    again = prepare.packed(larger, cache_dir=tmp_path / "cache").split("train")
+    again = build.packed(larger, cache_dir=tmp_path / "cache").split("train")
     assert again.images_NHWC.shape == (12, 14, 14, 3)
     assert larger.digest != packed.digest
 
@@ -271,7 +273,7 @@ def test_arrays_of_a_file_become_splits(
     path = npz(
         tmp_path / "a.npz", x_train=images, y_train=LABELS[:, None], x_test=images, y_test=LABELS
     )
-    packed = prepare.packed(card_of(path, "arrays"), cache_dir=tmp_path / "cache")
+    packed = build.packed(card_of(path, "arrays"), cache_dir=tmp_path / "cache")
     split = packed.split("test")
     assert split.images_NHWC.shape == (20, *shape)
     assert split.labels_N.tolist() == LABELS.tolist()
@@ -282,7 +284,7 @@ def test_arrays_without_a_test_split_are_split(tmp_path: Path) -> None:
     card = card_of(path, "arrays", test_share=0.4)
     assert counts(card) == {"train": 12, "test": 8}
     assert card.digest != card_of(path, "arrays", test_share=0.4, seed=1).digest
-    packed = prepare.packed(card, cache_dir=tmp_path / "cache")
+    packed = build.packed(card, cache_dir=tmp_path / "cache")
     both = np.concatenate([packed.split(s).images_NHWC for s in ("train", "test")])
     assert np.array_equal(np.sort(both.reshape(20, -1), axis=0), np.sort(IMAGES.reshape(20, -1), 0))
 

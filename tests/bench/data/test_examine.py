@@ -10,16 +10,22 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from bench.data import catalog, examine, prepare
+from bench.data import catalog
+from bench.data.packs import build, examine
+from bench.data.readers import reader_of
 from bench.errors import DataError, UnknownName
-from bench.specs import DatasetBlock, DatasetCard
+from bench.specs import DatasetCard
 
 Make = Callable[..., Path]
 
 
 def card_of(path: Path, reader: str = "image_folder", **fields: object) -> DatasetCard:
-    block = DatasetBlock.model_validate({"reader": reader, "path": str(path), **fields})
+    block = {"reader": reader, "path": str(path), **fields}
     return catalog.resolve("mine", block, base_dir=Path("/nowhere"))
+
+
+def damaged_in(card: DatasetCard, *, num_workers: int = 1) -> list[str]:
+    return reader_of(card).damaged(card, num_workers=num_workers)
 
 
 def test_planted_duplicates_conflicts_and_overlaps_are_counted(tmp_path: Path) -> None:
@@ -103,7 +109,7 @@ def test_real_omniglot_has_the_counts_of_its_owner(shared_data: Path, tmp_path: 
     card = card_of(tmp_path / "images_background_small1", image_size_px=28)
     total = sum(split.num_examples for split in card.splits.values())
     assert (total, card.num_classes) == (2720, 5)
-    assert examine.damaged_in(card, num_workers=2) == []
+    assert damaged_in(card, num_workers=2) == []
     found = examine.prepare_set(card, cache_dir=tmp_path / "cache", num_workers=2)
     assert sum(sum(split.per_class) for split in found.splits.values()) == 2720
 
@@ -125,7 +131,7 @@ def test_a_folder_of_edge_cases_is_judged_file_by_file(shared_data: Path, tmp_pa
     for name in ("a", "b"):
         shutil.copytree(shared_data / "decode-edge", tmp_path / "set" / name)
     card = card_of(tmp_path / "set", image_size_px=16)
-    problems = examine.damaged_in(card)
+    problems = damaged_in(card)
     assert len(problems) == 2 * 3
     assert {Path(line.split(": ")[0]).name for line in problems} == {
         "truncated.jpg", "empty.jpg", "not_an_image.jpg",
@@ -139,13 +145,13 @@ def test_damaged_files_are_left_out_and_counted_where_asked(
     for name in ("a/000.png", "a/001.png", "b/005.png"):
         (tmp_path / "set" / name).write_bytes(b"damaged " + name.encode())
     with pytest.raises(DataError, match="not an image"):
-        prepare.packed(card_of(tmp_path / "set"), cache_dir=tmp_path / "cache")
+        build.packed(card_of(tmp_path / "set"), cache_dir=tmp_path / "cache")
     card = card_of(tmp_path / "set", image_size_px=8, skip_damaged=True)
     assert sum(split.num_examples for split in card.splits.values()) == 9
     assert "3 damaged files of the set left out" in card.splits["train"].selector
-    packed = prepare.packed(card, cache_dir=tmp_path / "cache")
+    packed = build.packed(card, cache_dir=tmp_path / "cache")
     assert sum(len(packed.split(name).labels_N) for name in card.splits) == 9
-    assert len(examine.damaged_in(card)) == 3
+    assert len(damaged_in(card)) == 3
     assert card_of(tmp_path / "set", image_size_px=8, skip_damaged=True) == card
     for index in range(6):
         (tmp_path / "set" / "b" / f"{index:03d}.png").write_bytes(b"damaged")

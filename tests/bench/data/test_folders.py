@@ -10,15 +10,16 @@ from pathlib import Path
 import pytest
 
 from bench.data import catalog
-from bench.data.readers import files, folders
+from bench.data.readers import folders
+from bench.data.sources import files
 from bench.errors import DataError
-from bench.specs import DatasetBlock, DatasetCard
+from bench.specs import DatasetCard
 
 Make = Callable[..., Path]
 
 
 def card_of(path: Path, **fields: object) -> DatasetCard:
-    block = DatasetBlock.model_validate({"reader": "image_folder", "path": str(path), **fields})
+    block = {"reader": "image_folder", "path": str(path), **fields}
     return catalog.resolve("mine", block, base_dir=Path("/nowhere"))
 
 
@@ -159,7 +160,7 @@ def write_csv(folder: Path, *lines: str) -> Path:
 
 
 def csv_card(path: Path, **fields: object) -> DatasetCard:
-    block = DatasetBlock.model_validate({"reader": "csv", "path": str(path), **fields})
+    block = {"reader": "csv", "path": str(path), **fields}
     return catalog.resolve("mine", block, base_dir=Path("/nowhere"))
 
 
@@ -286,12 +287,18 @@ def test_a_name_that_is_no_text(tmp_path: Path, make_images: Make) -> None:
         ({"path": "a\0b"}, r"dataset\.mine: path cannot be used \(.*null"),
         ({"path": "a" * 5000}, r"dataset\.mine: path cannot be used"),
         ({"path": "~nobody-here/x"}, r"dataset\.mine: path cannot be used"),
-        ({"path": ".", "seed": -1}, r"dataset\.mine: seed is -1\. Choose one in \[0, 2\^31\)"),
-        ({"path": ".", "seed": 2**31}, r"dataset\.mine: seed is 2147483648"),
+        (
+            {"path": ".", "seed": -1},
+            r"dataset\.mine\.seed: input should be greater than or equal to 0, not -1",
+        ),
+        (
+            {"path": ".", "seed": 2**31},
+            r"dataset\.mine\.seed: input should be less than 2147483648, not 2147483648",
+        ),
     ],
 )
 def test_fields_out_of_range(tmp_path: Path, fields: dict[str, object], told: str) -> None:
-    block = DatasetBlock.model_validate({"reader": "image_folder", **fields})
+    block = {"reader": "image_folder", **fields}
     with pytest.raises(DataError, match=told):
         catalog.resolve("mine", block, base_dir=tmp_path)
 

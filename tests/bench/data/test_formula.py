@@ -7,18 +7,18 @@ import hashlib
 import numpy as np
 import pytest
 
-from bench.data.readers import formula
+from bench.data.sources import fractals
 
 
 def images(label: int, num: int, *, seed: int = 0, side: int = 16) -> np.ndarray:
-    return formula.images(
+    return fractals.images(
         seed=seed, class_index=label, instances_N=np.arange(num), image_size_px=side
     )
 
 
 def test_an_image_does_not_depend_on_its_neighbours() -> None:
     together = images(3, 300)
-    alone = formula.images(
+    alone = fractals.images(
         seed=0, class_index=3, instances_N=np.array([299, 7, 0]), image_size_px=16
     )
     assert np.array_equal(alone, together[[299, 7, 0]])
@@ -52,12 +52,12 @@ def test_seeds_classes_and_instances_give_other_images() -> None:
 
 
 def test_classes_fill_enough_of_the_image() -> None:
-    low, high = formula.FILL_RATE
+    low, high = fractals.FILL_RATE
     for label in range(40):
-        system = formula.class_system(seed=0, class_index=label)
+        system = fractals.class_system(seed=0, class_index=label)
         assert np.abs(system.scales_CM2).max() < 1  # every map contracts
         assert system.shares_CM.sum() == pytest.approx(1)
-        rate = formula._filling_rate(system, seed=0, class_index=label)
+        rate = fractals._filling_rate(system, seed=0, class_index=label)
         assert low <= rate <= high
 
 
@@ -75,10 +75,10 @@ def test_classes_can_be_told_apart() -> None:
 
 
 def test_random_words_are_uniform_and_independent_of_order() -> None:
-    draws = formula._uniform(1000, 5, 1, 2, np.arange(100))
+    draws = fractals._uniform(1000, 5, 1, 2, np.arange(100))
     assert draws.shape == (100, 1000)
     assert 0 <= draws.min() < draws.max() < 1
     assert draws.mean() == pytest.approx(0.5, abs=0.005)
     assert draws.var() == pytest.approx(1 / 12, abs=0.001)
     assert abs(np.corrcoef(draws[0], draws[1])[0, 1]) < 0.1
-    assert np.array_equal(formula._uniform(1000, 5, 1, 2, np.array([7]))[0], draws[7])
+    assert np.array_equal(fractals._uniform(1000, 5, 1, 2, np.array([7]))[0], draws[7])

@@ -16,11 +16,13 @@ import pytest
 from PIL import Image
 from scipy.io import savemat
 
-from bench.data import catalog, imagenet, prepare, scoring
-from bench.data.readers import layouts
-from bench.data.readers.folders import Folder
+from bench.data import catalog, scoring
+from bench.data.cards import imagenet
+from bench.data.packs import build
+from bench.data.readers import READERS
+from bench.data.sources.folder import Folder
 from bench.errors import DataError
-from bench.specs import DatasetBlock, DatasetCard
+from bench.specs import DatasetCard
 
 SYNSETS = imagenet.synsets()
 
@@ -42,11 +44,12 @@ def fill(jpeg: Path, places: Iterable[Path]) -> None:
 
 
 def scan(reader: str, root: Path) -> Folder:
-    return layouts.READERS[reader](root, test_share=0.2, seed=0)
+    found: Folder = READERS[reader].scan(root)
+    return found
 
 
 def card_of(reader: str, root: Path, *, name: str = "mine") -> DatasetCard:
-    block = DatasetBlock(reader=reader, path=str(root), image_size_px=4)
+    block = {"reader": reader, "path": str(root), "image_size_px": 4}
     return catalog.resolve(name, block, base_dir=Path("/nowhere"))
 
 
@@ -90,7 +93,7 @@ def test_numbered_folders() -> None:
 
 def test_the_list_is_read_without_timm_or_torch() -> None:
     code = (
-        "import sys; from bench.data import imagenet; imagenet.synsets(); "
+        "import sys; from bench.data.cards import imagenet; imagenet.synsets(); "
         "sys.exit(any(name in sys.modules for name in ('timm', 'torch', 'numpy')))"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
@@ -181,7 +184,7 @@ def test_real_keeps_all_labels_and_drops_images_without_one(
 
     card = card_of("imagenet-real", tmp_path)
     assert (card.scoring, card.num_classes) == ("multi-label", 1000)
-    split = prepare.packed(card, cache_dir=tmp_path / "cache").split("test")
+    split = build.packed(card, cache_dir=tmp_path / "cache").split("test")
     assert split.details_NF is not None
     found = [[label for label in row if label >= 0] for row in split.details_NF.tolist()]
     assert found == [lists[index] for index in sorted((one, two, many))]
@@ -248,7 +251,7 @@ def test_corruptions_carry_their_place_and_severity(
     card = card_of("imagenet-c", tmp_path)
     assert card.splits["test"].num_examples == 15 * 5 * 4
     assert card.scoring == "corruption"
-    split = prepare.packed(card, cache_dir=tmp_path / "cache").split("test")
+    split = build.packed(card, cache_dir=tmp_path / "cache").split("test")
     result = scoring.judge(
         "corruption", split.labels_N, split.labels_N, details_NF=split.details_NF
     )
@@ -264,7 +267,7 @@ def test_no_corruption_at_all(tmp_path: Path) -> None:
 
 
 def test_cards_name_their_rule_and_have_a_test_split_alone() -> None:
-    cards = {card.name: card for card in imagenet.cards()}
+    cards = {card.name: card for card in imagenet.CARDS if "train" not in card.splits}
     assert {name: card.splits["test"].num_examples for name, card in cards.items()} == {
         "imagenet-1k-real": 46_837,
         "imagenet-v2": 10_000,
@@ -274,7 +277,7 @@ def test_cards_name_their_rule_and_have_a_test_split_alone() -> None:
         "imagenet-c": 3_750_000,
     }
     assert all(set(card.splits) == {"test"} and card.num_classes == 1000 for card in cards.values())
-    assert all(card.reader in layouts.READERS for card in cards.values())
+    assert all(card.reader in READERS for card in cards.values())
     rules = [card.scoring for card in cards.values()]
     assert rules == [
         "multi-label", "top1", "class-subset", "class-subset", "top1", "corruption",

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from bench.data.loader import Batches, batch_indices, evaluation_batches, step_generator
-from bench.data.prepare import Split
+from bench.data.packs.read import Split
 from bench.data.transforms import preset
 
 

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from bench.data import overlap
-from bench.data.packs import Split
+from bench.data.packs import overlap
+from bench.data.packs.read import Split
 
 
 def split(images_NHWC: np.ndarray) -> Split:

@@ -11,16 +11,17 @@ import pytest
 from PIL import Image
 from scipy.io import savemat
 
-from bench.data import catalog, prepare
-from bench.data.readers import arrays, binaries, owners
+from bench.data import catalog
+from bench.data.packs import build
+from bench.data.packs.read import Packed
+from bench.data.readers import binaries, owners
+from bench.data.sources import arrays
 from bench.errors import DataError
-from bench.specs import DatasetBlock, DatasetCard
+from bench.specs import DatasetCard
 
 
 def card_of(path: Path, reader: str, **fields: object) -> DatasetCard:
-    block = DatasetBlock.model_validate(
-        {"reader": reader, "path": str(path), "image_size_px": 8, **fields}
-    )
+    block = {"reader": reader, "path": str(path), "image_size_px": 8, **fields}
     return catalog.resolve("mine", block, base_dir=Path("/nowhere"))
 
 
@@ -30,7 +31,7 @@ def write_image(file: Path, value: int) -> None:
     Image.fromarray(np.full((10, 12, 3), value, np.uint8)).save(file, quality=100)
 
 
-def values(packed: prepare.Packed, split: str) -> list[int]:
+def values(packed: Packed, split: str) -> list[int]:
     return [round(float(image.mean())) for image in packed.split(split).images_NHWC]
 
 
@@ -55,7 +56,7 @@ def write_pets(root: Path) -> Path:
 def test_pets_have_the_owners_splits_and_labels(tmp_path: Path) -> None:
     card = card_of(write_pets(tmp_path / "set"), "oxford-pets")
     assert card.class_names == ("Abyssinian", "Bombay", "american_bulldog")
-    packed = prepare.packed(card, cache_dir=tmp_path / "cache")
+    packed = build.packed(card, cache_dir=tmp_path / "cache")
     assert packed.split("train").labels_N.tolist() == [1, 0, 2]
     assert packed.split("test").labels_N.tolist() == [2, 0]
     assert values(packed, "train") == [10, 20, 30]
@@ -108,7 +109,7 @@ def write_flowers(root: Path, *, test: tuple[int, ...] = (1, 4)) -> Path:
 
 def test_flowers_train_on_trnid_and_valid(tmp_path: Path) -> None:
     card = card_of(write_flowers(tmp_path / "set"), "oxford-flowers")
-    packed = prepare.packed(card, cache_dir=tmp_path / "cache")
+    packed = build.packed(card, cache_dir=tmp_path / "cache")
     assert packed.split("train").labels_N.tolist() == [2, 0, 1, 0]
     assert values(packed, "train") == [30, 20, 60, 50]
     assert packed.split("test").labels_N.tolist() == [1, 2]
@@ -146,7 +147,7 @@ def test_dtd_has_the_first_of_ten_splits(tmp_path: Path) -> None:
         (root / "labels" / f"{split}1.txt").write_text("\n".join(lines))
     card = card_of(root, "dtd")
     assert card.class_names == ("banded", "woven")
-    packed = prepare.packed(card, cache_dir=tmp_path / "cache")
+    packed = build.packed(card, cache_dir=tmp_path / "cache")
     assert [values(packed, split) for split in ("train", "val", "test")] == [[10, 20], [30, 40], [50, 60]]  # fmt: skip  # noqa: E501
     assert packed.split("test").labels_N.tolist() == [1, 0]
     (root / "labels" / "test1.txt").write_text("dotted/test.jpg")
@@ -186,7 +187,7 @@ def test_stl10s_binaries(tmp_path: Path) -> None:
     card = card_of(tmp_path / "set", "stl10", image_size_px=None)
     assert card.class_names == tuple("abcdefghij")
     assert card.args["image_size_px"] == 96
-    packed = prepare.packed(card, cache_dir=tmp_path / "cache")
+    packed = build.packed(card, cache_dir=tmp_path / "cache")
     assert np.array_equal(packed.split("train").images_NHWC, images_NHWC[:3])
     assert packed.split("train").labels_N.tolist() == [9, 0, 1]
     assert np.array_equal(packed.split("test").images_NHWC, images_NHWC[3:])
@@ -216,7 +217,7 @@ def test_svhns_ten_is_the_digit_zero(tmp_path: Path) -> None:
         content = {"X": images_NHWC.transpose(1, 2, 3, 0), "y": np.array([[10], [1], [9], [2]])}
         savemat(tmp_path / "set" / f"{split}_32x32.mat", content)
     card = card_of(tmp_path / "set", "svhn", image_size_px=32)
-    packed = prepare.packed(card, cache_dir=tmp_path / "cache")
+    packed = build.packed(card, cache_dir=tmp_path / "cache")
     assert packed.split("test").labels_N.tolist() == [0, 1, 9, 2]
     assert np.array_equal(packed.split("test").images_NHWC, images_NHWC)
     savemat(tmp_path / "set" / "test_32x32.mat", {"X": images_NHWC, "y": np.ones((4, 1))})
@@ -228,4 +229,4 @@ def test_svhns_ten_is_the_digit_zero(tmp_path: Path) -> None:
         binaries.read_svhn(tmp_path / "set")
     shutil.rmtree(tmp_path / "set")
     with pytest.raises(DataError, match="no such file or folder"):
-        arrays.read("svhn", tmp_path / "set", test_share=0.2, seed=0)
+        arrays.read(binaries.read_svhn, tmp_path / "set", test_share=0.2, seed=0)

@@ -17,10 +17,12 @@ import pyarrow.parquet
 import pytest
 from PIL import Image
 
-from bench.data import catalog, examine, prepare
-from bench.data.readers import export_tfds, rows, tfds
+from bench.data import catalog
+from bench.data.packs import build
+from bench.data.readers import READERS, options_of, reader_of, tfds_export
+from bench.data.sources import export_tfds, rows, vtab_labels
 from bench.errors import DataError
-from bench.specs import DatasetBlock, DatasetCard
+from bench.specs import DatasetCard
 
 RNG_SIDE = 9
 
@@ -37,9 +39,7 @@ def pixels(content: bytes) -> np.ndarray:
 
 
 def card_of(path: Path | str, reader: str, **fields: object) -> DatasetCard:
-    block = DatasetBlock.model_validate(
-        {"reader": reader, "path": str(path), "image_size_px": RNG_SIDE, **fields}
-    )
+    block = {"reader": reader, "path": str(path), "image_size_px": RNG_SIDE, **fields}
     return catalog.resolve("mine", block, base_dir=Path("/nowhere"))
 
 
@@ -76,11 +76,11 @@ def test_parquet_files_pack_to_their_images(tmp_path: Path, cells: str, layout: 
     card = card_of(tmp_path / "set", "parquet")
     assert counts(card) == {"train": 8, "val": 4, "test": 5}
     assert card.num_classes == 2
-    packed = prepare.packed(card, cache_dir=tmp_path / "cache")
+    packed = build.packed(card, cache_dir=tmp_path / "cache")
     test = packed.split("test")
     assert test.labels_N.tolist() == [0, 1, 0, 1, 0]
     assert all(np.array_equal(test.images_NHWC[i], pixels(png(20 + i))) for i in range(5))
-    encoded = prepare.packed(card, cache_dir=tmp_path / "other", packing="encoded")
+    encoded = build.packed(card, cache_dir=tmp_path / "other", packing="encoded")
     assert np.array_equal(encoded.split("train").images(slice(2, 7)), packed.split("train").images(slice(2, 7)))  # fmt: skip  # noqa: E501
 
 
@@ -90,7 +90,9 @@ def test_several_files_are_one_split_in_name_order(tmp_path: Path) -> None:
         write_parquet(
             tmp_path / f"train-0000{part}-of-00002.parquet", as_rows(seeds), [0, 1] * 3 + [0]
         )
-    found = rows.READERS["parquet"]({"path": str(tmp_path)})
+    found = READERS["parquet"].rows(
+        options_of("mine", {"reader": "parquet", "path": str(tmp_path)})
+    )
     contents = list(found.splits["train"].contents(0))
     assert [content for _, content in contents] == [png(s) for s in (*range(7), *range(10, 17))]
     for start in (1, 3, 6, 7, 9, 13, 14):
@@ -103,7 +105,7 @@ def test_one_file_is_split_by_a_draw(tmp_path: Path) -> None:
     file = write_parquet(tmp_path / "all.parquet", as_rows(range(20)), [0, 1] * 10)
     card = card_of(file, "parquet", test_share=0.2)
     assert counts(card) == {"train": 16, "test": 4}
-    packed = prepare.packed(card, cache_dir=tmp_path / "cache")
+    packed = build.packed(card, cache_dir=tmp_path / "cache")
     every = np.concatenate([packed.split(name).images_NHWC for name in ("train", "test")])
     source = np.stack([pixels(png(seed)) for seed in range(20)])
     assert np.array_equal(np.unique(every, axis=0), np.unique(source, axis=0))
@@ -179,7 +181,7 @@ def test_bad_parquet_files(tmp_path: Path, what: str, told: str) -> None:
     (tmp_path / "set").mkdir()
     path = bad_parquet(tmp_path / "set", what)
     with pytest.raises(DataError, match=told):
-        prepare.packed(card_of(path, "parquet"), cache_dir=tmp_path / "cache")
+        build.packed(card_of(path, "parquet"), cache_dir=tmp_path / "cache")
     assert not (tmp_path / "cache").exists() or not list((tmp_path / "cache").glob("*/"))
 
 
@@ -192,10 +194,10 @@ def test_damaged_rows_are_left_out_and_counted(tmp_path: Path) -> None:
     card = card_of(tmp_path, "parquet", skip_damaged=True)
     assert counts(card) == {"train": 8, "test": 4}
     assert "2 damaged files of the set left out" in card.splits["train"].selector
-    train = prepare.packed(card, cache_dir=tmp_path / "cache").split("train")
+    train = build.packed(card, cache_dir=tmp_path / "cache").split("train")
     kept = [row for row in range(10) if row not in (3, 8)]
     assert all(np.array_equal(train.images_NHWC[i], pixels(png(kept[i]))) for i in range(8))
-    problems = examine.damaged_in(card_of(tmp_path, "parquet"))
+    problems = reader_of(card).damaged(card_of(tmp_path, "parquet"))
     assert [text.split(": ")[0] for text in problems] == [f"{file}, row 3", f"{file}, row 8"]
 
 
@@ -224,7 +226,7 @@ def test_a_saved_set_packs_to_its_images(tmp_path: Path) -> None:
     card = card_of(tmp_path / "set", "huggingface")
     assert counts(card) == {"train": 9, "val": 9, "test": 9}
     assert card.class_names == ("a", "b", "c")
-    packed = prepare.packed(card, cache_dir=tmp_path / "cache")
+    packed = build.packed(card, cache_dir=tmp_path / "cache")
     test = packed.split("test")
     assert test.labels_N.tolist() == [0, 1, 2] * 3
     assert all(np.array_equal(test.images_NHWC[i], pixels(png(18 + i))) for i in range(9))
@@ -340,7 +342,7 @@ def test_an_export_keeps_order_and_joins_the_parts_of_train(tmp_path: Path) -> N
     assert counts(card) == {"train": 40, "test": 5}
     assert card.class_names == ("ant", "bee")
     assert card.splits["train"].selector == "train[:30], then train[30:] of pets/1.0.0"
-    packed = prepare.packed(card, cache_dir=tmp_path / "cache")
+    packed = build.packed(card, cache_dir=tmp_path / "cache")
     train, test = packed.split("train"), packed.split("test")
     assert all(np.array_equal(train.images_NHWC[i], pixels(png(i))) for i in range(40))
     assert np.array_equal(test.images_NHWC[0], pixels(png(100)))
@@ -377,7 +379,7 @@ def test_exports_that_were_touched_are_refused(tmp_path: Path) -> None:
 def test_label_rules_apply_to_what_was_exported(
     tmp_path: Path, label: str, expected: list[int]
 ) -> None:
-    found = tfds.read_export(run_export(tmp_path, label=label))
+    found = tfds_export.read_export(run_export(tmp_path, label=label))
     assert found.splits["train"].labels_N.tolist() == expected
 
 
@@ -389,7 +391,7 @@ def test_the_closest_vehicle_counts() -> None:
         {"type": [1, 0], "location": [[0, 0, 60.0], [1, 1, 30.0]]},
         {"type": [3], "location": [[0, 0, 2.0]]},
     ]
-    _, rule = tfds.RULES["kitti-dist"]
+    _, rule = vtab_labels.EXPORTED["kitti-dist"]
     assert rule([json.dumps(scene) for scene in scenes]) == [1, 0, 2, 3]
 
 

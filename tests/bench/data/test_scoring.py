@@ -8,7 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from bench.data import imagenet, scoring
+from bench.data import scoring
+from bench.data.cards import imagenet
 
 RESNET50 = {
     "gaussian_noise": (0.2929, 79.77),

@@ -15,10 +15,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from bench.data import catalog, prepare
-from bench.data.readers.shards import Order, ShardBatches, ShardSet, open_shards, write_shard
+from bench.data import catalog
+from bench.data.packs import build
+from bench.data.sources.shards import ShardSet, open_shards, write_shard
+from bench.data.sources.stream import Order, ShardBatches
 from bench.errors import DataError
-from bench.specs import DatasetBlock
 
 REPOSITORY = Path(__file__).resolve().parents[3]
 
@@ -116,7 +117,8 @@ STREAM = """
 import resource, sys
 from pathlib import Path
 import numpy as np
-from bench.data.readers.shards import ShardBatches, open_shards
+from bench.data.sources.shards import open_shards
+from bench.data.sources.stream import ShardBatches
 folder, index = Path(sys.argv[1]), Path(sys.argv[2])
 worker, start = int(sys.argv[3]), int(sys.argv[4])
 batches = ShardBatches(open_shards(folder, index_dir=index), batch_size=500, seed=1, size_px=4,
@@ -175,13 +177,13 @@ def test_the_same_examples_give_the_same_shard(tmp_path: Path) -> None:
 def test_shards_pack_like_any_other_set(tmp_path: Path) -> None:
     write_set(tmp_path / "set" / "train", [6, 5])
     write_set(tmp_path / "set" / "val", [4])
-    block = DatasetBlock(reader="shards", path="set", image_size_px=4)
+    block = {"reader": "shards", "path": "set", "image_size_px": 4}
     card = catalog.resolve("mine", block, base_dir=tmp_path)
     assert {name: split.num_examples for name, split in card.splits.items()} == {
         "train": 11, "test": 4,
     }  # fmt: skip
     assert card.num_classes == 5
-    packed = prepare.packed(card, cache_dir=tmp_path / "cache", num_workers=2)
+    packed = build.packed(card, cache_dir=tmp_path / "cache", num_workers=2)
     assert numbers(packed.split("train").images_NHWC) == list(range(11))
     assert packed.split("train").labels_N.tolist() == [k % 5 for k in range(11)]
 

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bench.data.prepare import held_out_indices, subset_indices
+from bench.data.splits import held_out_indices, subset_indices
 from bench.errors import DataError
 
 BALANCED = np.repeat(np.arange(64), 256)

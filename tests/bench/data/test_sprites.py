@@ -7,16 +7,18 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from bench.data import catalog, micro, prepare, vtab
-from bench.data.readers import sprites
+from bench.data import catalog
+from bench.data.cards import generated, vtab
+from bench.data.packs import build
+from bench.data.sources import sprites
 
-TASKS = tuple(micro.SPRITES)
+TASKS = tuple(generated.SPRITES)
 
 
 @pytest.mark.parametrize("name", TASKS)
 def test_cards_pack_to_their_counts(name: str, tmp_path: Path) -> None:
     card = catalog.dataset(name)
-    packed = prepare.packed(card, cache_dir=tmp_path)
+    packed = build.packed(card, cache_dir=tmp_path)
     sizes = {split: len(packed.split(split).labels_N) for split in card.splits}
     assert sizes == {"train": 1200, "val": 400, "test": 400}
     assert packed.split("test").images_NHWC.shape == (400, 16, 16, 3)
@@ -26,7 +28,7 @@ def test_cards_pack_to_their_counts(name: str, tmp_path: Path) -> None:
 
 
 def test_the_groups_of_the_benchmark_all_have_a_micro_task() -> None:
-    groups = {card.group for card in micro.cards()}
+    groups = {card.group for card in generated.CARDS}
     assert groups == {vtab.NATURAL, vtab.SPECIALIZED, vtab.STRUCTURED}
 
 

@@ -8,11 +8,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from bench.data import catalog, prepare, vtab
-from bench.data.readers import sources, tfds, vtab_labels
+from bench.data import catalog
+from bench.data.cards import vtab
+from bench.data.packs import build
+from bench.data.readers import READERS
+from bench.data.sources import vtab_labels
 from bench.data.splits import VTAB_SPLITS, vtab_rows
 from bench.errors import DataError
-from bench.specs import DatasetBlock, DatasetCard
+from bench.specs import DatasetCard
 
 EXPECTED = {
     "caltech101": (102, 2754, 306, 6084),
@@ -39,7 +42,7 @@ EXPECTED = {
 
 
 def card_of(name: str, **fields: object) -> DatasetCard:
-    block = DatasetBlock.model_validate(fields)
+    block = fields
     return catalog.resolve(name, block, base_dir=Path("/nowhere"))
 
 
@@ -77,10 +80,10 @@ def test_exports_name_the_benchmarks_own_splits() -> None:
 
 def test_exports_and_owners_files_have_readers() -> None:
     """The label rules of exports go by the names of the readers of the owners' files."""
-    assert {card.reader for card in vtab.cards()} <= set(sources.READERS)
+    assert {card.reader for card in vtab.CARDS} <= set(READERS)
     rules = {task.own_reader for task in vtab.TASKS.values()} - {""}
-    assert rules == set(tfds.RULES)
-    assert rules <= set(sources.READERS)
+    assert rules == set(vtab_labels.EXPORTED)
+    assert rules <= set(READERS)
 
 
 @pytest.mark.parametrize("name", EXPECTED)
@@ -102,7 +105,7 @@ def test_every_task_gives_its_splits(name: str, tmp_path: Path) -> None:
     )
     card = card_of(f"vtab-{name}", reader="arrays", path=str(tmp_path / "set.npz"))
     assert (card.num_classes, card.group) == (num_classes, vtab.GROUPS[f"vtab-{name}"])
-    packed = prepare.packed(card, cache_dir=tmp_path / "cache")
+    packed = build.packed(card, cache_dir=tmp_path / "cache")
     splits = {split: packed.split(split) for split in (*VTAB_SPLITS, "test")}
     sizes = {split: len(part.labels_N) for split, part in splits.items()}
     assert sizes == {"train800": 800, "val200": 200, "train800val200": 1000, "test": num_test}
@@ -153,7 +156,7 @@ def test_too_few_images() -> None:
 
 
 def test_digits_have_the_small_splits(tmp_path: Path) -> None:
-    packed = prepare.packed(catalog.dataset("digits"), cache_dir=tmp_path)
+    packed = build.packed(catalog.dataset("digits"), cache_dir=tmp_path)
     whole = packed.split("train")
     for name, rows in (("train800", range(800)), ("val200", range(1097, 1297))):
         part = packed.split(name)

@@ -12,16 +12,16 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from bench.data import catalog, prepare
-from bench.data.readers import layouts
-from bench.data.readers.arrays import ArraySet
-from bench.data.readers.vtab_arrays import READERS
+from bench.data import catalog
+from bench.data.packs import build
+from bench.data.readers import READERS
+from bench.data.sources.arrays import ArraySet
 from bench.errors import DataError
-from bench.specs import DatasetBlock, DatasetCard
+from bench.specs import DatasetCard
 
 
 def card_of(name: str, **fields: object) -> DatasetCard:
-    block = DatasetBlock.model_validate(fields)
+    block = fields
     return catalog.resolve(name, block, base_dir=Path("/nowhere"))
 
 
@@ -29,7 +29,8 @@ def card_of(name: str, **fields: object) -> DatasetCard:
 
 
 def read(reader: str, path: Path) -> ArraySet:
-    return READERS[reader](path)
+    found: ArraySet = READERS[reader].read(path)
+    return found
 
 
 def write_dsprites(path: Path, *, num: int = 2500) -> np.ndarray:
@@ -67,7 +68,7 @@ def test_dsprites_native_file(reader: str, column: int, size: float, tmp_path: P
     again = read(reader, tmp_path / "dsprites.npz").splits["train"]
     assert np.array_equal(again.labels_N, found.splits["train"].labels_N)
     card = card_of("mine", reader=reader, path=str(tmp_path / "dsprites.npz"))
-    packed = prepare.packed(card, cache_dir=tmp_path / "cache")
+    packed = build.packed(card, cache_dir=tmp_path / "cache")
     assert packed.split("train800val200").images_NHWC.shape == (1000, 12, 12, 3)
     assert card.num_classes == 16
 
@@ -182,7 +183,7 @@ def write_clevr(root: Path, *, num_train: int = 2000, num_val: int = 5) -> dict[
 @pytest.mark.parametrize(("reader", "num_classes"), [("clevr-count", 8), ("clevr-dist", 6)])
 def test_clevr_native_scenes(reader: str, num_classes: int, tmp_path: Path) -> None:
     counts = write_clevr(tmp_path)
-    folder = layouts.READERS[reader](tmp_path, test_share=0.5, seed=9)
+    folder = READERS[reader].scan(tmp_path)
     sizes = {split: len(items) for split, items in folder.splits.items()}
     assert sizes == {"train": 1000, "test": 5}
     assert len(folder.class_names) == num_classes
@@ -201,13 +202,13 @@ def test_clevr_native_scenes(reader: str, num_classes: int, tmp_path: Path) -> N
 
 def test_damaged_clevr(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"no scenes/CLEVR_train_scenes\.json"):
-        layouts.READERS["clevr-count"](tmp_path, test_share=0.5, seed=0)
+        READERS["clevr-count"].scan(tmp_path)
     write_clevr(tmp_path, num_train=500)
     with pytest.raises(DataError, match="450 images for train and 50 for val"):
-        layouts.READERS["clevr-count"](tmp_path, test_share=0.5, seed=0)
+        READERS["clevr-count"].scan(tmp_path)
     (tmp_path / "scenes" / "CLEVR_train_scenes.json").write_text('{"scenes": [{}]}')
     with pytest.raises(DataError, match="not a list of CLEVR's scenes"):
-        layouts.READERS["clevr-count"](tmp_path, test_share=0.5, seed=0)
+        READERS["clevr-count"].scan(tmp_path)
 
 
 def write_kitti(root: Path, *, num: int = 2000, num_drives: int = 40) -> list[str]:
@@ -231,9 +232,9 @@ def write_kitti(root: Path, *, num: int = 2000, num_drives: int = 40) -> list[st
 
 def test_kitti_native_layout(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"no mapping/train_rand\.txt"):
-        layouts.READERS["kitti-dist"](tmp_path, test_share=0.5, seed=0)
+        READERS["kitti-dist"].scan(tmp_path)
     drives = write_kitti(tmp_path)
-    folder = layouts.READERS["kitti-dist"](tmp_path, test_share=0.5, seed=9)
+    folder = READERS["kitti-dist"].scan(tmp_path)
     for items in folder.splits.values():
         for path, label in items:
             image = int(path[-10:-4])
@@ -256,7 +257,7 @@ def test_kitti_native_layout(tmp_path: Path) -> None:
     assert drives_of[2] == expected
     (tmp_path / "training" / "label_2" / f"{images['test'][0]:06d}.txt").write_text("Car 0 0")
     with pytest.raises(DataError, match=r"\d{6}\.txt: not a list of KITTI's boxes"):
-        layouts.READERS["kitti-dist"](tmp_path, test_share=0.5, seed=0)
+        READERS["kitti-dist"].scan(tmp_path)
 
 
 def test_an_export_in_folders_keeps_the_two_parts(tmp_path: Path) -> None:
@@ -272,10 +273,10 @@ def test_an_export_in_folders_keeps_the_two_parts(tmp_path: Path) -> None:
                 os.link(image, tmp_path / "set" / part / name / f"{index:03d}.png")
     card = card_of("mine", reader="vtab-folder", path=str(tmp_path / "set"), image_size_px=2)
     assert (card.num_classes, card.class_names) == (3, ("a", "b", "c"))
-    packed = prepare.packed(card, cache_dir=tmp_path / "cache")
+    packed = build.packed(card, cache_dir=tmp_path / "cache")
     assert np.bincount(packed.split("train800").labels_N).tolist() == [400, 0, 400]
     assert np.bincount(packed.split("val200").labels_N).tolist() == [66, 66, 68]
     assert len(packed.split("test").labels_N) == 6
     (tmp_path / "set" / "val200" / "b" / "000.png").unlink()
     with pytest.raises(DataError, match=r"val200: 199 images in class folders"):
-        layouts.READERS["vtab-folder"](tmp_path / "set", test_share=0.5, seed=0)
+        READERS["vtab-folder"].scan(tmp_path / "set")

@@ -12,10 +12,9 @@ import torch
 
 import baselines
 from bench import jobs
-from bench.data import prepare
-from bench.data.prepare import Split
+from bench.data.packs.read import Split
 from bench.errors import DataError
-from bench.jobs import JobContext
+from bench.jobs import JobContext, _work
 from bench.kinds import KINDS
 from bench.specs import (
     DatasetCard,
@@ -146,7 +145,7 @@ def _one_thread() -> Iterator[None]:
 
 @pytest.fixture
 def toy(monkeypatch: pytest.MonkeyPatch) -> type[Toy]:
-    monkeypatch.setattr(prepare, "packed", lambda card, *, cache_dir: Toy.data)
+    monkeypatch.setattr(_work, "packed", lambda card, *, cache_dir: Toy.data)
     return Toy
 
 

@@ -12,11 +12,11 @@ import torch
 
 from bench import models
 from bench.data import transforms
-from bench.data.prepare import Split
+from bench.data.packs.read import Split
 from bench.data.scoring import ALEXNET_ERRORS, CORRUPTIONS, NUM_SEVERITIES
 from bench.errors import CheckpointError, DataError, JobError
 from bench.specs import JobResult
-from bench.training.checkpoint import read_tensors, write_tensors
+from bench.training import read_tensors, write_tensors
 
 Perform = Callable[..., tuple[JobResult, Path]]
 

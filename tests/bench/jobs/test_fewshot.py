@@ -15,8 +15,9 @@ from bench import models
 from bench.data import transforms
 from bench.errors import JobError
 from bench.jobs import _features
+from bench.paths import FeaturePaths
 from bench.specs import JobResult, JobSpec
-from bench.training.checkpoint import read_tensors, write_tensors
+from bench.training import read_tensors, write_tensors
 
 Perform = Callable[..., tuple[JobResult, Path]]
 
@@ -115,7 +116,7 @@ def test_damaged_features_are_computed_again(
         elif damage == "truncated":
             path.write_bytes(path.read_bytes()[:50])
         elif damage == "shape":
-            _features._write(path.parent, np.load(path)[:-1])
+            _features._write(FeaturePaths(path.parent), np.load(path)[:-1])
         else:
             path.with_suffix(".json").write_text("{")
     second, _ = perform(fewshot_spec, {"checkpoint": pretrained}, folder="again")

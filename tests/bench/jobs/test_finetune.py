@@ -10,13 +10,12 @@ import numpy as np
 import pytest
 import torch
 
-from bench import models
+from bench import models, training
 from bench.data import loader, transforms
-from bench.data.prepare import Split
+from bench.data.packs.read import Split
 from bench.errors import CheckpointError, DataError, Diverged, JobError
 from bench.specs import JobResult, SystemUse
-from bench.training import loop as training
-from bench.training.checkpoint import read_tensors
+from bench.training import read_tensors
 
 Perform = Callable[..., tuple[JobResult, Path]]
 

@@ -14,7 +14,7 @@ import baselines
 from bench.errors import JobError
 from bench.jobs import pretrain
 from bench.specs import JobResult
-from bench.training.checkpoint import Checkpoints, read_tensors
+from bench.training import Checkpoints, read_tensors
 
 Perform = Callable[..., tuple[JobResult, Path]]
 

@@ -12,13 +12,14 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from bench.data import catalog, loader, prepare
-from bench.data.prepare import Split
-from bench.data.readers.shards import write_shard
+from bench.data import catalog, loader
+from bench.data.packs.read import Split
+from bench.data.sources.shards import write_shard
 from bench.errors import DataError
-from bench.jobs import finetune, pretrain
-from bench.specs import DatasetBlock, DatasetCard, JobResult
-from bench.training.checkpoint import Checkpoints, file_sha256
+from bench.files import file_sha256
+from bench.jobs import _work, finetune, pretrain
+from bench.specs import DatasetCard, JobResult
+from bench.training import Checkpoints
 
 Perform = Callable[..., tuple[JobResult, Path]]
 
@@ -63,7 +64,7 @@ def streamed(toy: Any, tmp_path: Path) -> DatasetCard:
         examples.append((buffer.getvalue(), ".png", int(label)))
     for index in range(3):
         write_shard(folder / f"{index}.tar", examples[index::3])
-    block = DatasetBlock(reader="shards", path=str(folder), image_size_px=8, stream=True)
+    block = {"reader": "shards", "path": str(folder), "image_size_px": 8, "stream": True}
     return catalog.resolve("streamed", block, base_dir=tmp_path)
 
 
@@ -71,7 +72,7 @@ def test_shards_are_trained_on_where_they_lie_and_resumed_to_the_same_bits(
     toy: Any, perform: Perform, monkeypatch: pytest.MonkeyPatch, streamed: DatasetCard
 ) -> None:
     monkeypatch.setattr(pretrain, "Checkpoints", functools.partial(Checkpoints, interval_s=0))
-    monkeypatch.setattr(prepare, "packed", None)  # nothing is packed
+    monkeypatch.setattr(_work, "packed", None)  # nothing is packed
     spec = toy.spec("pretrain", recipe=toy.pretraining)
     spec = spec.model_copy(
         update={"data": spec.data.model_copy(update={"digest": streamed.digest})}
@@ -91,7 +92,7 @@ def test_shards_are_trained_on_where_they_lie_and_resumed_to_the_same_bits(
 
 
 def test_a_streamed_set_is_another_one_than_the_packed_set(streamed: DatasetCard) -> None:
-    block = DatasetBlock(reader="shards", path=str(streamed.args["path"]), image_size_px=8)
+    block = {"reader": "shards", "path": streamed.args["path"], "image_size_px": 8}
     packed = catalog.resolve("packed", block, base_dir=Path("/"))
     assert packed.digest != streamed.digest  # the order of its images is another one
     wrong = block.model_copy(update={"reader": "image_folder", "stream": True})

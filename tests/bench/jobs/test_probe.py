@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from bench.data import prepare
+from bench.data import splits
 from bench.errors import JobError
 from bench.jobs import _softmax
 from bench.jobs._softmax import EPSILON, Softmax
@@ -104,7 +104,7 @@ def test_l2_is_chosen_on_held_out_images_and_test_is_scored_once(
     assert result.values["converged"] is True
     train, test = features_by_length(tmp_path, toy)
     labels_N = toy.data.split("train").labels_N
-    fitted_N, held_N = prepare.held_out_indices(labels_N, 0.2, seed=0)
+    fitted_N, held_N = splits.held_out_indices(labels_N, 0.2, seed=0)
     probe = Softmax(train[fitted_N], labels_N[fitted_N], num_classes=3)
     accuracy = {
         l2: (probe.predict(probe.fit(l2), train[held_N]) == labels_N[held_N]).mean() for l2 in l2s

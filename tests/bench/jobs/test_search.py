@@ -13,13 +13,12 @@ from typing import Any
 
 import pytest
 
-from bench import jobs
+from bench import jobs, schedule
 from bench.data import catalog
 from bench.errors import JobError
 from bench.jobs import JobContext
-from bench.schedule import loop as schedule
 from bench.specs import JobResult, Labels, PlannedJob, Resources
-from bench.store.folders import Store
+from bench.store import Store
 
 Perform = Callable[..., tuple[JobResult, Path]]
 
@@ -74,7 +73,7 @@ class Digits:
         folder.mkdir(exist_ok=True)
         return JobContext(
             spec=self.search, folder=folder, inputs={"checkpoint": self.job(self.pretrained)},
-            dataset=DIGITS, cache_dir=self.store.cache, device="cpu", attempt=1,
+            dataset=DIGITS, cache_dir=self.store.paths.cache.folder, device="cpu", attempt=1,
             report=lambda line: None,
         )  # fmt: skip
 

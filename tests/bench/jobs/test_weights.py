@@ -16,7 +16,7 @@ from bench import models
 from bench.errors import CheckpointError, UserError
 from bench.jobs import JobContext, _features
 from bench.specs import JobResult, SystemUse
-from bench.training.checkpoint import read_tensors
+from bench.training import read_tensors
 
 Perform = Callable[..., tuple[JobResult, Path]]
 

@@ -1,0 +1,1 @@
+"""Packed data sets: written once, opened as mapped arrays, examined."""

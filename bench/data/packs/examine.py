@@ -1,0 +1,226 @@
+"""What lies in a data set: counts, damage, duplicates, overlaps.
+
+Most failed reproductions are data failures, so everything here returns records that say what was
+found and where, and nothing is corrected silently. Exact duplicates are found by the SHA-256 of
+the packed pixels: the paper removed copies of its test images from its upstream sets
+(arXiv:2010.11929, section 4.1).
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections import Counter
+from collections.abc import Sequence
+from itertools import combinations
+from pathlib import Path
+
+from pydantic import Field
+
+from bench.data import catalog
+from bench.data.packs.build import check_located, packed, packed_sets, verify
+from bench.data.packs.read import Packed, Packing, Split, open_packed
+from bench.data.packs.write import Progress
+from bench.data.readers import reader_of
+from bench.specs import DatasetCard, Record
+
+NUM_NAMED = 5
+"""Places named in a finding; the count is always whole."""
+
+
+ORDER = ("train", "val", "test")
+"""Splits in the order in which a later one must not hold images of an earlier."""
+
+
+class SplitFindings(Record):
+    """What was found in one split."""
+
+    num_examples: int
+    """Images."""
+    per_class: tuple[int, ...]
+    """Images of each class, in label order."""
+    num_duplicates: int
+    """Images whose pixels stand earlier in the split."""
+    num_conflicts: int
+    """Duplicates that carry another label than their first copy."""
+    num_flat: int
+    """Images of a single colour."""
+
+
+class Findings(Record):
+    """What was found in a packed data set."""
+
+    name: str
+    """Name of the card."""
+    digest: str
+    """Digest of the card: part of the identity of every job on the set."""
+    content_sha256: str
+    """SHA-256 over all packed pixels and labels."""
+    folder: str
+    """Where the packed files lie."""
+    num_bytes: int
+    """Their size."""
+    packing: str = "arrays"
+    """`arrays`: decoded once; `encoded`: the bytes of the image files."""
+    image_size_px: int
+    """Side of the packed images."""
+    num_classes: int
+    """Number of classes."""
+    splits: dict[str, SplitFindings] = Field(default_factory=dict)
+    """Findings by split."""
+    overlaps: dict[str, int] = Field(default_factory=dict)
+    """Images of the second split that are also in the first, by `train/test`."""
+    problems: tuple[str, ...] = ()
+    """What should not be trusted, in words; empty when nothing was found."""
+
+
+def prepare_set(
+    card: DatasetCard,
+    *,
+    cache_dir: Path,
+    num_workers: int = 1,
+    packing: Packing | None = None,
+    on_progress: Progress | None = None,
+) -> Findings:
+    """Pack a data set (or find it packed) and say what is in it; raises DataError."""
+    return examine(
+        packed(
+            card,
+            cache_dir=cache_dir,
+            num_workers=num_workers,
+            packing=packing,
+            on_progress=on_progress,
+        )
+    )
+
+
+def verify_set(card: DatasetCard, *, cache_dir: Path, num_workers: int = 1) -> tuple[str, ...]:
+    """Decode every source file and hash every packed byte; returns what is wrong, in words.
+
+    Raises DataError where the files are gone, or the set was never located.
+    """
+    check_located(card)
+    problems = [*changed_since(card), *reader_of(card).damaged(card, num_workers=num_workers)]
+    folder = cache_dir / card.digest
+    if card.digest and folder.is_dir():
+        problems += verify(folder)
+    return tuple(problems)
+
+
+def notes_on(card: DatasetCard, *, cache_dir: Path) -> tuple[str, ...]:
+    """Return what is odd in a packed set (copies, overlaps, empty classes), in words."""
+    item = open_packed(cache_dir / card.digest)
+    return examine(item).problems if item is not None else ()
+
+
+def changed_since(card: DatasetCard) -> list[str]:
+    """Return, in words, that the files are no longer those whose digest the card carries."""
+    if reader_of(card).digest(card) == card.digest:
+        return []
+    return [
+        f"{card.name}: files under {card.args['path']} have changed since they were prepared: run "
+        f"`vitbench data prepare {card.name}` again"
+    ]
+
+
+def list_sets(cache_dir: Path) -> tuple[Findings, ...]:
+    """Return every packed set under `cache_dir` by its manifest, without reading pixels."""
+    return tuple(_summary(item) for item in packed_sets(cache_dir))
+
+
+def show_set(name: str, *, cache_dir: Path) -> tuple[DatasetCard, Findings | None]:
+    """Return the card of a packaged set, and what is packed of it; raises UnknownName."""
+    card = catalog.dataset(name)
+    found = (item for item in packed_sets(cache_dir) if item.digest == card.digest)
+    return card, next((_summary(item) for item in found), None)
+
+
+def examine(item: Packed) -> Findings:
+    """Count classes, duplicates and overlaps of a packed set."""
+    splits = {name: item.split(name) for name in item.manifest["splits"]}
+    hashes = {name: pixel_hashes(split) for name, split in splits.items()}
+    num_classes = int(item.manifest["num_classes"])
+    found = {name: _findings(splits[name], hashes[name], num_classes) for name in splits}
+    overlaps = {
+        f"{first}/{second}": overlap(hashes[first], hashes[second])
+        for first, second in combinations(sorted(splits, key=ORDER.index), 2)
+    }
+    summary = _summary(item)
+    return summary.model_copy(
+        update={
+            "splits": found,
+            "overlaps": overlaps,
+            "problems": tuple(_problems(found, overlaps)),
+        }
+    )
+
+
+def pixel_hashes(split: Split) -> list[bytes]:
+    """Return the SHA-256 of each image's pixels, in order."""
+    return [hashlib.sha256(image.tobytes()).digest() for image in split.images_NHWC]
+
+
+def overlap(first: Sequence[bytes], second: Sequence[bytes]) -> int:
+    """Return how many images of `second` are also in `first`, by their hashes."""
+    known = set(first)
+    return sum(digest in known for digest in second)
+
+
+# --- parts ----------------------------------------------------------------------------------
+
+
+def _summary(item: Packed) -> Findings:
+    manifest = item.manifest
+    return Findings(
+        name=manifest["name"],
+        digest=item.digest,
+        content_sha256=item.content_digest,
+        folder=str(item.folder),
+        num_bytes=sum(entry["bytes"] for entry in manifest["files"].values()),
+        packing=item.packing,
+        image_size_px=manifest["image_size_px"],
+        num_classes=manifest["num_classes"],
+        splits={
+            name: SplitFindings(
+                num_examples=num, per_class=(), num_duplicates=0, num_conflicts=0, num_flat=0
+            )
+            for name, num in manifest["splits"].items()
+        },
+    )
+
+
+def _findings(split: Split, hashes: Sequence[bytes], num_classes: int) -> SplitFindings:
+    first: dict[bytes, int] = {}
+    conflicts = sum(
+        first.setdefault(digest, label) != label
+        for digest, label in zip(hashes, split.labels_N.tolist(), strict=True)
+    )
+    counts = Counter(split.labels_N.tolist())
+    flat = sum(bool((image == image[0, 0]).all()) for image in split.images_NHWC)
+    return SplitFindings(
+        num_examples=len(hashes),
+        per_class=tuple(counts[label] for label in range(num_classes)),
+        num_duplicates=len(hashes) - len(first),
+        num_conflicts=conflicts,
+        num_flat=flat,
+    )
+
+
+def _problems(found: dict[str, SplitFindings], overlaps: dict[str, int]) -> list[str]:
+    problems = []
+    for name, split in found.items():
+        empty = [label for label, count in enumerate(split.per_class) if not count]
+        if empty:
+            named = ", ".join(map(str, empty[:NUM_NAMED]))
+            problems.append(f"{name}: {len(empty):,} classes without images ({named} ...)")
+        for count, what in (
+            (split.num_duplicates, "images are copies of earlier ones"),
+            (split.num_conflicts, "copies carry another label"),
+            (split.num_flat, "images are of a single colour"),
+        ):
+            if count:
+                problems.append(f"{name}: {count:,} {what}")
+    for pair, count in overlaps.items():
+        if count:
+            first, second = pair.split("/")
+            problems.append(f"{second}: {count:,} images are also in {first}")
+    return problems

@@ -1,0 +1,85 @@
+"""A source: the images and labels of one data set, split by split.
+
+A source says how many images each split has and writes them into arrays that the caller provides
+(`packs/write.py` gives it memory-mapped files). Images come out square, RGB, uint8; labels as int64
+in [0, num_classes).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
+
+if TYPE_CHECKING:
+    import numpy as np
+
+
+class Source(Protocol):
+    """Where the images of one data set come from."""
+
+    image_size_px: int
+    """Side of the square images."""
+
+    def num_examples(self) -> dict[str, int]:
+        """Return the number of images of each split."""
+        ...
+
+    def labels(self, split: str) -> np.ndarray:
+        """Return the labels of a split, labels_N (int64)."""
+        ...
+
+    def write(self, split: str, images_BHWC: np.ndarray, *, start: int, num_workers: int) -> None:
+        """Fill the array with the images of a split from `start` on; raises DataError."""
+        ...
+
+    def encoded_bytes(self) -> int:
+        """Return the bytes of all image files, 0 where there are no such files."""
+        ...
+
+    def encoded(self, split: str, *, start: int, num_workers: int) -> Iterator[bytes]:
+        """Yield the bytes of each image file from `start` on, each known to decode."""
+        ...
+
+
+@runtime_checkable
+class Detailed(Protocol):
+    """A source that knows more of an image than one label (`scoring.judge`)."""
+
+    def details(self, split: str) -> np.ndarray | None:
+        """Return details_NF (int64), or None where labels are all there is."""
+        ...
+
+
+class Unencoded:
+    """Base of sources that have no image files."""
+
+    def encoded_bytes(self) -> int:
+        """Return 0: there are no image files."""
+        return 0
+
+    def encoded(self, split: str, *, start: int, num_workers: int) -> Iterator[bytes]:
+        """Yield nothing: there are no image files."""
+        del split, start, num_workers
+        return iter(())
+
+
+class Whole(Unencoded):
+    """A small set that is made or read at once."""
+
+    def __init__(self, splits: dict[str, tuple[np.ndarray, np.ndarray]]) -> None:
+        self._splits = splits
+        """(images_NHWC, labels_N) by split."""
+        self.image_size_px = int(next(iter(splits.values()))[0].shape[1])
+
+    def num_examples(self) -> dict[str, int]:
+        """Return the number of images of each split."""
+        return {split: len(labels_N) for split, (_, labels_N) in self._splits.items()}
+
+    def labels(self, split: str) -> np.ndarray:
+        """Return the labels of a split."""
+        return self._splits[split][1]
+
+    def write(self, split: str, images_BHWC: np.ndarray, *, start: int, num_workers: int) -> None:
+        """Copy the images of a split from `start` on."""
+        del num_workers
+        images_BHWC[:] = self._splits[split][0][start : start + len(images_BHWC)]

@@ -1,0 +1,183 @@
+"""A user's files: read within bounds, and hashed once.
+
+Planning a suite again must cost no more than one `stat` a file, so hashes are remembered: a file's
+SHA-256 is kept under the user's cache folder with its size, mtime and ctime, and is computed again
+when one of them changes. Light: planning a suite uses it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import gzip
+import hashlib
+import json
+import os
+import time
+import zlib
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from bench.errors import DataError
+
+if TYPE_CHECKING:
+    import numpy as np
+    from filelock import FileLock
+
+MAX_FILE_BYTES = 1 << 30
+"""Files that are read whole may not be larger, packed or unpacked."""
+
+GET_AGAIN = "Get the file again from its owner"
+
+SETTLED_S = 2.0
+"""A file changed less than this long ago may change again within one clock tick: not remembered."""
+
+
+def read_bytes(path: Path) -> bytes:
+    """Return a file's content, unpacked when its name ends in .gz; bounded either way."""
+    try:
+        if path.suffix != ".gz":
+            if path.stat().st_size > MAX_FILE_BYTES:
+                raise DataError(f"{path}: larger than {MAX_FILE_BYTES >> 20} MiB")
+            return path.read_bytes()
+        with gzip.open(path) as file:
+            content = file.read(MAX_FILE_BYTES + 1)
+    except OSError as error:  # gzip.BadGzipFile too
+        raise DataError(f"{path}: cannot be read ({error.strerror or error})") from error
+    except (EOFError, zlib.error) as error:
+        raise DataError(f"{path}: damaged gzip file ({error})", hint="Get it again") from error
+    if len(content) > MAX_FILE_BYTES:
+        raise DataError(f"{path}: unpacks to more than {MAX_FILE_BYTES >> 20} MiB")
+    return content
+
+
+def read_mat(file: Path, keys: Sequence[str]) -> dict[str, np.ndarray]:
+    """Return the named arrays of a MATLAB file; raises DataError. Nothing in it is executed."""
+    if not file.is_file():
+        raise DataError(f"{file}: no such file", hint="Get all files of the set into one folder")
+    import numpy as np
+    from scipy.io import loadmat
+
+    try:
+        content = loadmat(file, variable_names=list(keys))
+    except Exception as error:  # scipy raises anything on damaged files
+        raise DataError(
+            f"{file}: not a MATLAB file ({type(error).__name__}: {error})", hint=GET_AGAIN
+        ) from error
+    missing = [key for key in keys if not isinstance(content.get(key), np.ndarray)]
+    if missing:
+        raise DataError(f"{file}: no array {missing[0]}", hint=GET_AGAIN)
+    return {key: content[key] for key in keys}
+
+
+def hashes(root: Path, paths: Sequence[str]) -> dict[str, str]:
+    """Return the SHA-256 of each file by its path relative to `root`; raises DataError."""
+    memo_file = _memo_file(root)
+    memo = _read_memo(memo_file)
+    stamps: dict[str, str] = {}
+    found: dict[str, str] = {}
+    prefix = f"{root}/"  # strings, because building a Path for each file takes most of the time
+    for path in paths:
+        try:
+            stat = os.stat(prefix + path)
+        except OSError as error:
+            raise DataError(f"{prefix}{path}: cannot be read ({error.strerror})") from error
+        stamps[path] = f"{stat.st_size}.{stat.st_mtime_ns}.{stat.st_ctime_ns}"
+        known = memo.get(path)
+        if known is not None and known[0] == stamps[path]:
+            found[path] = known[1]
+    missing = [path for path in paths if path not in found]
+    if missing:
+        with ThreadPoolExecutor(max_workers=min(8, os.cpu_count() or 1)) as pool:
+            found.update(
+                zip(missing, pool.map(lambda path: _hash(root / path), missing), strict=True)
+            )
+        _write_memo(memo_file, stamps, found)
+    return found
+
+
+def memo_folder() -> Path:
+    """Return where file hashes are remembered: `VITBENCH_CACHE`, or the user's cache folder."""
+    named = os.environ.get("VITBENCH_CACHE")
+    if named:
+        return Path(named)
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "vitbench"
+
+
+def remembered(key: dict[str, Any], compute: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+    """Return what `compute` finds of the content that `key` identifies, computed once for all.
+
+    What is found must be JSON; a cache that cannot be read or written is not an error.
+    """
+    text = json.dumps(key, sort_keys=True)
+    file = memo_folder() / f"facts-{hashlib.sha256(text.encode()).hexdigest()[:24]}.json"
+    with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
+        facts = json.loads(file.read_text(encoding="utf-8"))
+        if facts["key"] == json.loads(text):
+            found: dict[str, Any] = facts["found"]
+            return found
+    found = compute()
+    write_json(file, {"key": key, "found": found})
+    return found
+
+
+def write_json(file: Path, content: Any) -> None:
+    """Write a file of the user's cache, whole; where that fails it is not there."""
+    with contextlib.suppress(OSError):
+        file.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        partial = file.with_suffix(f".{os.getpid()}.partial")
+        partial.write_text(json.dumps(content), encoding="utf-8")
+        os.replace(partial, file)
+
+
+def lock(folder: Path) -> FileLock:
+    """Return the lock of whoever writes into a folder; it lies in the user's cache."""
+    from filelock import FileLock
+
+    name = hashlib.sha256(os.fsencode(folder.absolute())).hexdigest()[:16]
+    place = memo_folder() / "locks"
+    try:
+        place.mkdir(parents=True, exist_ok=True, mode=0o700)
+    except OSError as error:
+        raise DataError(
+            f"{place}: cannot be created ({error.strerror})",
+            hint="Set VITBENCH_CACHE to a folder of yours",
+        ) from error
+    return FileLock(place / f"{name}.lock")
+
+
+def _memo_file(root: Path) -> Path:
+    name = hashlib.sha256(os.fsencode(root)).hexdigest()[:16]
+    return memo_folder() / f"files-{name}.json"
+
+
+def _hash(path: Path) -> str:
+    try:
+        with open(path, "rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise DataError(
+            f"{path}: cannot be read ({error.strerror})", hint="Check its permissions"
+        ) from error
+
+
+def _read_memo(file: Path) -> dict[str, tuple[str, str]]:
+    try:
+        memo = json.loads(file.read_text(encoding="utf-8"))
+        return {path: (str(stamp), str(digest)) for path, (stamp, digest) in memo.items()}
+    except (OSError, ValueError, TypeError, AttributeError):
+        return {}
+
+
+def _write_memo(file: Path, stamps: dict[str, str], found: dict[str, str]) -> None:
+    """Remember the hashes of settled files; a cache that cannot be written is not an error."""
+    limit_ns = time.time_ns() - int(SETTLED_S * 1e9)
+    memo = {
+        path: [stamp, found[path]]
+        for path, stamp in stamps.items()
+        if int(stamp.rsplit(".", 1)[1]) < limit_ns
+    }
+    if not memo:
+        return
+    write_json(file, memo)

@@ -1,0 +1,103 @@
+"""Image files of a set: which files, which classes, which splits, which content.
+
+Only the standard library is used, and no image is opened: planning a suite must stay light. The
+digest is of the content (paths, labels and bytes), never of time stamps.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from bench.data.sources import files
+from bench.errors import DataError
+
+VERSION = 1
+"""Bumped when the same files give other splits, labels or pixels."""
+
+SUFFIXES = frozenset(
+    (".jpg", ".jpeg", ".png", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".ppm", ".pgm")
+)
+"""File name endings taken for images, whatever their case."""
+
+LAYOUT_HINT = "Expected FOLDER/CLASS/IMAGE, or FOLDER/train/CLASS/IMAGE and FOLDER/test/CLASS/IMAGE"
+
+Items = list[tuple[str, int]]
+"""(path relative to the folder, with forward slashes; label) of each image."""
+
+
+@dataclass(frozen=True)
+class Folder:
+    """The files of an image folder, split and labelled."""
+
+    root: Path
+    """Folder that all paths are relative to."""
+    class_names: tuple[str, ...]
+    """Class names in label order."""
+    splits: dict[str, Items]
+    """Every image, by split."""
+    selectors: dict[str, str]
+    """How each split was selected, in words."""
+    details: dict[str, tuple[int, ...]] = field(default_factory=dict)
+    """What scoring needs to know of an image beside its label, by path; see `scoring.judge`."""
+
+
+def content_digest(folder: Folder) -> str:
+    """Return the SHA-256 over split, path, label and bytes of every file."""
+    paths = sorted({path for items in folder.splits.values() for path, _ in items})
+    hashes = files.hashes(folder.root, paths)
+    total = hashlib.sha256()
+    for split in sorted(folder.splits):
+        for path, label in folder.splits[split]:
+            details = "".join(f"\0{value}" for value in folder.details.get(path, ()))
+            total.update(f"{split}\0{path}\0{label}{details}\0{hashes[path]}\n".encode())
+    return total.hexdigest()
+
+
+def classes_of(root: Path, part: Path) -> dict[str, list[str]]:
+    """Return the sorted relative image paths of each class folder of `part`."""
+    classes: dict[str, list[str]] = {}
+    try:
+        entries = sorted(entry.name for entry in os.scandir(part) if entry.is_dir())
+        for name in entries:
+            paths = sorted(images_in(part / name, root))
+            if paths:
+                classes[name] = paths
+            elif not name.startswith("."):
+                raise DataError(
+                    f"{part / name}: the class folder has no images",
+                    hint=f"Put images there ({', '.join(sorted(SUFFIXES))}) or remove the folder",
+                )
+    except OSError as error:
+        raise DataError(f"{part}: cannot be read ({error.strerror})") from error
+    if not classes:
+        raise DataError(f"{part}: no images in class folders", hint=LAYOUT_HINT)
+    return classes
+
+
+def images_in(folder: Path, root: Path) -> Iterator[str]:
+    """Yield image paths relative to `root`, with forward slashes, from all levels of `folder`."""
+
+    def fail(error: OSError) -> None:
+        raise error
+
+    for where, subfolders, names in os.walk(folder, onerror=fail):
+        subfolders[:] = [name for name in subfolders if not name.startswith(".")]
+        prefix = Path(os.path.relpath(where, root)).as_posix()
+        for name in names:
+            if os.path.splitext(name)[1].lower() in SUFFIXES and name[0] != ".":
+                path = f"{prefix}/{name}"
+                if not path.isascii():
+                    _check_text(path)
+                yield path
+
+
+def _check_text(path: str) -> None:
+    try:
+        path.encode("utf-8")
+    except UnicodeEncodeError as error:
+        shown = path.encode("utf-8", "backslashreplace").decode()
+        raise DataError(f"{shown}: the name is not UTF-8", hint="Rename the file") from error

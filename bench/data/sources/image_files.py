@@ -1,0 +1,151 @@
+"""Image files as a source: decoded to squares, or given as the bytes that they are.
+
+By default a file that does not decode stops a suite with its name. With `skip_damaged = true` it is
+left out, and the card says how many were, so that no table hides it. Which files are sound is
+remembered by content.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from bench.data.decode import load_rgb, square_image
+from bench.data.sources import files
+from bench.data.sources.folder import VERSION, Folder
+from bench.data.sources.pool import in_threads, mapped
+from bench.errors import DataError
+
+
+class ImageFiles:
+    """Image files, as squares of one size."""
+
+    def __init__(self, folder: Folder, *, image_size_px: int) -> None:
+        self.image_size_px = image_size_px
+        self._folder = folder
+
+    def num_examples(self) -> dict[str, int]:
+        """Return the number of images of each split."""
+        return {split: len(items) for split, items in self._folder.splits.items()}
+
+    def labels(self, split: str) -> np.ndarray:
+        """Return the labels of a split."""
+        return np.array([label for _, label in self._folder.splits[split]], dtype=np.int64)
+
+    def write(self, split: str, images_BHWC: np.ndarray, *, start: int, num_workers: int) -> None:
+        """Decode every file from `start` on; raises DataError at the first that is no image."""
+        items = self._folder.splits[split]
+
+        def decode(index: int) -> None:
+            path = self._folder.root / items[start + index][0]
+            images_BHWC[index] = square_image(path, size_px=self.image_size_px)
+
+        # Decoding and resizing release the interpreter's lock: threads share the output array.
+        in_threads(decode, range(len(images_BHWC)), num_workers)
+
+    def details(self, split: str) -> np.ndarray | None:
+        """Return what scoring needs beside the labels, details_NF padded with -1, or None."""
+        found = [self._folder.details.get(path, ()) for path, _ in self._folder.splits[split]]
+        width = max(map(len, found), default=0)
+        if not width:
+            return None
+        return np.array([(*row, *[-1] * (width - len(row))) for row in found], dtype=np.int64)
+
+    def encoded_bytes(self) -> int:
+        """Return the bytes of all image files."""
+        root = self._folder.root
+        try:
+            return sum(
+                os.stat(root / path).st_size
+                for items in self._folder.splits.values()
+                for path, _ in items
+            )
+        except OSError as error:
+            raise DataError(f"{error.filename}: cannot be read ({error.strerror})") from error
+
+    def encoded(self, split: str, *, start: int, num_workers: int) -> Iterator[bytes]:
+        """Yield the bytes of each image file from `start` on."""
+        paths = [self._folder.root / path for path, _ in self._folder.splits[split][start:]]
+        return checked(((str(path), path.read_bytes) for path in paths), num_workers)
+
+
+def checked(named: Iterable[tuple[str, Callable[[], bytes]]], num_workers: int) -> Iterator[bytes]:
+    """Yield the bytes of each named image, once it is known to decode; raises DataError."""
+
+    def read(item: tuple[str, Callable[[], bytes]]) -> bytes:
+        name, content_of = item
+        try:
+            content = content_of()
+        except OSError as error:
+            raise DataError(f"{name}: cannot be read ({error.strerror})") from error
+        load_rgb(io.BytesIO(content), name=name)
+        return content
+
+    return mapped(read, named, num_workers)
+
+
+# --- files that do not decode ---------------------------------------------------------------
+
+
+def damaged_files(root: Path, paths: Iterable[str], *, num_workers: int = 1) -> dict[str, str]:
+    """Decode every file and return the message of each that fails, by path."""
+
+    def failure(path: str) -> str:
+        try:
+            load_rgb(root / path, name=str(root / path))
+        except DataError as error:
+            return str(error)
+        return ""
+
+    paths = list(paths)
+    with ThreadPoolExecutor(max(1, num_workers)) as pool:
+        messages = zip(paths, pool.map(failure, paths), strict=True)
+        return {path: message for path, message in messages if message}
+
+
+def without_damaged(folder: Folder) -> tuple[Folder, int]:
+    """Return the folder without files that do not decode, and how many these are.
+
+    Raises DataError when a class loses all its training images.
+    """
+    paths = sorted({path for items in folder.splits.values() for path, _ in items})
+    hashes = files.hashes(folder.root, paths)
+    sound = _known_sound()
+    unknown = [path for path in paths if hashes[path] not in sound]
+    damaged = damaged_files(folder.root, unknown, num_workers=os.cpu_count() or 1)
+    if len(damaged) < len(unknown):
+        _remember(sound | {hashes[path] for path in unknown if path not in damaged})
+    splits = {
+        split: [item for item in items if item[0] not in damaged]
+        for split, items in folder.splits.items()
+    }
+    missing = set(range(len(folder.class_names))) - {label for _, label in splits.get("train", ())}
+    if missing and "train" in splits:
+        raise DataError(
+            f'{folder.root}: no sound training image of class "{folder.class_names[min(missing)]}"',
+            hint="Replace its files, or remove the class",
+        )
+    return replace(folder, splits=splits), len(damaged)
+
+
+def _memo_file() -> Path:
+    return files.memo_folder() / f"sound-{VERSION}.json"
+
+
+def _known_sound() -> set[str]:
+    try:
+        return set(map(str, json.loads(_memo_file().read_text(encoding="utf-8"))))
+    except (OSError, ValueError, TypeError):
+        return set()
+
+
+def _remember(sound: set[str]) -> None:
+    """Keep the hashes of files that decode; a cache that cannot be written is not an error."""
+    files.write_json(_memo_file(), sorted(sound))

@@ -1,0 +1,119 @@
+"""Streaming from shards: sets larger than the disk's cache, in a repeatable order.
+
+An epoch permutes the shards, takes `window_shards` of them at a time and permutes the examples
+within each window. It is a function of (seed, epoch) alone, so that any step can be repeated,
+resumed at, and split among workers without playing back what came before. Memory holds the index
+of one window, not of the set.
+"""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+
+from bench.data.sources.shards import ShardSet
+
+WINDOW_SHARDS = 16
+"""Shards of an epoch that are mixed with each other; more mixes better and seeks more."""
+
+
+@lru_cache(maxsize=4)
+def _permutation(num: int, *key: int) -> np.ndarray:
+    return np.random.default_rng(key).permutation(num)
+
+
+@dataclass(frozen=True)
+class Order:
+    """The order in which an epoch visits the examples of a set."""
+
+    counts: tuple[int, ...]
+    """Examples of each shard."""
+    seed: int
+    """Seed of all epochs."""
+    window_shards: int = WINDOW_SHARDS
+    """Shards that are mixed with each other."""
+
+    @property
+    def num_examples(self) -> int:
+        """Examples of an epoch."""
+        return sum(self.counts)
+
+    def places(self, start: int, num: int) -> np.ndarray:
+        """Return (shard, row) of `num` examples (num, 2) from position `start` of the stream.
+
+        The stream is one epoch after another, each example once in each.
+        """
+        parts = []
+        while num > 0:
+            epoch, offset = divmod(start, self.num_examples)
+            places = self._within(epoch, offset, num)
+            parts.append(places)
+            start, num = start + len(places), num - len(places)
+        return np.concatenate(parts) if parts else np.empty((0, 2), dtype=np.int64)
+
+    def _within(self, epoch: int, offset: int, num: int) -> np.ndarray:
+        """Return at most `num` places from `offset` of an epoch, up to the end of its window."""
+        shards = _permutation(len(self.counts), self.seed, epoch)
+        first = 0
+        for window, begin in enumerate(range(0, len(shards), self.window_shards)):
+            members = shards[begin : begin + self.window_shards]
+            size = sum(self.counts[shard] for shard in members)
+            if offset < first + size:
+                inside = offset - first
+                chosen = _permutation(size, self.seed, epoch, window)[inside : inside + num]
+                ends = np.cumsum([self.counts[shard] for shard in members])
+                which = np.searchsorted(ends, chosen, side="right")
+                rows = chosen - (ends[which] - np.take(self.counts, members[which]))
+                return np.stack((members[which], rows), axis=1)
+            first += size
+        raise AssertionError("an offset within the epoch lies in one of its windows")
+
+
+class ShardBatches:
+    """Batches of a streamed set, addressed by step, for one of several workers."""
+
+    def __init__(
+        self,
+        shard_set: ShardSet,
+        *,
+        batch_size: int,
+        seed: int,
+        size_px: int,
+        worker: int = 0,
+        num_workers: int = 1,
+        window_shards: int = WINDOW_SHARDS,
+        num_threads: int = 1,
+    ) -> None:
+        if not 0 <= worker < num_workers or batch_size % num_workers:
+            raise ValueError("the batch must divide among the workers, counted from zero")
+        self._set = shard_set
+        self._order = Order(
+            tuple(shard.num_examples for shard in shard_set.shards), seed, window_shards
+        )
+        self._batch_size = batch_size
+        self._size_px = size_px
+        self._worker, self._num_workers = worker, num_workers
+        self._num_threads = num_threads
+
+    def places(self, step: int) -> np.ndarray:
+        """Return (shard, row) of this worker's part of a step's batch: every worker-th example."""
+        whole = self._order.places(step * self._batch_size, self._batch_size)
+        return whole[self._worker :: self._num_workers]
+
+    def at(self, step: int) -> tuple[np.ndarray, np.ndarray]:
+        """Return images_BHWC (uint8) and labels_B (int64) of this worker's part of a step."""
+        places = self.places(step)
+        images = np.empty((len(places), self._size_px, self._size_px, 3), dtype=np.uint8)
+        labels = np.empty(len(places), dtype=np.int64)
+
+        def fill(index: int) -> None:
+            shard, row = (int(value) for value in places[index])
+            images[index], labels[index] = self._set.image(shard, row, size_px=self._size_px)
+
+        with ThreadPoolExecutor(self._num_threads) as pool:
+            for _ in pool.map(fill, range(len(places))):
+                pass
+        return images, labels

@@ -1,0 +1,212 @@
+"""Where jobs run: in this process, or as Ray core tasks."""
+
+from __future__ import annotations
+
+import os
+import secrets
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Protocol
+
+from bench.errors import BenchError, UserError
+from bench.schedule.one_job import perform
+from bench.schedule.order import device_of
+from bench.specs import DatasetCard, JobResult, JobSpec, PlannedJob, Resources
+
+
+class Lost(Exception):
+    """The process of a job died before it answered."""
+
+
+def first_line(error: BaseException) -> str:
+    """Return the first line of an error's message, or its name where it has none."""
+    text = str(error).strip()
+    return text.splitlines()[0] if text else type(error).__name__
+
+
+class Executor(Protocol):
+    """Where jobs run: in this process, or on Ray."""
+
+    def fits(self, resources: Resources) -> bool:
+        """Tell whether a job with these resources can start now."""
+
+    def submit(self, job: PlannedJob) -> None:
+        """Start a job."""
+
+    def next(self, timeout_s: float) -> tuple[str, JobResult | Exception] | None:
+        """Return one finished job and its result or error; None after `timeout_s`."""
+
+    def close(self) -> None:
+        """Stop everything that was started."""
+
+
+class LocalExecutor:
+    """One job at a time in this process: for debugging, and where one core is all there is."""
+
+    def __init__(self, datasets: Mapping[str, DatasetCard], workdir: Path) -> None:
+        self._datasets = datasets
+        self._workdir = workdir
+        self._waiting: list[PlannedJob] = []
+
+    def fits(self, resources: Resources) -> bool:
+        """Tell whether no job is waiting."""
+        return not self._waiting
+
+    def submit(self, job: PlannedJob) -> None:
+        """Take the job; `next` does it."""
+        self._waiting.append(job)
+
+    def next(self, timeout_s: float) -> tuple[str, JobResult | Exception] | None:
+        """Do the waiting job and return what came of it."""
+        if not self._waiting:
+            return None
+        job = self._waiting.pop()
+        try:
+            return job.job_id, perform(
+                job.spec,
+                self._datasets.get(job.dataset),
+                workdir=self._workdir,
+                device=device_of(job.resources),
+            )
+        except Exception as error:
+            return job.job_id, error
+
+    def close(self) -> None:
+        """Nothing was started."""
+
+
+class RayExecutor:
+    """Ray core tasks on this machine, or on the cluster at `address`.
+
+    A local Ray opens ports on every interface even when told to use 127.0.0.1, so a token of this
+    run's own guards them; usage statistics and the dashboard are off.
+    """
+
+    def __init__(
+        self, datasets: Mapping[str, DatasetCard], workdir: Path, *, address: str | None = None
+    ) -> None:
+        os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
+        os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+        if address is None:
+            os.environ["RAY_AUTH_MODE"] = "token"
+            os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))  # read once a process
+        import ray
+
+        self._ray = ray
+        options: dict[str, Any] = {"log_to_driver": False, "logging_level": "ERROR"}
+        if address is None:
+            options |= {
+                "include_dashboard": False,
+                "_node_ip_address": "127.0.0.1",
+                "object_store_memory": 128 * 2**20,
+            }
+        try:
+            ray.init(address=address or "local", **options)
+        except ConnectionError as error:
+            raise UserError(
+                f"--address {address}: no Ray cluster answers there",
+                hint="Start one with `ray start --head`, or leave --address out",
+            ) from error
+        self._datasets = datasets
+        self._workdir = workdir
+        self._free = self._capacity()
+        self._total = self._free
+        self._running: dict[Any, PlannedJob] = {}
+
+    def _capacity(self) -> Resources:
+        there = self._ray.cluster_resources()
+        return Resources(
+            cpus=there.get("CPU", 0), gpus=there.get("GPU", 0), tpus=int(there.get("TPU", 0))
+        )
+
+    def check(self, jobs: Sequence[PlannedJob]) -> None:
+        """Raise UserError when a job asks for more than the cluster has: it would wait for ever."""
+        for job in jobs:
+            if not _within(job.resources, self._total):
+                raise UserError(
+                    f"{job.name} asks for {_words(job.resources)}; there are {_words(self._total)}",
+                    hint="Set num_threads, gpus or tpus of the suite lower, or use --address",
+                )
+
+    def fits(self, resources: Resources) -> bool:
+        """Tell whether the free cores and devices are enough."""
+        return _within(resources, self._free)
+
+    def submit(self, job: PlannedJob) -> None:
+        """Start the job as a Ray task; attempts are counted by the loop, not by Ray."""
+        options: dict[str, Any] = {
+            "num_cpus": job.resources.cpus,
+            "num_gpus": job.resources.gpus,
+            "max_retries": 0,
+            "name": job.name,
+        }
+        if job.resources.tpus:
+            options["resources"] = {"TPU": job.resources.tpus}
+        if job.resources.gpus or job.resources.tpus:
+            options["max_calls"] = 1  # a reused process would keep the device's memory
+        card = self._datasets.get(job.dataset)
+        task = self._ray.remote(_ray_task).options(**options)
+        reference = task.remote(
+            job.spec.model_dump_json(),
+            card.model_dump_json() if card else "",
+            str(self._workdir),
+            device_of(job.resources),
+        )
+        self._running[reference] = job
+        self._free = _minus(self._free, job.resources)
+
+    def next(self, timeout_s: float) -> tuple[str, JobResult | Exception] | None:
+        """Return one finished task."""
+        ready, _ = self._ray.wait(list(self._running), num_returns=1, timeout=timeout_s)
+        if not ready:
+            return None
+        job = self._running.pop(ready[0])
+        self._free = _minus(self._free, job.resources, sign=-1)
+        try:
+            return job.job_id, JobResult.model_validate_json(self._ray.get(ready[0]))
+        except self._ray.exceptions.LocalRayletDiedError as error:
+            raise BenchError(
+                "Ray itself died on this machine; finished jobs are kept",
+                hint="Run the same command again to go on",
+            ) from error
+        except self._ray.exceptions.RayTaskError as error:
+            return job.job_id, error.cause if isinstance(error.cause, Exception) else error
+        except self._ray.exceptions.RayError as error:
+            return job.job_id, Lost(first_line(error))
+
+    def close(self) -> None:
+        """End the tasks and Ray itself."""
+        for reference in self._running:
+            self._ray.cancel(reference, force=True)
+        self._ray.shutdown()
+
+
+def _ray_task(spec: str, card: str, workdir: str, device: str) -> str:
+    """Do one job in a Ray worker; records travel as JSON."""
+    return perform(
+        JobSpec.model_validate_json(spec),
+        DatasetCard.model_validate_json(card) if card else None,
+        workdir=Path(workdir),
+        device=device,
+    ).model_dump_json()
+
+
+def _within(asked: Resources, there: Resources) -> bool:
+    slack = 1e-9
+    return (
+        asked.cpus <= there.cpus + slack
+        and asked.gpus <= there.gpus + slack
+        and asked.tpus <= there.tpus
+    )
+
+
+def _minus(there: Resources, asked: Resources, *, sign: int = 1) -> Resources:
+    return Resources(
+        cpus=max(0.0, there.cpus - sign * asked.cpus),
+        gpus=max(0.0, there.gpus - sign * asked.gpus),
+        tpus=there.tpus - sign * asked.tpus,
+    )
+
+
+def _words(resources: Resources) -> str:
+    return f"{resources.cpus:g} CPUs, {resources.gpus:g} GPUs, {resources.tpus} TPU chips"

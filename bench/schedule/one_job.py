@@ -1,0 +1,43 @@
+"""One job, done in this process under its claim."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from bench.errors import JobError
+from bench.specs import DatasetCard, JobResult, JobSpec
+from bench.store import Store
+
+
+def perform(spec: JobSpec, card: DatasetCard | None, *, workdir: Path, device: str) -> JobResult:
+    """Do one job in this process, under its claim, and commit its result.
+
+    Returns the result that is there when another process finished the job first.
+    """
+    from bench import jobs
+
+    store = Store(workdir)
+    with store.claim(spec) as claim:
+        done = store.result(spec.job_id)
+        if done is not None:
+            return done
+        inputs = {}
+        for role, needed in spec.needs.items():
+            result = store.result(needed)
+            if result is None:
+                raise JobError(f"input {role} ({needed}) of job {spec.job_id} is not there")
+            inputs[role] = (result, store.folder(needed))
+        result = jobs.run(
+            jobs.JobContext(
+                spec=spec,
+                folder=claim.folder,
+                inputs=inputs,
+                dataset=card,
+                cache_dir=store.paths.cache.folder,
+                device=device,
+                attempt=claim.attempt,
+                report=claim.report,
+            )
+        )
+        claim.commit(result)
+        return result

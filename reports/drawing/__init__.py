@@ -1,0 +1,1 @@
+"""What figures share: their style, and panels of accuracy over something."""

@@ -1,0 +1,162 @@
+"""The command: what it prints, how it ends, and that wrong words are told in one line."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from bench.cli import app as cli
+
+Run = Callable[..., tuple[int, str, str]]
+
+
+@pytest.fixture
+def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> Run:
+    """Run the command in this process; returns exit code, output and error output."""
+    monkeypatch.setenv("VITBENCH_WORKDIR", str(tmp_path / "runs"))
+    monkeypatch.setenv("VITBENCH_DEBUG", "")  # `--debug` sets it: put back after the test
+
+    def call(*words: object) -> tuple[int, str, str]:
+        monkeypatch.setattr("sys.argv", ["vitbench", *map(str, words)])
+        try:
+            cli.main()
+            code = 0
+        except SystemExit as end:
+            code = int(end.code or 0)
+        out, err = capsys.readouterr()
+        return code, out, err
+
+    return call
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        (["run", "quikstart"], 'unknown suite "quikstart". Did you mean "quickstart"?'),
+        (["run", "quickstart", "--only", "fewshots"], '--only: unknown "fewshots". Did you mean'),
+        (["run", "quickstart", "--seeds", "9"], "--seeds 9: the suite has 3 seeds"),
+        (["run", "quickstart", "--limit-steps", "0"], "--limit-steps 0: must be at least 1"),
+        (["run", "quickstart", "--set", "seeds"], "--set: seeds: not of the form key=value"),
+        (["plan", "nowhere/x.toml"], "nowhere/x.toml: no such file"),
+        (["report", "quickstart", "--format", "pdf"], '--format: unknown "pdf"'),
+        (["report", "quickstart"], "nothing was run in"),
+        (["report", "quickstart", "--set", "report.tables=['pair']"], 'Did you mean "pairs"?'),
+        (["show", "vit-b61"], 'unknown system "vit-b61". Did you mean "vit-b16"?'),
+        (["show", "../../etc/passwd"], "unknown system"),
+        (["ls", "systems", "--family", "hybird"], 'unknown "hybird". Did you mean "hybrid"?'),
+        (["ls", "suites", "--family", "vit"], "chooses among systems. vitbench ls systems --fam"),
+        (["ls", "datasets", "--public"], "ls datasets: --public chooses among systems"),
+        (["run", "quickstart", "--workdir", "/proc/nope"], "work folder: /proc cannot be written"),
+        (["run", "quickstart", "--address", "127.0.0.1:1"], "no Ray cluster answers at 127.0.0.1"),
+        (["run", "quickstart", "--address", "nowhere"], '"nowhere" is no address. Write HOST:PORT'),
+        (["run", "quickstart", "--set", "tpus=4"], "asks for 4 TPU chips; there are 0"),
+        (["run", "quickstart", "--set", "gpus=99"], "asks for 99 GPUs; torch finds"),
+        (["run", "quickstart", "--set", "num_threads=256"], "each job asks for 256 threads"),
+        (["doctor", "quikstart"], 'unknown suite "quikstart". Did you mean "quickstart"?'),
+        (["report", "quickstart", "--check"], "nothing was run in"),
+        (["report", "quickstart", "--import", "x.toml"], "--import x.toml: no such file"),
+        (["compare", "/nowhere/a", "/nowhere/b"], "/nowhere/a: neither a work folder nor a"),
+        (["bundle", "quickstart"], "quickstart: nothing was run in"),
+        (["verify", "/nowhere/a.zip"], "/nowhere/a.zip: no such file"),
+        (["verify", "pyproject.toml"], "damaged or unsafe bundle: File is not a zip file"),
+        (["ui", "--workdir", "/nowhere/runs"], "--workdir /nowhere/runs: no such folder"),
+        (["data", "show", "cifar01"], 'unknown data set "cifar01". Did you mean "cifar10"?'),
+        (["data", "prepare", "jft-300m"], "jft-300m: JFT-300M is not public: internal to Google"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)
+def test_wrong_words_are_told_in_one_line(
+    run: Run, words: list[str], expected: str, tmp_path: Path
+) -> None:
+    code, out, err = run(*words)
+    assert code == 2
+    assert out == ""
+    assert len(err.strip().splitlines()) == 1
+    assert expected in err
+    assert not (tmp_path / "runs").exists()
+
+
+def test_a_plan_shows_jobs_compute_time_and_pairs(run: Run) -> None:
+    code, out, _ = run("plan", "quickstart")
+    assert code == 0
+    assert "108 jobs, 0 done" in out
+    assert "pair: vit-micro 1.00x, bit-micro 0.93x, hybrid-micro 0.95x" in out
+    code, out, _ = run("plan", "quickstart", "--json")
+    plan = json.loads(out)
+    assert len(plan["jobs"]) == 108
+    assert {"job_id", "exaflops", "estimated_s", "done", "needs"} <= set(plan["jobs"][0])
+
+
+def test_status_counts_what_is_missing(run: Run) -> None:
+    code, out, _ = run("status", "quickstart")
+    assert code == 0
+    assert [line.split()[-1] for line in out.splitlines() if line.startswith("pretrain")] == ["27"]
+
+
+@pytest.mark.parametrize("things", ["systems", "datasets", "suites", "recipes"])
+def test_everything_is_listed_as_table_and_json(run: Run, things: str) -> None:
+    code, table, _ = run("ls", things)
+    assert code == 0
+    rows = json.loads(run("ls", things, "--json")[1])
+    assert len(rows) >= 1
+    assert rows[0]["name"] in table
+
+
+def test_systems_are_filtered(run: Run) -> None:
+    rows = json.loads(run("ls", "systems", "--family", "hybrid", "--public", "--json")[1])
+    assert {row["family"] for row in rows} == {"hybrid"}
+    assert "hybrid-r50-vit-b16" in {row["name"] for row in rows}
+    assert "hybrid-r50-vit-l16" not in {row["name"] for row in rows}  # its weights are JFT's
+
+
+def test_a_system_is_shown_with_its_costs_and_weights(run: Run) -> None:
+    facts = json.loads(run("show", "ViT-B/16", "--json")[1])
+    assert facts["num_params"] == 85_798_656
+    assert facts["gflops"]["224 px"]["forward"] == pytest.approx(35.126, abs=1e-3)
+    assert "jft" in {source["name"] for source in facts["weights"]}
+    code, out, _ = run("show", "R50x1")
+    assert code == 0
+    assert "not public" in out
+
+
+def test_the_papers_tables_are_printed_and_written(run: Run, tmp_path: Path) -> None:
+    code, out, _ = run("report", "paper", "--out", tmp_path / "paper", "--format", "md")
+    assert code == 0
+    assert "ViT paper, Table 6: pre-training compute" in out
+    names = {path.name for path in (tmp_path / "paper").iterdir()}
+    assert {"paper-table-1.md", "paper-table-6-compute.md", "paper-table-9.md"} <= names
+    golden = Path(__file__).parents[2] / "golden" / "paper" / "paper-table-6-compute.md"
+    assert (tmp_path / "paper" / golden.name).read_text() == golden.read_text()
+
+
+def test_data_sets_are_prepared_listed_and_verified(run: Run, tmp_path: Path) -> None:
+    assert "nothing is packed in" in run("data", "ls")[1]
+    code, out, _ = run("data", "prepare", "digits")
+    assert code == 0
+    assert "1297" in out
+    assert run("data", "ls")[1].startswith("digits")
+    assert run("data", "verify", "digits")[:2] == (0, "digits: sound\n")
+    packed = next((tmp_path / "runs" / "data").glob("*/*images*"))
+    content = bytearray(packed.read_bytes())
+    content[len(content) // 2] ^= 1
+    packed.write_bytes(content)
+    code, out, _ = run("data", "verify", "digits")
+    assert code == 1
+    assert "1 problems" in out
+
+
+def test_an_error_of_our_own_is_one_line_unless_debug(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*words: object) -> None:
+        raise ZeroDivisionError("boom")
+
+    monkeypatch.setattr("bench.cli.listing.show_status", broken)
+    code, _, err = run("status", "quickstart")
+    assert code == 1
+    assert err.strip() == "vitbench: ZeroDivisionError: boom (vitbench --debug shows more)"
+    with pytest.raises(ZeroDivisionError):
+        run("--debug", "status", "quickstart")

@@ -1,0 +1,61 @@
+"""What `plan` and `ls suites` show of scales, of refused jobs and of time."""
+
+from __future__ import annotations
+
+import io
+
+import pytest
+from rich.console import Console
+
+from bench.cli.listing import LISTS, duration, plan_rows, show_plan
+from bench.cli.wiring import graph_of
+from bench.schedule import Estimates
+
+
+def shown(suite: str, scale: str | None) -> str:
+    graph = graph_of(suite, None, None, None, scale=scale)
+    rows = plan_rows(graph, {}, Estimates(graph, {}).seconds)
+    console = Console(file=io.StringIO(), width=140)
+    show_plan(console, graph, rows)
+    return console.file.getvalue()  # type: ignore[attr-defined,no-any-return]
+
+
+def test_a_plan_says_its_scale_what_to_expect_and_what_it_takes() -> None:
+    text = shown("vtab", "public")
+    assert "scale                        public" in text
+    assert "ViT-L/16, ImageNet-21k: mean 72.7" in text
+    assert "exaFLOPs; about" in text.partition("stage")[0]  # the suite's own words on its cost
+    assert "on one device" in text
+    assert "refused" not in text
+
+
+def test_a_plan_counts_refused_jobs_and_leaves_them_out_of_the_time() -> None:
+    text = shown("head", "full")
+    assert "refused: 6 jobs, since JFT-300M is not public: internal to Google" in text
+    assert "of them refused; about 0 s left" in text
+    mixed = shown("state-of-the-art", "full")
+    assert "refused: 71 jobs, since JFT-300M is not public" in mixed
+
+
+def test_a_suite_of_one_scale_shows_none() -> None:
+    text = shown("quickstart", None)
+    assert "scale" not in text
+    assert "jobs at a time" in text
+
+
+def test_suites_are_listed_with_claim_source_scales_and_jobs() -> None:
+    rows = {row["name"]: row for row in LISTS["suites"]()}
+    assert rows["vtab"]["scales"] == ["smoke", "public", "full"]
+    assert rows["vtab"]["jobs"] == 15
+    assert rows["vtab"]["source"].startswith("arXiv:2010.11929")
+    assert rows["quickstart"]["scales"] == []
+    assert rows["quickstart"]["jobs"] == 108
+    assert all(row["claim"] for row in rows.values())
+
+
+@pytest.mark.parametrize(
+    ("seconds", "words"),
+    [(0.2, "0 s"), (200, "3 min 20 s"), (7500, "2 h 05 min"), (360_000, "4 days")],
+)
+def test_a_duration_is_told_as_a_person_would(seconds: float, words: str) -> None:
+    assert duration(seconds) == words

@@ -1,0 +1,249 @@
+"""Checkpoints under kills, damage, foreign owners and full disks."""
+
+from __future__ import annotations
+
+import json
+import multiprocessing
+import os
+import resource
+import signal
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+import torch
+
+from bench.errors import CheckpointError
+from bench.files import clear_stale, file_sha256
+from bench.training import Checkpoints, checkpoint
+
+FORK = multiprocessing.get_context("fork")
+
+
+def tensors(value: float) -> dict[str, torch.Tensor]:
+    return {"weight": torch.full((16, 16), float(value)), "step": torch.tensor(value)}
+
+
+@pytest.fixture
+def warnings() -> list[str]:
+    return []
+
+
+@pytest.fixture
+def saved(tmp_path: Path, warnings: list[str]) -> Checkpoints:
+    """Checkpoints of steps 10, 20 and 30 (of which two are kept)."""
+    found = Checkpoints(tmp_path / "checkpoints", "job-a", warn=warnings.append)
+    for step in (10, 20, 30):
+        found.save(step, tensors(step), {"num_images": step * 4})
+    return found
+
+
+def newest_step(checkpoints: Checkpoints) -> int | None:
+    found = checkpoints.newest()
+    return None if found is None else found[0]
+
+
+def test_nothing_there(tmp_path: Path) -> None:
+    assert Checkpoints(tmp_path / "none", "job-a").newest() is None
+
+
+def test_the_newest_comes_back_whole(saved: Checkpoints) -> None:
+    found = saved.newest()
+    assert found is not None
+    step, loaded, meta = found
+    assert (step, meta) == (30, {"num_images": 120})
+    assert set(loaded) == {"weight", "step"}
+    torch.testing.assert_close(loaded["weight"], torch.full((16, 16), 30.0), rtol=0, atol=0)
+    assert loaded["step"].shape == ()
+
+
+def test_two_are_kept(saved: Checkpoints) -> None:
+    names = sorted(path.name for path in saved.folder.iterdir())
+    assert names == [
+        f"step-{step:09d}.{ending}" for step in (20, 30) for ending in ("json", "safetensors")
+    ]
+
+
+def flip_bit(path: Path) -> None:
+    data = bytearray(path.read_bytes())
+    data[-5] ^= 1
+    path.write_bytes(data)
+
+
+def truncate(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:-1])
+
+
+def empty(path: Path) -> None:
+    path.write_bytes(b"")
+
+
+def remove(path: Path) -> None:
+    path.unlink()
+
+
+@pytest.mark.parametrize("ending", ["safetensors", "json"])
+@pytest.mark.parametrize("damage", [flip_bit, truncate, empty, remove])
+def test_a_damaged_checkpoint_is_told_and_the_one_before_is_used(
+    saved: Checkpoints, warnings: list[str], damage: Callable[[Path], None], ending: str
+) -> None:
+    damage(saved.folder / f"step-000000030.{ending}")
+    assert newest_step(saved) == 20
+    if not (damage is remove and ending == "json"):  # without a sidecar it was never finished
+        assert len(warnings) == 1
+        assert "step-000000030" in warnings[0]
+
+
+def test_nothing_is_used_when_all_are_damaged(saved: Checkpoints, warnings: list[str]) -> None:
+    for path in saved.folder.glob("*.safetensors"):
+        flip_bit(path)
+    assert saved.newest() is None
+    assert len(warnings) == 2
+
+
+def test_going_on_after_damage_drops_the_damaged_future(saved: Checkpoints) -> None:
+    flip_bit(saved.folder / "step-000000030.safetensors")
+    saved.save(25, tensors(25), {})
+    assert sorted(path.stem for path in saved.folder.glob("*.json")) == [
+        "step-000000020",
+        "step-000000025",
+    ]
+    assert newest_step(saved) == 25
+
+
+def test_another_jobs_checkpoint_is_refused(
+    saved: Checkpoints, tmp_path: Path, warnings: list[str]
+) -> None:
+    other = Checkpoints(tmp_path / "other", "job-b")
+    other.save(40, tensors(40), {})
+    for path in other.folder.iterdir():
+        path.rename(saved.folder / path.name)
+    assert newest_step(saved) == 30
+    assert "job-b" in warnings[0]
+
+
+def test_a_sidecar_over_other_tensors_is_refused(saved: Checkpoints) -> None:
+    (saved.folder / "step-000000020.safetensors").replace(
+        saved.folder / "step-000000030.safetensors"
+    )
+    assert newest_step(saved) is None
+
+
+def test_layers_that_share_a_weight_and_odd_layouts_are_stored(tmp_path: Path) -> None:
+    shared = torch.randn(3, 4)
+    image = torch.randn(2, 3, 4, 5).contiguous(memory_format=torch.channels_last)
+    path = tmp_path / "weights.safetensors"
+    sha256 = checkpoint.write_tensors(path, {"a": shared, "b": shared, "t": shared.T, "i": image})
+    loaded = checkpoint.read_tensors(path, sha256=sha256)
+    for name, expected in {"a": shared, "b": shared, "t": shared.T, "i": image}.items():
+        torch.testing.assert_close(loaded[name], expected, rtol=0, atol=0)
+
+
+def test_the_same_tensors_give_the_same_bytes(tmp_path: Path) -> None:
+    one = {"a": torch.arange(4.0), "b": torch.arange(3)}
+    first = checkpoint.write_tensors(tmp_path / "1", one)
+    second = checkpoint.write_tensors(tmp_path / "2", dict(reversed(one.items())))
+    assert first == second == file_sha256(tmp_path / "1")
+
+
+# --- by the clock, and on request -----------------------------------------------------------
+
+
+def test_due_by_the_clock_and_on_request(tmp_path: Path) -> None:
+    never = Checkpoints(tmp_path / "a", "job", interval_s=1e9)
+    assert not never.due()
+    never.request()
+    assert never.due()
+    never.save(1, tensors(1), {})
+    assert not never.due()
+    assert Checkpoints(tmp_path / "b", "job", interval_s=0).due()
+
+
+def test_slow_saving_lengthens_the_interval(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now_s = [0.0]
+    monkeypatch.setattr(checkpoint.time, "monotonic", lambda: now_s[0])
+    checkpoints = Checkpoints(tmp_path, "job", interval_s=20)
+
+    def write_for_3_s(*_: object, **__: object) -> str:
+        now_s[0] += 3
+        return ""
+
+    monkeypatch.setattr(checkpoint, "write_tensors", write_for_3_s)
+    checkpoints.save(1, {}, {})
+    now_s[0] += 299
+    assert not checkpoints.due()
+    now_s[0] += 2
+    assert checkpoints.due()
+
+
+# --- interrupted and impossible writes ------------------------------------------------------
+
+
+def save_and_die(checkpoints: Checkpoints, call: str, count: int) -> None:
+    """Save step 40, and end at once where `call` is made for the `count`-th time."""
+    calls = 0
+
+    def dying(real: Callable[..., object]) -> Callable[..., object]:
+        def wrapper(*args: object, **kwargs: object) -> object:
+            nonlocal calls
+            calls += 1
+            if calls == count:
+                os.kill(os.getpid(), signal.SIGKILL)
+            return real(*args, **kwargs)
+
+        return wrapper
+
+    owner = checkpoint if call == "save_file" else os
+    setattr(owner, call, dying(getattr(owner, call)))  # in this process alone
+    checkpoints.save(40, tensors(40), {})
+
+
+@pytest.mark.parametrize("call", ["save_file", "fsync", "replace"])
+@pytest.mark.parametrize("count", [1, 2, 3, 4])
+def test_killed_while_saving(saved: Checkpoints, call: str, count: int) -> None:
+    """Ended at each moment of a save, there is always a whole checkpoint to go on from."""
+    process = FORK.Process(target=save_and_die, args=(saved, call, count))
+    process.start()
+    process.join()
+    assert process.exitcode in (0, -signal.SIGKILL)
+    assert newest_step(saved) in ({40} if process.exitcode == 0 else {30, 40})
+    clear_stale(saved.folder)  # as who claims the job next does
+    saved.save(50, tensors(50), {})
+    assert not list(saved.folder.glob("*.tmp"))
+    assert newest_step(saved) == 50
+
+
+@contextmanager
+def largest_file(num_bytes: int) -> Iterator[None]:
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (num_bytes, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+def test_a_full_disk_is_told_and_leaves_the_old_checkpoint(saved: Checkpoints) -> None:
+    big = {"weight": torch.zeros(1024, 1024)}
+    with (
+        largest_file(100_000),
+        pytest.raises(CheckpointError, match=r"disk is full.*needs 4\.0 MiB"),
+    ):
+        saved.save(40, big, {})
+    assert not list(saved.folder.glob("*.tmp"))
+    assert newest_step(saved) == 30
+
+
+def test_a_folder_that_cannot_be_is_told(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("in the way")
+    with pytest.raises(CheckpointError, match="cannot be written"):
+        Checkpoints(tmp_path / "file" / "checkpoints", "job").save(1, tensors(1), {})
+
+
+def test_the_sidecar_is_plain_json(saved: Checkpoints) -> None:
+    sidecar = json.loads((saved.folder / "step-000000030.json").read_text())
+    assert set(sidecar) == {"identity", "step", "sha256", "meta"}
+    assert sidecar["identity"] == "job-a"

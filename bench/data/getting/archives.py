@@ -9,12 +9,13 @@ whole or absent.
 from __future__ import annotations
 
 import gzip
+import os
 import shutil
 import stat
 import tarfile
 import zipfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 
 from bench.data.sources import files
@@ -110,22 +111,73 @@ def _check_name(archive: Path, name: str) -> None:
 
 
 def _extract_tar(archive: Path, folder: Path) -> None:
-    budget = _Budget(archive, folder)
+    """Write files and folders, then links: so nothing is written through a link of the archive.
 
-    def members(opened: tarfile.TarFile) -> Iterator[tarfile.TarInfo]:
+    Owners, modes and times are dropped. The filters of `tarfile` do the same from Python 3.11.4 on.
+    """
+    budget = _Budget(archive, folder)
+    links: list[tarfile.TarInfo] = []
+    with tarfile.open(archive, "r:*") as opened:
         for member in opened:
             _check_name(archive, member.name)
-            if not (member.isfile() or member.isdir() or member.islnk() or member.issym()):
-                raise DataError(f"{archive}: {member.name} is a device", hint=_HINT)
             budget.take(member.size)
-            yield member
+            if member.isdir():
+                _place(folder, member.name).mkdir(parents=True, exist_ok=True)
+            elif member.isfile():
+                _write_file(opened, member, folder)
+            elif member.islnk() or member.issym():
+                links.append(member)
+            else:
+                raise DataError(f"{archive}: {member.name} is a device", hint=_HINT)
+    for member in sorted(links, key=tarfile.TarInfo.issym):  # hard links first, they name files
+        _link(archive, member, folder)
+    _check_links(archive, links, folder)
 
-    try:
-        with tarfile.open(archive, "r:*") as opened:
-            # The filter refuses links that lead outside, and drops owners and special modes.
-            opened.extractall(folder, members=members(opened), filter="data")
-    except tarfile.FilterError as error:
-        raise DataError(f"{archive}: unsafe member ({error})", hint=_HINT) from error
+
+def _place(folder: Path, name: str) -> Path:
+    return folder / PurePosixPath(name)
+
+
+def _write_file(opened: tarfile.TarFile, member: tarfile.TarInfo, folder: Path) -> None:
+    source = opened.extractfile(member)
+    if source is None:
+        raise tarfile.ReadError(f"{member.name} cannot be read")
+    target = _place(folder, member.name)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with source, open(target, "wb") as out:
+        shutil.copyfileobj(source, out, 1 << 20)
+    if target.stat().st_size != member.size:
+        raise tarfile.ReadError(f"{member.name} ends early")
+
+
+def _link(archive: Path, member: tarfile.TarInfo, folder: Path) -> None:
+    """Make a link; a hard one names a file of the archive."""
+    target = _place(folder, member.name)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    target.unlink(missing_ok=True)
+    if member.issym():
+        target.symlink_to(member.linkname)
+        return
+    source = _place(folder, member.linkname)
+    if PurePosixPath(member.linkname).is_absolute() or ".." in source.parts or not source.is_file():
+        raise DataError(
+            f"{archive}: unsafe member ({member.name} links to {member.linkname})", hint=_HINT
+        )
+    os.link(source, target)
+
+
+def _check_links(archive: Path, links: Sequence[tarfile.TarInfo], folder: Path) -> None:
+    """Refuse links that lead outside the folder, or nowhere, by whatever way."""
+    root = folder.resolve(strict=True)
+    for member in links:
+        try:
+            inside = _place(folder, member.name).resolve(strict=True).is_relative_to(root)
+        except (OSError, RuntimeError):  # nothing there, too long, a circle
+            inside = False
+        if not inside or PurePosixPath(member.linkname).is_absolute():
+            raise DataError(
+                f"{archive}: unsafe member ({member.name} links to {member.linkname})", hint=_HINT
+            )
 
 
 def _extract_zip(archive: Path, folder: Path) -> None:

@@ -76,6 +76,64 @@ def test_what_a_killed_unpacking_left_goes_with_the_next(tmp_path: Path) -> None
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a.tar", "out"]
 
 
+FILTERS = ("data_filter", "tar_filter", "fully_trusted_filter", "FilterError", "AbsolutePathError")
+
+
+@pytest.fixture
+def without_filters(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Make tarfile what it is up to Python 3.11.3: no filters, no errors of theirs."""
+    for name in FILTERS:
+        monkeypatch.delattr(tarfile, name, raising=False)
+    for name in ("extract", "extractall"):
+        former = getattr(tarfile.TarFile, name)
+
+        def unfiltered(self: tarfile.TarFile, *words: object, former: object = former) -> object:
+            return former(self, *words)  # type: ignore[operator]
+
+        monkeypatch.setattr(tarfile.TarFile, name, unfiltered)
+
+
+def linked(path: Path) -> Path:
+    """Write an archive with links that lead inside it, one of them before its file."""
+    return tar(
+        path,
+        (member("in/early", tarfile.SYMTYPE, "../late/x"), b""),
+        (member("late/x"), b"1"),
+        (member("in/hard", tarfile.LNKTYPE, "late/x"), b""),
+        (member("up", tarfile.SYMTYPE, "late"), b""),
+        (member("twice", tarfile.SYMTYPE, "up/x"), b""),
+    )
+
+
+def test_links_inside_are_kept(tmp_path: Path) -> None:
+    archives.extract(linked(tmp_path / "a.tar.gz"), tmp_path / "out")
+    for name in ("in/early", "in/hard", "up/x", "twice", "late/x"):
+        assert (tmp_path / "out" / name).read_text() == "1"
+    assert (tmp_path / "out" / "twice").is_symlink()
+
+
+def test_pythons_without_filters_unpack_and_refuse_alike(
+    tmp_path: Path, without_filters: None
+) -> None:
+    (tmp_path / "plain").mkdir()
+    test_tar_and_zip_unpack(tmp_path / "plain")
+    archives.extract(linked(tmp_path / "b.tar.gz"), tmp_path / "links")
+    assert (tmp_path / "links" / "twice").read_text() == "1"
+    for number, name in enumerate(name for name in BAD if ".tar" in name):
+        folder = tmp_path / str(number)
+        folder.mkdir()
+        test_unsafe_and_damaged_archives_leave_nothing(folder, name)
+
+
+def test_modes_and_owners_are_dropped(tmp_path: Path) -> None:
+    info = member("x")
+    info.mode, info.uid, info.uname = 0o6777, 12345, "nobody"
+    archives.extract(tar(tmp_path / "a.tar", (info, b"1"), mode="w"), tmp_path / "out")
+    found = (tmp_path / "out" / "x").stat()
+    assert found.st_mode & 0o7111 == 0
+    assert found.st_uid == os.getuid()
+
+
 def zip_with(path: Path, name: str, *, link: bool = False) -> Path:
     with zipfile.ZipFile(path, "w") as archive:
         info = zipfile.ZipInfo(name)
@@ -133,6 +191,31 @@ BAD: dict[str, tuple[Callable[[Path], Path], str]] = {
     "hard link.tar.gz": (
         lambda p: tar(p, (member("evil", tarfile.LNKTYPE, "/etc/passwd"), b"")), "unsafe member",
     ),
+    "link in link.tar.gz": (
+        lambda p: tar(
+            p,
+            (member("a/b/root", tarfile.SYMTYPE, "../.."), b""),
+            (member("a/b/evil", tarfile.SYMTYPE, "root/../.."), b""),
+        ),
+        "unsafe member",
+    ),
+    "through a link.tar.gz": (
+        lambda p: tar(p, (member("d", tarfile.SYMTYPE, "/tmp"), b""), (member("d/evil"), b"x")),
+        "cannot be unpacked|unsafe member",
+    ),
+    "absolute link.tar.gz": (
+        lambda p: tar(p, (member("evil", tarfile.SYMTYPE, str(p)), b"")), "unsafe member",
+    ),
+    "link to nothing.tar.gz": (
+        lambda p: tar(p, (member("evil", tarfile.SYMTYPE, "nowhere"), b"")), "unsafe member",
+    ),
+    "circle.tar.gz": (
+        lambda p: tar(p, (member("evil", tarfile.SYMTYPE, "evil"), b"")), "unsafe member",
+    ),
+    "hard link up.tar.gz": (
+        lambda p: tar(p, (member("evil", tarfile.LNKTYPE, "../x"), b"")), "unsafe member",
+    ),
+    "fifo.tar.gz": (lambda p: tar(p, (member("evil", tarfile.FIFOTYPE), b"")), "is a device"),
     "device.tar.gz": (lambda p: tar(p, (member("evil", tarfile.CHRTYPE), b"")), "is a device"),
     "cut.tar.gz": (cut, "damaged archive"),
     "no tar.tar.gz": (lambda p: p.write_bytes(b"text") and p, "damaged archive"),

@@ -19,6 +19,7 @@ from bench.data import catalog
 from bench.data.cards import imagenet
 from bench.data.packs import build
 from bench.doctor import Check, before, datasets, examine, folder, machine, weights
+from bench.errors import SuiteError
 from bench.specs import DatasetCard, SplitCard
 
 SUITE = """
@@ -159,11 +160,6 @@ def test_images_upstream(root: Path) -> None:
 test_images_upstream.__test__ = False  # type: ignore[attr-defined]
 
 
-def an_unknown_reader(root: Path) -> None:
-    text = (root / "mine.toml").read_text()
-    (root / "mine.toml").write_text(text.replace('"image_folder"', '"image_foldr"'))
-
-
 def a_file_in_place_of_the_work_folder(root: Path) -> None:
     (root / "runs").write_text("")
 
@@ -215,7 +211,6 @@ PLANTED: list[tuple[Callable[[Path], None], str, str, str, str]] = [
     (upstream_not_here, "problem", "data cifar10", "is not here", "vitbench data prepare cifar10"),
     (an_unknown_data_set, "problem", "data fractal", "unknown data set", 'mean "fractals"'),
     (test_images_upstream, "problem", "overlap", "1 test images of mine are in above", "Remove"),
-    (an_unknown_reader, "problem", "data mine", "unknown reader", 'mean "image_folder"'),
     (a_file_in_place_of_the_work_folder, "problem", "work folder", "is a file", "--workdir"),
     (a_damaged_database, "problem", "tracking", "is damaged", "vitbench sync"),
     (a_database_of_another_mlflow, "problem", "tracking", "another MLflow", "Install the MLflow"),
@@ -243,6 +238,12 @@ def test_planted_problems_are_found_with_their_cure(
         if check.topic == topic and found in check.found and cure in check.cure
     ]
     assert [check.status for check in hits] == [status]
+
+
+def test_a_suite_that_cannot_be_read_is_refused(suite: Path) -> None:
+    suite.write_text(suite.read_text().replace('"image_folder"', '"image_foldr"'))
+    with pytest.raises(SuiteError, match='unknown reader "image_foldr".*"image_folder"'):
+        checks_of(suite)
 
 
 # --- problems of a machine, tried on numbers ------------------------------------------------

@@ -242,7 +242,7 @@ def test_planted_problems_are_found_with_their_cure(
 
 def test_a_suite_that_cannot_be_read_is_refused(suite: Path) -> None:
     suite.write_text(suite.read_text().replace('"image_folder"', '"image_foldr"'))
-    with pytest.raises(SuiteError, match='unknown reader "image_foldr".*"image_folder"'):
+    with pytest.raises(SuiteError, match=r'unknown reader "image_foldr".*"image_folder"'):
         checks_of(suite)
 
 

@@ -12,8 +12,8 @@ from typing import NamedTuple
 from bench import metrics, stats
 from reports.printing.table import Sample
 from reports.study.families import reference, word
-from reports.study.leading import leader
-from reports.study.samples import Arm, Measure, by_seed, pair, resolution
+from reports.study.leading import difference, leader, step_of
+from reports.study.samples import Arm, Measure, by_seed
 from reports.study.study import Study, bare_name, once
 
 
@@ -140,10 +140,8 @@ def _contest(
 ) -> Contest:
     first = study.samples.get((arm, measure), [])
     second = study.samples.get((rival, measure), [])
-    step = resolution(first, second)
-    difference = stats.paired_difference(
-        *pair(first, second), confidence=study.confidence, resolution=step
-    )
+    step = step_of(measure.metric, first, second)
+    found = difference(first, second, measure.metric, confidence=study.confidence)
     a, b = by_seed(first), by_seed(second)
     ids = {(0, s.seed): s.job_ids for s in first} | {(1, s.seed): s.job_ids for s in second}
     samples = tuple(
@@ -155,10 +153,8 @@ def _contest(
         )
         for seed in sorted({seed for _, seed in ids if seed is not None})
     )
-    missing = "" if difference.n else "no seed has a value for both systems"
-    return Contest(
-        index, place, slot, arm, rival, names, measure, difference, samples, missing, step
-    )
+    missing = "" if found.n else "no seed has a value for both systems"
+    return Contest(index, place, slot, arm, rival, names, measure, found, samples, missing, step)
 
 
 def unconfirmed(met: Sequence[Contest], confidence: float) -> set[Contest]:

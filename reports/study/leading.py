@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from bench import metrics, stats
+from reports.printing.table import Sample
+from reports.study.samples import pair, resolution
 
 _TURNED: dict[stats.Leader, stats.Leader] = {"first": "second", "second": "first"}
 
@@ -12,7 +16,19 @@ def is_lower_better(metric: str) -> bool:
     return metrics.metric(metric).direction == "lower"
 
 
-def leader(difference: stats.Difference, metric: str) -> stats.Leader:
+def difference(
+    first: Sequence[Sample], second: Sequence[Sample], metric: str, *, confidence: float
+) -> stats.Difference:
+    """Return the difference of a metric, paired by seed."""
+    step = step_of(metric, first, second)
+    return stats.paired_difference(*pair(first, second), confidence=confidence, resolution=step)
+
+
+def step_of(metric: str, *groups: Sequence[Sample]) -> float:
+    """Return the step in which values come: accuracies on N images are multiples of 1 / N."""
+    return resolution(*groups) if metrics.metric(metric).is_accuracy else 0.0
+
+
+def leader(found: stats.Difference, metric: str) -> stats.Leader:
     """Return who leads by a difference (first minus second) of a metric."""
-    found = difference.leader
-    return _TURNED.get(found, found) if is_lower_better(metric) else found
+    return _TURNED.get(found.leader, found.leader) if is_lower_better(metric) else found.leader

@@ -8,13 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from bench import metrics, stats
+from bench import metrics
 from reports.cards import TableCard
 from reports.printing.cells import Notes, absent_cell, mean_cell, number_cell, text_cell
 from reports.printing.table import Cell, Column, Table
 from reports.printing.units import common_exponent, params_scale, power_unit
-from reports.study.leading import is_lower_better, leader
-from reports.study.samples import Arm, Measure, pair, resolution, values
+from reports.study.leading import difference, is_lower_better, leader
+from reports.study.samples import Arm, Measure, values
 from reports.study.study import Study, once
 
 
@@ -115,13 +115,11 @@ def _best(means: Mapping[Arm, float], metric: str) -> Arm | None:
 def _beats_all(study: Study, best: Arm, arms: Sequence[Arm], measure: Measure) -> bool:
     own = study.samples.get((best, measure), [])
     rivals = (study.samples.get((arm, measure), []) for arm in arms if arm != best)
-    differences = (
-        stats.paired_difference(
-            *pair(own, rival), confidence=study.confidence, resolution=resolution(own, rival)
-        )
+    metric = measure.metric
+    return all(
+        leader(difference(own, rival, metric, confidence=study.confidence), metric) == "first"
         for rival in rivals
     )
-    return all(leader(difference, measure.metric) == "first" for difference in differences)
 
 
 class LeadColumns:

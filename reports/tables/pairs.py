@@ -29,12 +29,13 @@ def table(study: Study) -> Table:
     rows: dict[tuple[int, Arm, Measure], dict[tuple[str, str, int], Contest]] = {}
     for contest in met:
         rows.setdefault((contest.pair, contest.first, contest.measure), {})[contest.slot] = contest
+    unit = _common(met, _unit)
     made = []
     for (_, first, measure), by_slot in rows.items():
         cells = [text_cell(first.title)] if several else []
         cells += [text_cell(study.dataset_title(first.upstream))] if upstreams else []
         cells.append(number_cell(first.upstream_examples, f"{first.upstream_examples:,}"))
-        cells.append(text_cell(_measure_name(study, measure, met)))
+        cells.append(text_cell(_measure_name(study, measure, with_unit=not unit)))
         for slot in slots:
             cells += writer.cells(by_slot.get(slot), show_rival=several)
         made.append(tuple(cells))
@@ -71,10 +72,10 @@ def _common(met: Sequence[Contest], unit: Callable[[Measure], str]) -> str:
     return found.pop() if len(found) == 1 else ""
 
 
-def _measure_name(study: Study, measure: Measure, met: Sequence[Contest]) -> str:
-    """Return a measure's name, with the unit of its differences where they have several."""
+def _measure_name(study: Study, measure: Measure, *, with_unit: bool) -> str:
+    """Return a measure's name, with the unit of its differences where the column has none."""
     name, unit = study.measure_name(measure), _unit(measure)
-    return name if _common(met, _unit) or not unit else f"{name} ({unit})"
+    return f"{name} ({unit})" if with_unit and unit else name
 
 
 def _columns(

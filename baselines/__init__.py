@@ -143,9 +143,22 @@ def recipe(name: str) -> Recipe:
 
 @functools.cache
 def published() -> tuple[PublishedResult, ...]:
-    """Return every published number, with its source, in the order of `published.csv`."""
+    """Return every published number, with its source, in the order of `published.csv`.
+
+    Raises SuiteError where a row is wrong.
+    """
     text = (files("baselines") / "published.csv").read_text(encoding="utf-8")
-    return tuple(PublishedResult(**row) for row in csv.DictReader(text.splitlines()))
+    rows = csv.DictReader(text.splitlines())
+    return tuple(_published(row, line) for line, row in enumerate(rows, 2))
+
+
+def _published(row: dict[str, str], line: int) -> PublishedResult:
+    try:
+        return PublishedResult.model_validate({key: cell for key, cell in row.items() if cell})
+    except ValidationError as error:
+        first = error.errors()[0]
+        column = ".".join(str(part) for part in first["loc"])
+        raise SuiteError("published.csv", f"line {line}, {column}", first["msg"]) from error
 
 
 def _recipe(name: str, table: Args) -> Recipe:

@@ -17,7 +17,7 @@ from baselines.arrays import Shapes, first, timm
 from baselines.counting import Padding, conv, same_pads
 from baselines.family import FamilyCard, card, positive
 from bench.errors import UserError
-from bench.specs import Args, WeightsSource
+from bench.specs import Args, Training, WeightsSource
 
 if TYPE_CHECKING:
     import torch
@@ -204,7 +204,7 @@ def _weights(name: str, note: str) -> WeightsSource:
         name=name.split(".")[1],
         url=f"hf-hub:timm/{name}",
         layout="timm",
-        upstream="ImageNet, and JFT-300M without labels",
+        trained_on=(Training(dataset="imagenet-1k", unlabelled="jft-300m"),),
         licence="Apache-2.0",
         note=note,
     )

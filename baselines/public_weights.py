@@ -7,7 +7,10 @@ trained on JFT-300M were never published; that is said, not left out.
 
 from __future__ import annotations
 
-from bench.specs import WeightsSource
+from bench.specs import Training, WeightsSource
+
+_IMAGENET = Training(dataset="imagenet-1k")
+_IMAGENET_21K = Training(dataset="imagenet-21k")
 
 _VIT = "https://storage.googleapis.com/vit_models"
 _BIT = "https://storage.googleapis.com/bit_models"
@@ -26,7 +29,7 @@ _AUGREG = {
 JFT = WeightsSource(
     name="jft",
     url="",
-    upstream="JFT-300M",
+    trained_on=(Training(dataset="jft-300m"),),
     licence="not released",
     note="not public: the paper's JFT-300M weights and data were never released",
 )
@@ -39,7 +42,7 @@ def original(file: str, *, representation_dim: int) -> WeightsSource:
         name="in21k",
         url=f"{_VIT}/imagenet21k/{file}.npz",
         layout="npz",
-        upstream="ImageNet-21k",
+        trained_on=(_IMAGENET_21K,),
         licence="Apache-2.0",
         note=f"21,843 classes; has a representation layer (representation_dim="
         f'{representation_dim}): build with it, or load with head="drop"',
@@ -52,7 +55,7 @@ def fine_tuned(file: str) -> WeightsSource:
         name="in21k-in1k",
         url=f"{_VIT}/imagenet21k+imagenet2012/{file}.npz",
         layout="npz",
-        upstream="ImageNet-21k, then ImageNet at 384 px",
+        trained_on=(_IMAGENET_21K, Training(dataset="imagenet-1k", image_size_px=384)),
         licence="Apache-2.0",
         note="1,000 classes",
     )
@@ -64,7 +67,8 @@ def augreg(name: str) -> WeightsSource:
         name="augreg-in21k",
         url=f"{_VIT}/augreg/{name}-i21k-300ep-{_AUGREG[name]}.npz",
         layout="npz",
-        upstream="ImageNet-21k",
+        trained_on=(_IMAGENET_21K,),
+        release="AugReg's",
         licence="Apache-2.0",
         note="21,843 classes; arXiv:2106.10270",
     )
@@ -73,18 +77,23 @@ def augreg(name: str) -> WeightsSource:
 def bit(name: str) -> tuple[WeightsSource, ...]:
     """Return the public weights of a BiT ResNet, such as `R50x1`."""
     files = (
-        ("in1k", f"BiT-S-{name}", "ImageNet", "BiT-S; 1,000 classes"),
-        ("in21k", f"BiT-M-{name}", "ImageNet-21k", "BiT-M; 21,843 classes"),
-        ("in21k-in1k", f"BiT-M-{name}-ILSVRC2012", "ImageNet-21k, then ImageNet", "1,000 classes"),
+        ("in1k", f"BiT-S-{name}", (_IMAGENET,), "BiT-S; 1,000 classes"),
+        ("in21k", f"BiT-M-{name}", (_IMAGENET_21K,), "BiT-M; 21,843 classes"),
+        (
+            "in21k-in1k",
+            f"BiT-M-{name}-ILSVRC2012",
+            (_IMAGENET_21K, _IMAGENET),
+            "1,000 classes",
+        ),
     )
     return tuple(
         WeightsSource(
             name=short,
             url=f"{_BIT}/{file}.npz",
             layout="npz",
-            upstream=upstream,
+            trained_on=trained_on,
             licence="Apache-2.0",
             note=note,
         )
-        for short, file, upstream, note in files
+        for short, file, trained_on, note in files
     )

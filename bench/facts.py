@@ -1,6 +1,6 @@
 """Numbers of the papers that several rooms need, each stated once. Imports nothing.
 
-Sources: arXiv:2010.11929 ("ViT"), section 4.1 and appendix D.4; arXiv:1910.04867 ("VTAB");
+Sources: arXiv:2010.11929 ("ViT"), section 4.1, Tables 7 and 9; arXiv:1910.04867 ("VTAB");
 arXiv:1409.0575 (ImageNet). Where a number was not looked up but recalled, its line says so.
 """
 
@@ -45,7 +45,29 @@ VTAB_SPLITS = {"train800": VTAB_TRAIN, "val200": VTAB_VAL, "train800val200": VTA
 """Splits that every set of 1,000 training images has, stored or not, with their sizes."""
 
 NATURAL, SPECIALIZED, STRUCTURED = "natural", "specialized", "structured"
-VTAB_GROUPS = {NATURAL: 7, SPECIALIZED: 4, STRUCTURED: 8}
-"""Tasks in each group of VTAB."""
+VTAB_MEMBERS = {
+    NATURAL: (
+        "vtab-caltech101", "vtab-cifar100", "vtab-dtd", "vtab-flowers102", "vtab-pets",
+        "vtab-svhn", "vtab-sun397",
+    ),
+    SPECIALIZED: ("vtab-camelyon", "vtab-eurosat", "vtab-resisc45", "vtab-retinopathy"),
+    STRUCTURED: (
+        "vtab-clevr-count", "vtab-clevr-dist", "vtab-dmlab", "vtab-kitti-dist",
+        "vtab-dsprites-loc", "vtab-dsprites-ori", "vtab-smallnorb-azim", "vtab-smallnorb-elev",
+    ),
+}  # fmt: skip
+"""Cards of the tasks in each group of VTAB."""
+VTAB_GROUPS = {name: len(tasks) for name, tasks in VTAB_MEMBERS.items()}
+"""Number of tasks in each group."""
 VTAB_TASKS = sum(VTAB_GROUPS.values())
-"""Tasks of VTAB; the paper's mean is the plain one over all of them."""
+"""Number of tasks."""
+
+# --- means that papers report -----------------------------------------------------------------
+
+AVERAGES = {
+    "Average-5": ("imagenet-1k", "cifar10", "cifar100", "oxford-pets", "oxford-flowers102"),
+    "VTAB-1k": tuple(task for tasks in VTAB_MEMBERS.values() for task in tasks),
+    **{f"VTAB-1k-{name}": tasks for name, tasks in VTAB_MEMBERS.items()},
+}
+"""Data sets behind a reported mean, by the name that `published.csv` has in `dataset_id`. Each is
+the plain mean over its data sets; that of VTAB is over all tasks, not over the groups' means."""

@@ -32,6 +32,7 @@ from __future__ import annotations
 
 import gc
 import hashlib
+import importlib.util
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cache
@@ -42,7 +43,7 @@ from bench import plugins
 from bench.errors import UnknownName
 from bench.plan.spec import JobGraph
 from bench.specs import DatasetCard, JobResult, PlannedJob, PublishedResult
-from reports.cards import FIGURES, TABLES, Section, tables_in_order
+from reports.cards import FIGURES, TABLES, Section, check_name, tables_in_order
 from reports.exchange.imports import ImportedResult
 from reports.printing.drawing import Drawing
 from reports.printing.files import SUFFIXES, file_bytes, render
@@ -117,9 +118,9 @@ def build(
         tables = make_tables(study)
         contents = dict(table_files(tables, formats, versions=versions_of(graph)))
         contents |= {data_name(name): data_bytes(table) for name, table in tables.items()}
-    drawings = list(_drawings(study))
+    drawings = dict(_drawings(study))
     contents.update(_drawing_files(drawings))
-    contents["index.html"] = html(_page(study, tables, drawings)).encode()
+    contents["index.html"] = html(_page(study, tables, list(drawings.values()))).encode()
     report = Report(
         key=key(graph, digests or results, formats=formats, imported=imported),
         tables=tables,
@@ -138,9 +139,9 @@ def check_names(
 ) -> None:
     """Raise UnknownName for a table, figure or format that does not exist."""
     for name in tables:
-        TABLES.named(name, where="report.tables")
+        check_name(TABLES, name)
     for name in figures:
-        FIGURES.named(name, where="report.figures")
+        check_name(FIGURES, name)
     for name in formats:
         if name not in FORMATS:
             raise UnknownName("format", name, FORMATS, where="report.formats")
@@ -224,18 +225,18 @@ def _verdicts(tables: Mapping[str, Table]) -> dict[str, str]:
     return {job_id: "; ".join(words) for job_id, words in found.items()}
 
 
-def _drawings(study: Study) -> Iterator[Drawing]:
+def _drawings(study: Study) -> Iterator[tuple[str, Drawing]]:
     for name in study.graph.suite.report.figures:
         drawing = FIGURES[name].draw(study)
         if drawing is not None:
-            yield drawing
+            yield name, drawing
 
 
-def _drawing_files(drawings: Sequence[Drawing]) -> Iterator[tuple[str, bytes]]:
-    for drawing in drawings:
-        folder = "timings" if FIGURES[drawing.name].measured else "figures"
-        yield f"{folder}/{drawing.name}.svg", drawing.svg
-        yield f"{folder}/{drawing.name}.png", drawing.png
+def _drawing_files(drawings: Mapping[str, Drawing]) -> Iterator[tuple[str, bytes]]:
+    for name, drawing in drawings.items():
+        folder = "timings" if FIGURES[name].measured else "figures"
+        yield f"{folder}/{name}.svg", drawing.svg
+        yield f"{folder}/{name}.png", drawing.png
 
 
 def _page(study: Study, tables: Mapping[str, Table], drawings: Sequence[Drawing]) -> Page:
@@ -295,14 +296,19 @@ def _sources_digest() -> str:
     found = hashlib.sha256()
     for path in sources:
         found.update(f"{path.name}\0{path.read_text(encoding='utf-8')}\0".encode())
-    for line in _plugins():
-        found.update(f"{line}\0".encode())
+    for part in _plugins():
+        found.update(part + b"\0")
     return found.hexdigest()
 
 
-def _plugins() -> Iterator[str]:
-    """Yield what is known of the tables, figures and kinds of other distributions."""
+def _plugins() -> Iterator[bytes]:
+    """Yield what is known of what other distributions add, without importing it, and its source."""
     for group, points in plugins.entry_points().items():
         for point in points:
             version = point.dist.version if point.dist is not None else ""
-            yield f"{group} {point.name} {point.value} {version}"
+            yield f"{group} {point.name} {point.value} {version}".encode()
+            top, *rest = point.module.split(".")
+            spec = importlib.util.find_spec(top)
+            folders = spec.submodule_search_locations if spec is not None else None
+            files = [Path(folder, *rest).with_suffix(".py") for folder in folders or ()]
+            yield from (path.read_bytes() for path in files if rest and path.is_file())

@@ -9,7 +9,7 @@ import contextlib
 import os
 import signal
 import sys
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -218,7 +218,7 @@ def make_report(
         outcomes if outcomes is not None else store.outcomes(ids),
         curves=curves_of(graph, store),
         hits=store.hits,
-        open_file=opener(store),
+        open_file=store.file,
         published=baselines.published(),
         imported=imported,
         digests=None if outcomes is not None else digests,
@@ -245,13 +245,8 @@ def study_of(
     return Study(
         graph, outcomes, curves_of(graph, store), store.hits, baselines.published(),
         tuple(imported),
-        opener(store),
+        store.file,
     )  # fmt: skip
-
-
-def opener(store: Store) -> Callable[[str, str], Path | None]:
-    """Return what gives a report any file that a job left: by its id and the file's name."""
-    return lambda job_id, name: path if (path := store.folder(job_id) / name).is_file() else None
 
 
 def curves_of(graph: JobGraph, store: Store) -> dict[str, list[dict[str, Any]]]:

@@ -76,7 +76,6 @@ def _source(context: JobContext) -> WeightsSource:
         name=params["weights"],
         url=params["url"],
         sha256=params["sha256"],
-        upstream="",
         licence="",
     )
 

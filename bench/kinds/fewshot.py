@@ -9,6 +9,7 @@ from typing import Literal
 
 from pydantic import Field, field_validator
 
+from bench.facts import FEWSHOT_L2
 from bench.kinds import frozen
 from bench.kinds.base import FROZEN, KindCard, Planner, Stage, TransferBlock, metric_by
 from bench.paths import HITS
@@ -24,7 +25,7 @@ class FewshotBlock(TransferBlock):
     """Training images per class, nested."""
     draws: int = Field(default=3, gt=0)
     """Number of random draws of the shots."""
-    l2: float = Field(default=1024.0, gt=0)
+    l2: float = Field(default=FEWSHOT_L2, gt=0)
     """Regularization of the least squares (big_vision's 2^10)."""
 
     @field_validator("shots")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 
 import baselines
@@ -83,19 +82,30 @@ class Names:
 
     def trained_on(self, source: WeightsSource, key: str) -> tuple[DatasetCard, DatasetCard]:
         """Return the data sets that weights were first and last trained on."""
-        steps = [re.split(r" at |, and ", step)[0] for step in source.upstream.split(", then ")]
-        by_title = {card.title: name for name, card in self.datasets.items()}
-        for title in (steps[0], steps[-1]):
-            if title not in by_title:
-                raise self.error(
-                    key,
-                    f'weights "{source.name}" were trained on {source.upstream}, which no suite '
-                    "can start from",
-                    "Their numbers can be shown as published ones",
-                )
-        first, last = (self.datasets[by_title[title]] for title in (steps[0], steps[-1]))
+        steps = [step.dataset for step in source.trained_on]
+        if not steps or not {steps[0], steps[-1]} <= self.datasets.keys():
+            words = self._in_words(source) or "data that their card does not name"
+            raise self.error(
+                key,
+                f'weights "{source.name}" were trained on {words}, which no suite can start from',
+                "Their numbers can be shown as published ones",
+            )
+        first, last = self.datasets[steps[0]], self.datasets[steps[-1]]
         self.used[first.name] = first
         return first, last
+
+    def _in_words(self, source: WeightsSource) -> str:
+        """Return what weights were trained on: `ImageNet-21k, then ImageNet at 384 px`."""
+
+        def title(name: str) -> str:
+            return self.datasets[name].title if name in self.datasets else name
+
+        return ", then ".join(
+            title(step.dataset)
+            + (f" at {step.image_size_px} px" if step.image_size_px else "")
+            + (f", and {title(step.unlabelled)} without labels" if step.unlabelled else "")
+            for step in source.trained_on
+        )
 
     def check_splits(self, card: DatasetCard, wanted: Sequence[str], key: str) -> None:
         """Raise SuiteError where a data set lacks a split that a block needs."""

@@ -19,7 +19,16 @@ Glossary (one word per idea)
     core-seconds  seconds of CPU time, summed over cores (device-seconds on an accelerator)
 """
 
-from bench.specs.cards import DatasetCard, Protocol, Recipe, SplitCard, SystemCard, WeightsSource
+from bench.specs.cards import (
+    DatasetCard,
+    Protocol,
+    Recipe,
+    SplitCard,
+    SystemCard,
+    Training,
+    WeightsSource,
+)
+from bench.specs.compared import UNRANKED, Compared, NotCompared, comparisons
 from bench.specs.jobs import (
     DataUse,
     JobSpec,
@@ -41,7 +50,9 @@ from bench.specs.suites import (
 )
 
 __all__ = [
+    "UNRANKED",
     "Args",
+    "Compared",
     "Cost",
     "DataUse",
     "DatasetCard",
@@ -50,6 +61,7 @@ __all__ = [
     "Labels",
     "Metric",
     "MetricCard",
+    "NotCompared",
     "Pair",
     "PlannedJob",
     "Protocol",
@@ -66,7 +78,9 @@ __all__ = [
     "SystemBlock",
     "SystemCard",
     "SystemUse",
+    "Training",
     "WeightsSource",
     "canonical_json",
+    "comparisons",
     "content_id",
 ]

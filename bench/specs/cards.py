@@ -2,11 +2,24 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
+from bench.specs.compared import UNRANKED, Compared, NotCompared
 from bench.specs.record import Args, Record
+
+
+class Training(Record):
+    """One training that public weights went through."""
+
+    dataset: str
+    """Identifier of the data set's card."""
+    image_size_px: int | None = None
+    """Side of its images, in pixels; None: that of the system's card."""
+    unlabelled: str = ""
+    """Identifier of a data set whose images, without their labels, were learned from along with
+    it."""
 
 
 class WeightsSource(Record):
@@ -16,8 +29,10 @@ class WeightsSource(Record):
     """Short name, e.g. `in21k`."""
     url: str
     """Official address or `hf-hub:` name; empty when not public."""
-    upstream: str
-    """Data set the weights were trained on."""
+    trained_on: tuple[Training, ...] = ()
+    """What the weights were trained on, first to last; empty: not known."""
+    release: Literal["the authors'", "AugReg's"] = "the authors'"
+    """Whose release it is: AugReg (arXiv:2106.10270) trained the same systems by another recipe."""
     licence: str
     """Licence of the weights as their owner states it."""
     layout: str = ""
@@ -116,75 +131,82 @@ class DatasetCard(Record):
 class Protocol(Record):
     """How images are prepared, how splits are made and how a result is scored; versioned."""
 
-    name: str
+    name: Annotated[str, NotCompared("what the name stands for is compared")]
     """Identifier, e.g. `vit-finetune`."""
-    version: int = 1
+    version: Annotated[int, Compared("protocol version", UNRANKED, by_rule=True)] = 1
     """Bumped when the meaning changes."""
-    image_size_px: int = Field(gt=0, le=4096)
+    image_size_px: Annotated[int, Field(gt=0, le=4096), Compared("image size", 60, by_rule=True)]
     """Side of the square input, in pixels."""
-    train_transform: str
+    train_transform: Annotated[str, Compared("preparation of training images", 80, by_rule=True)]
     """Preset in `bench/data/transforms.py` used for training images."""
-    eval_transform: str
+    eval_transform: Annotated[str, Compared("preparation of test images", 70)]
     """Preset used for evaluation images."""
-    splits: Literal["held-out", "vtab-1k"] = "held-out"
+    splits: Annotated[Literal["held-out", "vtab-1k"], Compared("split rule", 100)] = "held-out"
     """`held-out`: choose on a held-out share of train, then train on all of it. `vtab-1k`: choose
     on train800 and val200, then train on those 1,000 (arXiv:1910.04867)."""
-    source: str = ""
+    source: Annotated[str, NotCompared("says where the protocol is taken from")] = ""
     """Paper, section or table."""
+
+
+_LENGTH = NotCompared("lengths are compared in steps, those of pre-training in epochs of its data")
 
 
 class Recipe(Record):
     """How weights are updated. Exactly one of `steps`, `epochs`, `examples` sets the length."""
 
-    steps: int | None = Field(default=None, gt=0)
+    steps: Annotated[int | None, Field(gt=0), Compared("steps", 50, by_rule=True)] = None
     """Length in optimizer steps."""
-    epochs: float | None = Field(default=None, gt=0)
+    epochs: Annotated[float | None, Field(gt=0), _LENGTH] = None
     """Length in passes over the training split."""
-    examples: int | None = Field(default=None, gt=0)
+    examples: Annotated[int | None, Field(gt=0), _LENGTH] = None
     """Length in training images seen."""
-    batch_size: int = Field(gt=0)
+    batch_size: Annotated[int, Field(gt=0), Compared("batch size", 150)]
     """Images per optimizer step."""
-    optimizer: Literal["adam", "sgd"]
+    optimizer: Annotated[Literal["adam", "sgd"], Compared("optimizer", 160)]
     """`adam`: beta (0.9, 0.999), decoupled weight decay on kernels; `sgd`: momentum 0.9."""
-    base_lr: float | None = Field(default=None, gt=0)
+    base_lr: Annotated[
+        float | None, Field(gt=0), Compared("peak learning rate", 220, by_rule=True)
+    ] = None
     """Peak learning rate; None where a sweep chooses it."""
-    learning_rates: tuple[float, ...] = ()
+    learning_rates: Annotated[tuple[float, ...], Compared("learning rates", 110, by_rule=True)] = ()
     """Candidates of the sweep that chooses `base_lr`, where a suite names none."""
-    held_out: float | None = Field(default=None, gt=0, lt=1)
+    held_out: Annotated[float | None, Field(gt=0, lt=1), Compared("split", 90, by_rule=True)] = None
     """Share of train held out to choose on, where a suite names none."""
-    schedule: Literal["cosine", "linear", "constant"]
+    schedule: Annotated[Literal["cosine", "linear", "constant"], Compared("schedule", 170)]
     """Decay after warm-up, to `end_lr` one step after the last."""
-    end_lr: float = Field(default=0.0, ge=0)
+    end_lr: Annotated[float, Field(ge=0), Compared("end of the schedule", 201)] = 0.0
     """linear: where the decay ends (1e-5 in google-research/vision_transformer)."""
-    warmup_steps: int = Field(default=0, ge=0)
+    warmup_steps: Annotated[int, Field(ge=0), Compared("warm-up steps", 203)] = 0
     """Steps of linear warm-up from zero."""
-    weight_decay: float = Field(default=0.0, ge=0)
+    weight_decay: Annotated[float, Field(ge=0), Compared("weight decay", 204)] = 0.0
     """Decoupled weight decay, multiplied by the learning rate, on kernels only."""
-    coupled_decay: bool = False
+    coupled_decay: Annotated[bool, Compared("coupled weight decay", 202)] = False
     """sgd: weight decay is part of the gradient instead, as is usual with SGD."""
-    clip_norm: float | None = Field(default=None, gt=0)
+    clip_norm: Annotated[float | None, Field(gt=0), Compared("gradient clipping", 205)] = None
     """Global gradient norm above which gradients are scaled down."""
-    dropout: float = Field(default=0.0, ge=0, lt=1)
+    dropout: Annotated[float, Field(ge=0, lt=1), Compared("dropout", 206)] = 0.0
     """Dropout rate after dense layers and position embeddings."""
-    loss: Literal["softmax", "sigmoid"] = "softmax"
+    loss: Annotated[Literal["softmax", "sigmoid"], Compared("loss", 207)] = "softmax"
     """Cross-entropy over classes, or one binary cross-entropy per class."""
-    objective: Literal["classification", "masked-patch"] = "classification"
+    objective: Annotated[Literal["classification", "masked-patch"], Compared("objective", 211)] = (
+        "classification"
+    )
     """`masked-patch`: predict the mean colour of masked patches (arXiv:2010.11929, appendix
     B.1.2); labels are not used."""
-    head_bias: float = 0.0
+    head_bias: Annotated[float, Compared("first biases of the classifier", 212)] = 0.0
     """First value of the classifier's biases in pre-training (-10 with big_vision's sigmoid loss on
     ImageNet-21k)."""
-    precision: Literal["float32", "bfloat16"] = "float32"
+    precision: Annotated[Literal["float32", "bfloat16"], Compared("arithmetic", 213)] = "float32"
     """Arithmetic of forward and backward; weights stay float32."""
-    drop_steps: tuple[int, ...] = ()
+    drop_steps: Annotated[tuple[int, ...], Compared("steps of decay", 208)] = ()
     """Steps after each of which the learning rate is a tenth (BiT-HyperRule)."""
-    drop_shares: tuple[float, ...] = ()
+    drop_shares: Annotated[tuple[float, ...], Compared("decay after shares of the steps", 209)] = ()
     """The same as shares of all steps, for lengths in epochs (BiT's pre-training)."""
-    mixup: float = Field(default=0.0, ge=0)
+    mixup: Annotated[float, Field(ge=0), Compared("mixup", 210)] = 0.0
     """Alpha of mixup: images and losses of a batch are mixed with those of the reversed batch."""
-    polyak: float | None = Field(default=None, gt=0, lt=1)
+    polyak: Annotated[float | None, Field(gt=0, lt=1), Compared("Polyak averaging", 140)] = None
     """Factor of the running average of weights that is evaluated and kept; None: no average."""
-    source: str = ""
+    source: Annotated[str, NotCompared("says where the recipe is taken from")] = ""
     """Paper, table, or the tuning that led to it."""
 
     @model_validator(mode="after")

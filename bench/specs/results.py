@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Literal
+import json
+from typing import Annotated, Any, Literal
 
-from pydantic import model_validator
+from pydantic import BeforeValidator, model_validator
 
 from bench.specs.record import Record, Scalar
 
@@ -76,34 +77,87 @@ class JobResult(Record):
     """Why it failed or was skipped."""
 
 
+def _words(value: Any) -> Any:
+    """Return the words of a cell."""
+    return value.split() if isinstance(value, str) else value
+
+
+def _pairs(value: Any) -> Any:
+    """Return the arguments of a cell such as `posemb=none depth=64`, numbers as numbers."""
+    if not isinstance(value, str):
+        return value
+    return [(name, _scalar(text)) for name, _, text in (w.partition("=") for w in value.split())]
+
+
+def _scalar(text: str) -> Scalar:
+    try:
+        found = json.loads(text)
+    except ValueError:
+        return text
+    return found if isinstance(found, bool | int | float) else text
+
+
 class PublishedResult(Record):
-    """One row of `baselines/published.csv`."""
+    """One row of `baselines/published.csv`: a number as its paper gives it, and what it means here.
+
+    The first columns are the paper's own words, copied; nothing is read out of them but `value` and
+    `std`. The others are identifiers of this project, by which the number meets what was measured.
+    Where the paper is silent, or where there is no identifier, a column is empty: nothing is
+    compared there.
+    """
 
     paper: str
     """Paper or repository."""
     table: str
     """Table or figure."""
     system: str
-    """System, as printed."""
-    pretrain_dataset: str
-    """Upstream data set, as printed."""
-    pretrain_epochs: str
-    """Epochs, as printed."""
-    resolution: str
-    """Input size, as printed."""
-    dataset: str
-    """Downstream data set."""
+    """System, in the paper's words."""
+    pretrain_dataset: str = ""
+    """Upstream data set, in the paper's words."""
+    pretrain_epochs: str = ""
+    """Epochs, in the paper's words."""
+    resolution: str = ""
+    """Input size, in the paper's words."""
+    dataset: str = ""
+    """Downstream data set, in the paper's words."""
     metric: str
-    """Metric."""
+    """Metric, in the paper's sense."""
     value: str
-    """Value, as printed."""
-    std: str
-    """Spread, as printed."""
+    """Value, with the paper's digits."""
+    std: str = ""
+    """Spread, with the paper's digits."""
     unit: str
     """Unit."""
     source: str
     """Where it was read."""
-    confidence: str
+    confidence: Literal["verified", "recalled"]
     """`verified`, or `recalled`: not looked up."""
-    note: str
+    note: str = ""
     """Remark."""
+    system_id: str = ""
+    """Card of the system."""
+    system_args: Annotated[tuple[tuple[str, Scalar], ...], BeforeValidator(_pairs)] = ()
+    """Builder arguments in which the system differs from its card: `posemb=none`."""
+    upstream_id: str = ""
+    """Card of the upstream data set."""
+    dataset_id: str = ""
+    """Card of the downstream data set, or name of a mean in `bench/facts.py`."""
+    metric_ids: Annotated[tuple[str, ...], BeforeValidator(_words)] = ()
+    """Our metrics that answer this one: `test_top1 eval_top1`."""
+    pretraining_id: str = ""
+    """Recipe of pre-training."""
+    transfer_id: str = ""
+    """Recipe of fine-tuning."""
+    protocol_id: str = ""
+    """Protocol of the transfer."""
+    image_size_px: int | None = None
+    """Side of the input in transfer, in pixels; it goes before that of the protocol."""
+    epochs: Annotated[tuple[float, ...], BeforeValidator(_words)] = ()
+    """Epochs of pre-training; several where the paper gives several: `7 14`."""
+    is_public: bool = True
+    """`no`: neither the weights nor the data of its pre-training were ever released."""
+    pretraining_unprinted: Annotated[tuple[str, ...], BeforeValidator(_words)] = ()
+    """Fields of the recipe of pre-training that the paper leaves open: what stands there is ours,
+    or the released code's."""
+    transfer_unprinted: Annotated[tuple[str, ...], BeforeValidator(_words)] = ()
+    """Fields of the recipe of fine-tuning that the paper leaves open."""

@@ -11,8 +11,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from baselines.printed import VTAB_MEANS
 from bench import metrics, stats
+from bench.facts import VTAB_GROUPS, VTAB_TASKS
 from reports.cards import FigureCard
 from reports.drawing import style
 from reports.printing.drawing import Drawing
@@ -24,7 +24,7 @@ from reports.study.study import Study
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-SIZES = {"": 19, "natural": 7, "specialized": 4, "structured": 8}
+SIZES = {"": VTAB_TASKS, **VTAB_GROUPS}
 """Tasks in each group; the empty name is all of them."""
 ROW_IN = 0.19
 PUBLISHED_TABLES = ("Figure 2 (derived from Table 9)", "Table 9")
@@ -60,14 +60,8 @@ def groups(study: Study) -> list[Group]:
 
 
 def _published(study: Study, name: str) -> tuple[Point, ...]:
-    titles = [title for title, group in VTAB_MEANS.items() if group == name]
-    return tuple(
-        point
-        for title in titles
-        for point in known.points(
-            study, Measure(averages.TUNED, title, ""), tables=PUBLISHED_TABLES
-        )
-    )
+    mean = Measure(averages.TUNED, f"VTAB-1k-{name}" if name else "VTAB-1k", "")
+    return tuple(known.points(study, mean, tables=PUBLISHED_TABLES))
 
 
 def figure(study: Study) -> Drawing | None:

@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator
 
-from baselines.printed import MEASURES, PRIVATE_UPSTREAMS
 from bench.specs import PublishedResult
 from reports.printing.cells import Notes, absent_cell, mean_cell, text_cell
 from reports.printing.table import Cell, Column, Table
@@ -69,7 +68,7 @@ def _by_system(study: Study, number: str) -> list[list[PublishedResult]]:
     """Return the accuracies of a table of print, those of one pre-training together."""
     found: dict[_Place, list[PublishedResult]] = {}
     for row in study.published:
-        if row.paper == "ViT" and row.table == f"Table {number}" and row.metric in MEASURES:
+        if row.paper == "ViT" and row.table == f"Table {number}" and row.metric_ids:
             place = (row.system, row.pretrain_dataset, row.pretrain_epochs)
             found.setdefault(place, []).append(row)
     return list(found.values())
@@ -98,7 +97,7 @@ def _why(row: PublishedResult, answers: list[Counterpart]) -> str:
     """Return why a number has no measured answer: a word of `_MISSING`."""
     if answers:
         return answers[0].verdict.word
-    return "not public" if row.pretrain_dataset.startswith(PRIVATE_UPSTREAMS) else "not run"
+    return "not run" if row.is_public else "not public"
 
 
 def _folded(missing: list[PublishedResult], word: str, notes: Notes) -> Iterator[tuple[Cell, ...]]:

@@ -5,17 +5,18 @@ A seed counts where it has a value on every data set: a mean over fewer would be
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from baselines.printed import AVERAGES
 from bench import metrics, stats
+from bench.facts import AVERAGES
 from reports.printing.table import Sample
 from reports.study import samples
 from reports.study.samples import Arm, Measure, Samples
-from reports.study.study import Study, bare_name, once
+from reports.study.study import Study, once
 
 TUNED = "test_top1"
+PAPER_AVERAGE = "Average-5"
 MAX_SHOWN = 6
 """Measures that one figure has room for."""
 
@@ -37,14 +38,20 @@ def average(study: Study) -> Average | None:
     None for fewer than two fine-tuned data sets.
     """
     tuned = [m for m in study.measures if m.metric == TUNED and not m.setting]
-    by_title = {bare_name(study.dataset_title(m.dataset)): m for m in tuned}
-    for name, titles in AVERAGES.items():
-        members = tuple(by_title[t] for t in map(bare_name, titles) if t in by_title)
-        if len(members) == len(titles):
-            return Average(Measure(TUNED, name, ""), members)
+    members = members_of(PAPER_AVERAGE, tuned)
+    if members:
+        return Average(Measure(TUNED, PAPER_AVERAGE, ""), members)
     if len(tuned) < 2:
         return None
     return Average(Measure(TUNED, f"Average-{len(tuned)}", ""), tuple(tuned))
+
+
+def members_of(name: str, tuned: Sequence[Measure]) -> tuple[Measure, ...]:
+    """Return the measures that a reported mean is of; none where a data set was not measured."""
+    by_dataset = {measure.dataset: measure for measure in tuned}
+    if not by_dataset.keys() >= set(AVERAGES[name]):
+        return ()
+    return tuple(by_dataset[dataset] for dataset in AVERAGES[name])
 
 
 def values(study: Study, arm: Arm, measure: Measure) -> dict[int, Sample]:

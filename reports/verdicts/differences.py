@@ -1,20 +1,30 @@
 """How the protocol of a run differs from the one behind a published number, field by field.
 
-Fields stand in the order of their known effect on accuracy, largest first; the effect is told with
-its source where somebody measured it. A field that print leaves open is not compared.
+Which fields of a recipe and a protocol are compared, and under which name, stands with these fields
+(`bench/specs/cards.py`); what else makes a run another one is defined here. Fields stand in the
+order of their known effect on accuracy, largest first; the effect is given with its source where
+somebody measured it. A field that the paper leaves open is not compared.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import baselines
-from baselines.printed import Setup
 from baselines.protocols import PROTOCOLS
-from bench.errors import UnknownName
-from bench.specs import DatasetCard, PlannedJob, Protocol, Recipe
+from bench.facts import FEWSHOT_L2
+from bench.specs import (
+    UNRANKED,
+    Compared,
+    DatasetCard,
+    PlannedJob,
+    Protocol,
+    PublishedResult,
+    Recipe,
+    comparisons,
+)
 
 EFFECTS = {
     "weights": "AugReg's recipe is another one (arXiv:2106.10270)",
@@ -35,6 +45,16 @@ EFFECTS = {
 """What is known of a field's effect, with its source."""
 
 
+WEIGHTS = Compared("weights", 10)
+SYSTEM = Compared("system", 20)
+UPSTREAM_IMAGES = Compared("upstream images", 30)
+UPSTREAM_EPOCHS = Compared("upstream epochs", 40)
+SEARCH = Compared("search", 120)
+SHOTS_L2 = Compared("shots' regularization", 130)
+
+_PROTOCOL, _RECIPE = comparisons(Protocol), comparisons(Recipe)
+
+
 @dataclass(frozen=True, kw_only=True)
 class Field:
     """One field of a protocol: as run, and as published."""
@@ -44,9 +64,11 @@ class Field:
     measured: str
     """As run."""
     published: str
-    """As published; empty where print leaves it open."""
+    """As published; empty where the paper leaves it open."""
     differs: bool
     """Whether both are known and not the same."""
+    rank: int = UNRANKED
+    """Place by known effect on accuracy (`Compared.rank`)."""
 
     @property
     def effect(self) -> str:
@@ -59,37 +81,30 @@ class Field:
 
 def fields(
     job: PlannedJob,
-    setup: Setup,
+    row: PublishedResult | None,
     *,
     jobs: Mapping[str, PlannedJob],
     datasets: Mapping[str, DatasetCard],
 ) -> tuple[Field, ...]:
-    """Return every field of a reported job beside its published setup, largest effect first.
+    """Return every field of a reported job beside that of a published number, largest effect first.
 
     `jobs` are those of its graph, by id: the pre-training and the sweep behind it count too.
+    Without a number, the fields have what was run alone.
     """
-    found = list(_fields(job, setup, jobs, datasets))
-    return tuple(sorted(found, key=lambda field: _rank(field.name)))
+    found = list(_fields(job, row, jobs, datasets))
+    return tuple(sorted(found, key=lambda field: min(field.rank, UNRANKED)))
 
 
-_ORDER = (
-    "weights", "system", "upstream images", "upstream epochs", "steps", "image size",
-    "preparation of test images", "preparation of training images", "split", "split rule",
-    "learning rates", "search", "shots' regularization", "Polyak averaging", "batch size",
-    "optimizer", "schedule",
-)  # fmt: skip
-
-
-def _rank(name: str) -> int:
-    return _ORDER.index(name) if name in _ORDER else len(_ORDER)
-
-
-def _field(name: str, measured: object, published: object) -> Field:
-    """Return a field; a published None is one that print leaves open."""
+def _field(compared: Compared, measured: object, published: object) -> Field:
+    """Return a field; a published None is one that the paper leaves open."""
     open_ = published is None
     texts = _text(measured), "" if open_ else _text(published)
     return Field(
-        name=name, measured=texts[0], published=texts[1], differs=not open_ and texts[0] != texts[1]
+        name=compared.title,
+        measured=texts[0],
+        published=texts[1],
+        differs=not open_ and texts[0] != texts[1],
+        rank=compared.rank,
     )
 
 
@@ -109,92 +124,102 @@ def _text(value: object) -> str:
 
 def _fields(
     job: PlannedJob,
-    setup: Setup,
+    row: PublishedResult | None,
     jobs: Mapping[str, PlannedJob],
     datasets: Mapping[str, DatasetCard],
 ) -> Iterator[Field]:
-    trained = job
-    if job.spec.kind == "evaluate":  # the classifier's own training is what counts
-        trained = jobs[job.spec.needs["checkpoint"]]
-    upstream = trained
-    if "checkpoint" in trained.spec.needs:
-        upstream = jobs[trained.spec.needs["checkpoint"]]
-    yield from _system(job, setup)
-    yield from _upstream(upstream, setup, datasets)
-    yield from _images(job, setup)
-    if trained.spec.kind == "finetune" and setup.transfer in baselines.recipes():
-        yield from _transfer(trained, setup, jobs, datasets)
-    if job.spec.kind == "fewshot":
-        yield _field("shots' regularization", job.spec.params.get("l2"), 1024.0)
+    behind = _chain(job, jobs)
+    if row is not None:
+        yield from _system(job, row)
+    yield from _upstream(behind[-1], row, datasets)
+    yield from _images(job, row)
+    trained = next((b for b in behind[:-1] if b.spec.recipe is not None), None)
+    if trained is not None and row is not None and row.transfer_id:
+        yield from _transfer(trained, row, jobs, datasets)
+    if "l2" in job.spec.params:
+        yield _field(SHOTS_L2, job.spec.params["l2"], FEWSHOT_L2)
 
 
-def _system(job: PlannedJob, setup: Setup) -> Iterator[Field]:
+def _chain(job: PlannedJob, jobs: Mapping[str, PlannedJob]) -> list[PlannedJob]:
+    """Return a job and those whose checkpoints it goes back to, the start of all last."""
+    chain = [job]
+    while "checkpoint" in chain[-1].spec.needs:
+        chain.append(jobs[chain[-1].spec.needs["checkpoint"]])
+    return chain
+
+
+def _system(job: PlannedJob, row: PublishedResult) -> Iterator[Field]:
     """Compare the arguments of the system with those of the published one's card."""
-    try:
-        card = baselines.system(setup.system)
-    except UnknownName:
-        return  # print names a system that has no card
-    published: dict[str, Any] = {**card.args, **setup.args}
+    card = baselines.systems().get(row.system_id)
+    if card is None:
+        return
+    published: dict[str, Any] = {**card.args, **dict(row.system_args)}
     measured = dict(job.spec.system.args)
     names = [n for n in {**published, **measured} if published.get(n) != measured.get(n)]
     yield _field(
-        "system",
+        SYSTEM,
         ", ".join(f"{n} = {measured.get(n, 'default')}" for n in names) or card.title,
         ", ".join(f"{n} = {published.get(n, 'default')}" for n in names) or card.title,
     )
 
 
 def _upstream(
-    upstream: PlannedJob, setup: Setup, datasets: Mapping[str, DatasetCard]
+    start: PlannedJob, row: PublishedResult | None, datasets: Mapping[str, DatasetCard]
 ) -> Iterator[Field]:
     """Compare pre-training: whose weights, on how much, how long, with which recipe."""
-    if upstream.spec.kind == "weights":
-        name = str(upstream.spec.params.get("weights", ""))
-        whose = "AugReg's" if name.startswith("augreg") else "the authors'"
-        yield _field("weights", f"{whose} release", "the authors' release")
+    if "weights" in start.spec.params:  # trained elsewhere
+        yield _field(WEIGHTS, f"{_release(start)} release", "the authors' release")
         return
-    card = datasets.get(upstream.labels.upstream)
+    card = datasets.get(start.labels.upstream)
     if card is not None:
         yield _field(
-            "upstream images", upstream.labels.upstream_examples, card.splits["train"].num_examples
+            UPSTREAM_IMAGES, start.labels.upstream_examples, card.splits["train"].num_examples
         )
-    epochs = upstream.train_examples / upstream.labels.upstream_examples
-    if setup.epochs:
-        near = [number for number in setup.epochs if abs(number - epochs) < 0.5]
-        printed = " or ".join(f"{number:g}" for number in near or setup.epochs)
-        yield _field("upstream epochs", printed if near else f"{epochs:.3g}", printed)
-    recipe = upstream.spec.recipe
-    if recipe is None or setup.pretraining not in baselines.recipes():
+    if row is None:
         return
-    unprinted = tuple(name for name in setup.unprinted if name != "warmup_steps")  # in Table 3
-    for field in _recipe(recipe, baselines.recipe(setup.pretraining), unprinted):
-        yield Field(
-            name=f"pre-training {field.name}", measured=field.measured, published=field.published,
-            differs=field.differs,
-        )  # fmt: skip
+    if row.epochs:
+        epochs = start.train_examples / start.labels.upstream_examples
+        near = [number for number in row.epochs if abs(number - epochs) < 0.5]
+        given = " or ".join(f"{number:g}" for number in near or row.epochs)
+        yield _field(UPSTREAM_EPOCHS, given if near else f"{epochs:.3g}", given)
+    if start.spec.recipe is not None and row.pretraining_id:
+        published = baselines.recipe(row.pretraining_id)
+        for field in _recipe(start.spec.recipe, published, row.pretraining_unprinted):
+            yield replace(field, name=f"pre-training {field.name}", rank=UNRANKED)
 
 
-def _images(job: PlannedJob, setup: Setup) -> Iterator[Field]:
+def _release(start: PlannedJob) -> str:
+    """Return whose release the weights of a job are."""
+    card = baselines.systems().get(start.labels.system)
+    known = {source.name: source.release for source in card.weights} if card else {}
+    return known.get(str(start.spec.params["weights"]), "the authors'")
+
+
+def _images(job: PlannedJob, row: PublishedResult | None) -> Iterator[Field]:
     """Compare the input size and how images are prepared."""
     protocol = job.spec.protocol
-    assert protocol is not None  # what reports an accuracy looks at images
-    published: Protocol | None = PROTOCOLS.get(setup.protocol)
-    size = setup.image_size_px
+    if protocol is None:
+        return  # no images are looked at
+    published = PROTOCOLS.get(row.protocol_id) if row is not None else None
+    size = row.image_size_px if row is not None else None
     if size is None and published is not None:
         size = published.image_size_px
     yield _field(
-        "image size", f"{protocol.image_size_px} px", None if size is None else f"{size} px"
+        _PROTOCOL["image_size_px"],
+        f"{protocol.image_size_px} px",
+        None if size is None else f"{size} px",
     )
     if published is None:
         return
-    yield _field("split rule", protocol.splits, published.splits)
-    yield _field("preparation of test images", protocol.eval_transform, published.eval_transform)
-    if job.spec.kind == "finetune":
+    for name, compared in _PROTOCOL.items():
+        if not compared.by_rule:
+            yield _field(compared, getattr(protocol, name), getattr(published, name))
+    if job.spec.recipe is not None:  # otherwise nothing is trained on the images
         yield _field(
-            "preparation of training images", protocol.train_transform, published.train_transform
+            _PROTOCOL["train_transform"], protocol.train_transform, published.train_transform
         )
     yield _field(
-        "protocol version",
+        _PROTOCOL["version"],
         protocol.version,
         published.version if protocol.name == published.name else None,
     )
@@ -202,26 +227,36 @@ def _images(job: PlannedJob, setup: Setup) -> Iterator[Field]:
 
 def _transfer(
     job: PlannedJob,
-    setup: Setup,
+    row: PublishedResult,
     jobs: Mapping[str, PlannedJob],
     datasets: Mapping[str, DatasetCard],
 ) -> Iterator[Field]:
     """Compare fine-tuning: steps, split, sweep, and everything of the recipe."""
-    recipe, published = job.spec.recipe, baselines.recipe(setup.transfer)
+    recipe, published = job.spec.recipe, baselines.recipe(row.transfer_id)
     assert recipe is not None
     card = datasets.get(job.dataset)
     num_train = card.splits["train"].num_examples if card else 1
-    yield _field("steps", recipe.steps, published.num_steps(num_train))
+    yield _field(_RECIPE["steps"], recipe.steps, published.num_steps(num_train))
     chooser = jobs.get(job.spec.needs.get("select", ""))
     held, rates = _sweep(job, chooser, jobs)
     if published.held_out is not None:
-        yield _field("split", f"{held} held out to choose on" if held else "no part held out",
-                     f"{published.held_out:g} held out to choose on")  # fmt: skip
+        yield _field(
+            _RECIPE["held_out"],
+            f"{held} held out to choose on" if held else "no part held out",
+            f"{published.held_out:g} held out to choose on",
+        )
     wanted = published.learning_rates or (published.base_lr,)
-    yield _field("learning rates", rates, tuple(sorted(rate for rate in wanted if rate)))
-    if chooser is not None and chooser.spec.kind == "search":
-        yield _field("search", "stops bad rates early (ASHA)", "every rate to its end")
-    yield from _recipe(recipe, published, setup.unprinted)
+    yield _field(_RECIPE["learning_rates"], rates, tuple(sorted(rate for rate in wanted if rate)))
+    if chooser is not None and _searched(chooser):
+        yield _field(SEARCH, "stops bad rates early (ASHA)", "every rate to its end")
+    yield from _recipe(recipe, published, row.transfer_unprinted)
+
+
+def _searched(chooser: PlannedJob) -> tuple[float, ...]:
+    """Return the rates that a search tries by itself; none where jobs of their own try them."""
+    rates = chooser.spec.params.get("learning_rates", ())
+    assert isinstance(rates, tuple)
+    return rates
 
 
 def _sweep(
@@ -233,42 +268,22 @@ def _sweep(
         return "", (job.spec.recipe.base_lr,) if job.spec.recipe.base_lr else ()
     held_out = chooser.spec.data.held_out if chooser.spec.data else None
     share = "" if held_out is None else f"{held_out:g}"
-    if chooser.spec.kind == "search":
-        rates = chooser.spec.params.get("learning_rates", ())
-        assert isinstance(rates, tuple)
+    if rates := _searched(chooser):
         return share, tuple(sorted(rates))
     candidates = (jobs[needed].spec.recipe for needed in chooser.spec.needs.values())
     return share, tuple(sorted(r.base_lr for r in candidates if r is not None and r.base_lr))
 
 
-_TITLES = {
-    "batch_size": "batch size",
-    "optimizer": "optimizer",
-    "schedule": "schedule",
-    "end_lr": "end of the schedule",
-    "coupled_decay": "coupled weight decay",
-    "warmup_steps": "warm-up steps",
-    "weight_decay": "weight decay",
-    "clip_norm": "gradient clipping",
-    "dropout": "dropout",
-    "loss": "loss",
-    "drop_steps": "steps of decay",
-    "mixup": "mixup",
-    "polyak": "Polyak averaging",
-    "objective": "objective",
-}
-"""Fields of a recipe that are compared by themselves, as printed."""
-
-
 def _recipe(recipe: Recipe, published: Recipe, unprinted: Sequence[str]) -> Iterator[Field]:
     """Compare two recipes field by field; `unprinted` ones are shown, not compared."""
-    for name, title in _TITLES.items():
-        there = None if name in unprinted else _or_none(getattr(published, name))
-        yield _field(title, getattr(recipe, name), there)
+    for name, compared in _RECIPE.items():
+        if not compared.by_rule:
+            there = None if name in unprinted else _or_none(getattr(published, name))
+            yield _field(compared, getattr(recipe, name), there)
     if published.base_lr is not None and recipe.base_lr is not None:
-        yield _field("peak learning rate", recipe.base_lr, published.base_lr)
+        yield _field(_RECIPE["base_lr"], recipe.base_lr, published.base_lr)
 
 
 def _or_none(value: Any) -> Any:
-    """Return a published value; one that is absent is printed as none, which can be compared."""
+    """Return a published value; one that is absent is shown as none, which can be compared."""
     return "none" if value is None else value

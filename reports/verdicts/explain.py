@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from baselines.printed import PRIVATE_UPSTREAMS, Setup, setup
+import baselines
 from bench import metrics
 from bench.errors import UserError
 from bench.specs import PlannedJob, PublishedResult
@@ -22,7 +22,6 @@ from reports.verdicts.linking import Counterpart, counterparts, differences
 from reports.verdicts.rule import VERDICT_VERSION
 
 _JOB = re.compile(r"[0-9a-f]{4,16}")
-_UNKNOWN = Setup(system="", args={})
 
 
 @dataclass(frozen=True)
@@ -88,7 +87,7 @@ def _alone(study: Study, job: PlannedJob) -> Explanation:
         title=job.name,
         verdict="no published number is answered: none is known for this system, upstream data, "
         "downstream data and metric",
-        table=_protocol(job, fields(job, _UNKNOWN, jobs=jobs, datasets=study.graph.datasets)),
+        table=_protocol(job, fields(job, None, jobs=jobs, datasets=study.graph.datasets)),
     )
 
 
@@ -118,10 +117,10 @@ def _of_cell(study: Study, words: str) -> Iterator[Explanation]:
 
 
 def _names(row: PublishedResult, part: str) -> bool:
-    known = setup(row)
+    card = baselines.systems().get(row.system_id)
     names = (
-        row.paper, row.table, row.system, known.system, row.pretrain_dataset, row.dataset,
-        row.metric, f"{row.pretrain_epochs} epochs", f"{row.resolution} px",
+        row.paper, row.table, row.system, card.title if card else "", row.pretrain_dataset,
+        row.dataset, row.metric, f"{row.pretrain_epochs} epochs", f"{row.resolution} px",
     )  # fmt: skip
     return part in map(bare_name, names)
 
@@ -132,15 +131,13 @@ def _name(row: PublishedResult) -> str:
 
 
 def _unanswered(row: PublishedResult) -> Explanation:
-    private = row.pretrain_dataset.startswith(PRIVATE_UPSTREAMS)
-    known = setup(row)
-    recipes = ", ".join(filter(None, (known.pretraining, known.transfer, known.protocol)))
+    recipes = ", ".join(filter(None, (row.pretraining_id, row.transfer_id, row.protocol_id)))
     return Explanation(
         title=f"{_name(row)}: {row.value} {row.unit} ({row.source})",
         verdict=(
-            f"not public: weights and data of {row.pretrain_dataset} were never released"
-            if private
-            else "not run"
+            "not run"
+            if row.is_public
+            else f"not public: weights and data of {row.pretrain_dataset} were never released"
         )
         + (f"; its protocol: {recipes}" if recipes else ""),
         table=None,

@@ -1,7 +1,7 @@
 """Which published number a measured cell answers, and the verdict on it.
 
-A cell answers a number when the system (by name, or by the arguments it is built from), the
-upstream data, the downstream data and the metric agree. Of several numbers in one table, e.g. after
+A cell answers a number when both have the same system (its card, or one that is built from the same
+arguments), upstream data, downstream data and metric. Of several numbers in one table, e.g. after
 7 and after 14 epochs, the one whose protocol differs in the fewest fields is answered. Published
 averages are answered by the plain mean over the same data sets.
 """
@@ -13,11 +13,10 @@ from dataclasses import dataclass, replace
 from functools import lru_cache
 
 import baselines
-from baselines.printed import AVERAGES, MEASURES, VTAB_MEANS, Setup, setup
-from bench.errors import UnknownName
+from bench.facts import AVERAGES
 from bench.specs import PlannedJob, PublishedResult
 from reports.printing.table import Sample
-from reports.study.averages import TUNED, mean_of
+from reports.study.averages import TUNED, mean_of, members_of
 from reports.study.samples import Arm, Measure, values
 from reports.study.study import Study, bare_name
 from reports.verdicts.differences import Field, fields
@@ -33,11 +32,9 @@ class Counterpart:
     arm: Arm
     """What was pre-trained."""
     measure: Measure
-    """What was measured of it; for an average, its published name stands for the data set."""
+    """What was measured of it; for an average, the paper's name stands for the data set."""
     row: PublishedResult
     """The published number."""
-    setup: Setup
-    """What it was measured with."""
     printed: Printed
     """The number as known from print."""
     samples: tuple[Sample, ...]
@@ -51,15 +48,15 @@ class Counterpart:
 def counterparts(study: Study) -> list[Counterpart]:
     """Return every measured cell that answers a published number, systems in the suite's order."""
     jobs = {job.job_id: job for job in study.graph.jobs}
-    by_names = _rows_by_names(tuple(study.published))
+    by_place = _rows_by_place(tuple(study.published))
     found: list[Counterpart] = []
     for arm, measure, group in (*_cells(study), *_averages(study)):
-        rows = by_names.get(_names(study, measure), ())
+        rows = by_place.get((arm.upstream, measure.dataset, measure.metric), ())
         job = jobs[group[0].job_ids[0]]
         answers = [
             _answer(study, jobs, arm, measure, group, row, number)
             for row, number in rows
-            if _same_upstream(study, arm, row) and _same_system(arm, job, row)
+            if _same_system(job, row)
         ]
         found += _nearest(answers)
     systems = list(study.arms_by_name)
@@ -86,31 +83,14 @@ def _cells(study: Study) -> Iterator[tuple[Arm, Measure, list[Sample]]]:
 
 
 def _averages(study: Study) -> Iterator[tuple[Arm, Measure, list[Sample]]]:
-    """Yield the plain means over data sets that print averages over, where all are there."""
+    """Yield the plain means that papers report, where all of their data sets are there."""
     tuned = [m for m in study.measures if m.metric == TUNED and not m.setting]
-    by_title = {bare_name(study.dataset_title(m.dataset)): m for m in tuned}
-    groups = {m: study.graph.datasets[m.dataset].group for m in tuned if _is_task(study, m)}
-    means = {
-        name: [by_title[t] for t in map(bare_name, titles) if t in by_title]
-        for name, titles in AVERAGES.items()
-        if all(bare_name(title) in by_title for title in titles)
-    }
-    for name, wanted in VTAB_MEANS.items():
-        tasks = [measure for measure, group in groups.items() if wanted in ("", group)]
-        if len(tasks) == _NUM_TASKS[wanted]:
-            means[name] = tasks
+    means = {name: members_of(name, tuned) for name in AVERAGES}
     for arm in study.arms:
         for name, members in means.items():
-            found = mean_of(study.samples, arm, tuple(members))
+            found = mean_of(study.samples, arm, members)
             if found:
                 yield arm, Measure(TUNED, name, ""), list(map(_of_one_set, found.values()))
-
-
-_NUM_TASKS = {"": 19, "natural": 7, "specialized": 4, "structured": 8}
-
-
-def _is_task(study: Study, measure: Measure) -> bool:
-    return measure.dataset.startswith("vtab-") and measure.dataset in study.graph.datasets
 
 
 def _of_one_set(mean: Sample) -> Sample:
@@ -120,48 +100,37 @@ def _of_one_set(mean: Sample) -> Sample:
 
 # --- which published number a cell answers --------------------------------------------------
 
-_Names = tuple[str, str]
+_Place = tuple[str, str, str]
+"""Upstream data, downstream data and our metric."""
 
 
 @lru_cache(maxsize=4)
-def _rows_by_names(
+def _rows_by_place(
     published: tuple[PublishedResult, ...],
-) -> dict[_Names, list[tuple[PublishedResult, Printed]]]:
-    """Return the published accuracies by data set and by our metric."""
-    found: dict[_Names, list[tuple[PublishedResult, Printed]]] = {}
+) -> dict[_Place, list[tuple[PublishedResult, Printed]]]:
+    """Return the published accuracies by what they are of."""
+    found: dict[_Place, list[tuple[PublishedResult, Printed]]] = {}
     for row in published:
+        if not (row.system_id and row.upstream_id and row.dataset_id):
+            continue  # nothing of ours can be the same
         try:
             number = printed(row.value, row.std, unit=row.unit)
         except ValueError:
             continue  # a range, or a number nobody printed: nothing to judge by
-        for metric in MEASURES.get(row.metric, (row.metric,)):
-            found.setdefault((bare_name(row.dataset), metric), []).append((row, number))
+        for metric in row.metric_ids:
+            place = (row.upstream_id, row.dataset_id, metric)
+            found.setdefault(place, []).append((row, number))
     return found
 
 
-def _names(study: Study, measure: Measure) -> _Names:
-    return bare_name(study.dataset_title(measure.dataset)), measure.metric
-
-
-def _same_upstream(study: Study, arm: Arm, row: PublishedResult) -> bool:
-    names = {bare_name(study.dataset_title(arm.upstream)), bare_name(arm.upstream)}
-    upstream = row.pretrain_dataset.partition(" (")[0]  # "ImageNet-21k (BiT-M)"
-    return bare_name(upstream) in names
-
-
-def _same_system(arm: Arm, job: PlannedJob, row: PublishedResult) -> bool:
-    """Return whether a row is about this system: by its name, or by what it is built from."""
-    known = setup(row)
-    if not known.args and bare_name(arm.title) in map(bare_name, (row.system, known.system)):
+def _same_system(job: PlannedJob, row: PublishedResult) -> bool:
+    """Return whether a row is of a job's system: its card, or one built from the same arguments."""
+    args = dict(row.system_args)
+    if job.labels.system == row.system_id and not args:
         return True
-    if bare_name(arm.title) == bare_name(row.system):
-        return True
-    try:
-        card = baselines.system(known.system)
-    except UnknownName:
-        return False
-    args = {**card.args, **known.args}
-    return (job.spec.system.family, job.spec.system.args) == (card.family, args)
+    card = baselines.systems().get(row.system_id)
+    built = (job.spec.system.family, job.spec.system.args)
+    return card is not None and built == (card.family, {**card.args, **args})
 
 
 def _nearest(answers: list[Counterpart]) -> list[Counterpart]:
@@ -185,8 +154,8 @@ def _answer(
     row: PublishedResult,
     number: Printed,
 ) -> Counterpart:
-    job, known = jobs[group[0].job_ids[0]], setup(row)
-    found = fields(job, known, jobs=jobs, datasets=study.graph.datasets)
+    job = jobs[group[0].job_ids[0]]
+    found = fields(job, row, jobs=jobs, datasets=study.graph.datasets)
     verdict = judge(
         _measured(group),
         number,
@@ -195,9 +164,14 @@ def _answer(
         confidence=study.confidence,
     )
     return Counterpart(
-        arm=arm, measure=measure, row=row, setup=known, printed=number, samples=tuple(group),
+        arm=arm, measure=_named(measure, row), row=row, printed=number, samples=tuple(group),
         fields=found, verdict=verdict,
     )  # fmt: skip
+
+
+def _named(measure: Measure, row: PublishedResult) -> Measure:
+    """Return a measure under the name that the paper gives to an average."""
+    return replace(measure, dataset=row.dataset) if measure.dataset in AVERAGES else measure
 
 
 def _measured(group: Sequence[Sample]) -> Measured:

@@ -274,7 +274,7 @@ def test_download_is_cached_and_checked(tmp_path, monkeypatch):
     cached.write_bytes(cached.read_bytes()[:-1])
     with pytest.raises(CheckpointError, match="is damaged: its SHA-256"):
         load_weights(again, url, cache_dir=cache)
-    known = WeightsSource(name="x", url=url, layout="npz", upstream="", licence="", sha256="0" * 64)
+    known = WeightsSource(name="x", url=url, layout="npz", licence="", sha256="0" * 64)
     with pytest.raises(CheckpointError, match="its SHA-256 is not 000000000000"):
         load_weights(again, known, cache_dir=tmp_path / "other")
 

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from functools import cache
 from pathlib import Path
 
 import pytest
 
+import baselines
 from bench.data import catalog
 from bench.plan import plan
 from bench.plan import suites as suites
@@ -51,6 +53,65 @@ def test_a_suite_says_what_it_tests_and_what_it_takes(name: str) -> None:
         assert block.expected
         assert block.cost
     assert spec.claim.endswith(".")
+
+
+COST = re.compile(
+    r"(?P<jobs>[\d,]+) jobs, (?P<exaflops>[\d,.e-]+) exaFLOPs"
+    r"(, (?P<refused>[\d,.]+|all)( of them)? refused)?"
+    r"(;.* about (?P<time>\d+) (?P<unit>hours|days) of one GPU at (?P<speed>[\de]+) FLOP/s)?"
+)
+"""What a suite's cost says of the plan."""
+
+
+def _number(text: str) -> float:
+    return float(text.replace(",", ""))
+
+
+@pytest.mark.parametrize("scale", SCALES)
+@pytest.mark.parametrize("name", PAPER)
+def test_a_suite_costs_what_it_says(name: str, scale: str) -> None:
+    graph = planned(name, scale)
+    cost = graph.suite.scales[scale].cost  # type: ignore[index]
+    found = COST.match(cost)
+    assert found, cost
+    total = sum(job.exaflops for job in graph.jobs)
+    refused = sum(job.exaflops for job in graph.jobs if job.refused)
+    assert _number(found["jobs"]) == pytest.approx(len(graph.jobs), rel=0.05)
+    assert _number(found["exaflops"]) == pytest.approx(total, rel=0.05)
+    if found["refused"] == "all":
+        assert all(job.refused for job in graph.jobs)
+    else:
+        assert _number(found["refused"] or "0") == pytest.approx(refused, rel=0.05)
+    if found["time"]:
+        seconds = (total - refused) * 1e18 / float(found["speed"])
+        time = seconds / {"hours": 3600, "days": 86_400}[found["unit"]]
+        assert float(found["time"]) == pytest.approx(time, rel=0.05, abs=0.5)  # whole units
+    else:
+        assert scale != "public" or "not measured" in cost
+
+
+def test_the_quickstart_costs_what_its_head_says() -> None:
+    text = suites.locate("quickstart").read_text(encoding="utf-8").replace("\n# ", " ")
+    (found,) = re.findall(r"\(([\d,]+) jobs, ([\d.e-]+) exaFLOPs\)", text)
+    graph = plan(
+        suites.load("quickstart"), datasets=catalog.datasets(), protocols=catalog.protocols()
+    )
+    assert _number(found[0]) == len(graph.jobs)
+    assert _number(found[1]) == pytest.approx(sum(job.exaflops for job in graph.jobs), rel=0.05)
+
+
+@pytest.mark.parametrize("name", PAPER)
+def test_a_suite_pre_trains_with_the_recipes_behind_the_published_numbers(name: str) -> None:
+    """Table 3 of the paper is assigned to systems by `published.csv`; suites do not differ."""
+    assigned: dict[tuple[str, str], set[str]] = {}
+    for row in baselines.published():
+        if row.pretraining_id and not row.system_args:
+            place = (row.system_id, row.upstream_id)
+            assigned.setdefault(place, set()).add(row.pretraining_id)
+    for job in planned(name, "full").jobs:
+        place = (job.labels.system, job.labels.upstream)
+        if job.spec.kind == "pretrain" and place in assigned:
+            assert job.labels.recipe in assigned[place], job.name
 
 
 @pytest.mark.parametrize("scale", SCALES)

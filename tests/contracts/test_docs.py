@@ -30,7 +30,7 @@ DOCUMENTS = sorted(
 TEXTS = {path.name: path.read_text(encoding="utf-8") for path in DOCUMENTS}
 
 LINK = re.compile(r"\]\(([^)\s]+)\)")
-ROOM = re.compile(r"(?<![\w/.:-])(?:bench|baselines|reports|suites|tests|docs)/[\w./*-]*")
+ROOM = re.compile(r"(?<![\w/.:-])(?:bench|baselines|reports|suites|tests|docs)/[\w./*-]*+(?!<)")
 MODULE = re.compile(r"(?<![\w/.*-])[\w/]+\.py\b")
 COMMAND = re.compile(r"\bvitbench ([^`\n]+)")
 OF_THE_WORK_FOLDER = ("reports/quickstart", "reports/data-size-smoke", "reports/paper")

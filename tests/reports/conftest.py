@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -27,6 +27,7 @@ from bench.specs import (
     Pair,
     PlannedJob,
     Protocol,
+    PublishedResult,
     Recipe,
     Resources,
     SplitCard,
@@ -315,6 +316,17 @@ def _cards() -> dict[str, DatasetCard]:
             source="scikit-learn, from the UCI repository", licence="CC BY 4.0",
         ),
     }  # fmt: skip
+
+
+def named_as_ours(
+    rows: Iterable[PublishedResult], ours: Mapping[str, str]
+) -> tuple[PublishedResult, ...]:
+    """Return published numbers as though they were of our systems and data."""
+    keys = ("system_id", "upstream_id", "dataset_id")
+    return tuple(
+        row.model_copy(update={key: ours.get(getattr(row, key), getattr(row, key)) for key in keys})
+        for row in rows
+    )
 
 
 @pytest.fixture(scope="session")

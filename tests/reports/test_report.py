@@ -110,13 +110,6 @@ def test_unknown_names_are_refused(names: dict[str, list[str]], hint: str) -> No
         reports.check_names(**names)
 
 
-def test_every_table_and_figure_stands_in_the_file_of_its_name() -> None:
-    for room, names in (("tables", reports.TABLES), ("figures", reports.FIGURES)):
-        files = {path.stem for path in (REPOSITORY / "reports" / room).glob("[!_]*.py")}
-        assert files == set(names)
-        assert not names.broken
-
-
 def test_loading_imports_nothing_heavy(made: Any, tmp_path: Path) -> None:
     made = without_figures(made)
     key = build(made, tmp_path).key

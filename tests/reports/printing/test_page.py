@@ -16,6 +16,7 @@ from bench.kinds import stages
 from reports.drawing import style
 from reports.study.study import Study
 from reports.verdicts import summary
+from tests.reports.conftest import named_as_ours
 
 TEXT = (
     ("ink", "paper"), ("ink", "raised"), ("ink", "measured"), ("ink", "warm"), ("muted", "paper"),
@@ -95,35 +96,19 @@ class _Text(HTMLParser):
         return " ".join(filter(None, self.texts[section]))
 
 
-def renamed(made: Any) -> Any:
-    """Return the miniature under names that print has numbers for."""
-    titles = {"vit-micro4": "ViT-B/32", "bit-r14-micro": "ResNet50x1", "hybrid-micro": "R50x1+ViT"}
-    jobs = tuple(
-        job.model_copy(
-            update={"labels": job.labels.model_copy(update={"title": titles[job.labels.system]})}
-        )
-        for job in made.graph.jobs
-    )
-    named = {"fractals-64": "JFT-300M", "digits": "CIFAR-10"}
-    cards = {
-        key: card.model_copy(update={"title": named[key]})
-        for key, card in made.graph.datasets.items()
-    }
+def test_verdicts_stand_first_and_differences_are_listed(made: Any, tmp_path: Path) -> None:
+    ours = {
+        "vit-b32": "vit-micro4", "bit-r50x1": "bit-r14-micro", "jft-300m": "fractals-64",
+        "cifar10": "digits",
+    }  # fmt: skip
+    published = named_as_ours(baselines.published(), ours)
     block = made.graph.suite.report.model_copy(update={"figures": ()})
     suite = made.graph.suite.model_copy(update={"report": block})
-    graph = made.graph.model_copy(update={"jobs": jobs, "datasets": cards, "suite": suite})
-    return type(made)(graph, made.results, made.curves)
-
-
-def test_verdicts_stand_first_and_differences_are_listed(made: Any, tmp_path: Path) -> None:
-    other = renamed(made)
-    published = baselines.published()
-    study = Study(other.graph, other.results, {}, published=tuple(published))
+    graph = made.graph.model_copy(update={"suite": suite})
+    study = Study(graph, made.results, {}, published=published)
     counts = summary.verdicts(study)
     assert [count.word for count in counts] == ["off-protocol"]
-    report = reports.build(
-        other.graph, other.results, curves={}, published=published, out_dir=tmp_path
-    )
+    report = reports.build(graph, made.results, curves={}, published=published, out_dir=tmp_path)
     page = _Text()
     page.feed(report.files["index.html"].read_text(encoding="utf-8"))
     assert page.order[:4] == ["found", "results", "part-published", "differences"]

@@ -106,18 +106,19 @@ def test_more_noise_never_turns_a_cell_off() -> None:
         assert word in ("reproduced", "within noise")
 
 
-def _row(**fields: str) -> PublishedResult:
+def _row(**fields: object) -> PublishedResult:
     shared = {
         "paper": "ViT", "table": "Table 2", "system": "R14-Micro", "pretrain_dataset": "Fractals",
         "pretrain_epochs": "20", "resolution": "48", "dataset": "Digits", "metric": "top1",
         "value": "95.7", "std": "0.20", "unit": "%", "source": "made up", "confidence": "verified",
-        "note": "",
+        "system_id": "bit-r14-micro", "upstream_id": "fractals-64", "dataset_id": "digits",
+        "metric_ids": "test_top1", "image_size_px": 48, "epochs": "20",
     }  # fmt: skip
-    return PublishedResult(**{**shared, **fields})
+    return PublishedResult.model_validate({**shared, **fields})
 
 
 def test_a_measured_cell_meets_its_published_number(made: Any) -> None:
-    study = Study(made.graph, made.results, {}, published=(_row(), _row(system="ViT-H/14")))
+    study = Study(made.graph, made.results, {}, published=(_row(), _row(system_id="vit-h14")))
     found = counterparts(study)
     assert [c.arm.upstream_examples for c in found] == [512, 2048, 8192]
     assert found[0].verdict.word == "off-protocol"
@@ -131,16 +132,18 @@ def test_a_measured_cell_meets_its_published_number(made: Any) -> None:
 @pytest.mark.parametrize(
     ("fields", "reason"),
     [
-        ({"resolution": "384"}, "image size 48 px, published 384 px"),
-        ({"pretrain_epochs": "7/14"}, "upstream epochs 20, published 7 or 14"),
+        ({"image_size_px": 384}, "image size 48 px, published 384 px"),
+        ({"epochs": "7 14"}, "upstream epochs 20, published 7 or 14"),
     ],
 )
-def test_another_protocol_is_off_protocol(made: Any, fields: dict[str, str], reason: str) -> None:
+def test_another_protocol_is_off_protocol(
+    made: Any, fields: dict[str, object], reason: str
+) -> None:
     found = counterparts(Study(made.graph, made.results, {}, published=(_row(**fields),)))
     assert {c.verdict.word for c in found} == {"off-protocol"}
     assert found[2].verdict.reasons == (reason,)
 
 
 def test_what_answers_nothing_published_has_no_rows(made: Any) -> None:
-    rows = (_row(dataset="CIFAR-10"), _row(value="80-85"), _row(metric="top5"))
+    rows = (_row(dataset_id="cifar10"), _row(value="80-85"), _row(metric_ids=()))
     assert not table(Study(made.graph, made.results, {}, published=rows)).rows

@@ -15,6 +15,7 @@ from reports.printing.table import Table
 from reports.study.study import Study
 from reports.tables import published
 from reports.verdicts.cells import printed_cell
+from tests.reports.conftest import named_as_ours
 
 NUMBERS = {"2": 31, "5": 84, "6": 108, "7": 24, "8": 8, "9": 60}
 """Accuracies in each table of the ViT paper."""
@@ -67,23 +68,8 @@ def test_an_arm_that_answers_nothing_is_not_hidden_by_one_that_does(
     made: Any, rows: tuple[PublishedResult, ...]
 ) -> None:
     """ViT answers CIFAR-10 of Table 5 here; the ResNet beside it answers nothing there."""
-    jobs = tuple(
-        job.model_copy(
-            update={
-                "labels": job.labels.model_copy(
-                    update={"title": {"vit": "ViT-B/32"}.get(job.labels.family, job.labels.title)}
-                )
-            }
-        )
-        for job in made.graph.jobs
-    )
-    titles = {"fractals-64": "ImageNet-21k", "digits": "CIFAR-10"}
-    cards = {
-        key: card.model_copy(update={"title": titles[key]})
-        for key, card in made.graph.datasets.items()
-    }
-    graph = made.graph.model_copy(update={"jobs": jobs, "datasets": cards})
-    study = Study(graph, made.results, {}, published=rows)
+    ours = {"vit-b32": "vit-micro4", "imagenet-21k": "fractals-64", "cifar10": "digits"}
+    study = Study(made.graph, made.results, {}, published=named_as_ours(rows, ours))
     table = paper_table(study, "5", title="test")
     titles_of = {row[0].text for row in table.rows if row[-1].text == "no counterpart"}
     assert {arm.title for arm in study.arms if arm.family != "vit"} <= titles_of

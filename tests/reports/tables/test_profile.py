@@ -31,7 +31,7 @@ SUITE = SuiteSpec(
 
 def made(job: PlannedJob) -> JobResult:
     """Return speeds that fall with pixels; a batch of 64 is too large for the CNN to train on."""
-    area = (job.spec.protocol.image_size_px / 12) ** 2
+    area = ((job.spec.image_size_px or 0) / 12) ** 2
     found: dict[str, Metric] = {}
     for work, cost in (("inference", 1.0), ("train", 3.0)):
         for batch in (1, 8, 64):

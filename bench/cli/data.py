@@ -69,7 +69,7 @@ def prepare(
     workdir: Workdir = RUNS,
 ) -> None:
     """Find a data set's files, check them, decode them once, and say what is in them."""
-    from bench.data.getting import home
+    from bench.data import home
     from bench.data.getting.locate import is_generated, locate
     from bench.data.packs import examine
 

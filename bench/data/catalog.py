@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from baselines.protocols import PROTOCOLS
-from bench.data.getting import home
+from bench.data import home
 from bench.data.readers import READERS, options_of
 from bench.errors import UnknownName
 from bench.plugins import Registry

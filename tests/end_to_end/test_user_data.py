@@ -107,12 +107,11 @@ def cifar_folders(shared_data: Path, tmp_path: Path) -> Path:
     for split, count in (("train", 40), ("test", 10)):
         path = shared_data / "cifar10-jpeg" / f"cifar10-jpeg-{split}.tar.gz"
         with tarfile.open(path) as archive:
-            wanted = [
-                member
-                for member in archive
-                if member.isfile() and int(Path(member.name).stem) < count
-            ]
-            archive.extractall(tmp_path, members=wanted, filter="data")
+            for member in archive:
+                content = archive.extractfile(member)
+                if content is not None and int(Path(member.name).stem) < count:
+                    (tmp_path / member.name).parent.mkdir(parents=True, exist_ok=True)
+                    (tmp_path / member.name).write_bytes(content.read())
     return tmp_path / "cifar10-jpeg"
 
 

@@ -9,8 +9,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from bench.data import catalog
-from bench.data.getting import archives, download, home, recognize
+from bench.data import catalog, home
+from bench.data.getting import archives, download, recognize
 from bench.data.readers import READERS, reader_of
 from bench.errors import DataError
 from bench.specs import DatasetCard

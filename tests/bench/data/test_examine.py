@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-import tarfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -11,6 +10,7 @@ import numpy as np
 import pytest
 
 from bench.data import catalog
+from bench.data.getting import archives
 from bench.data.packs import build, examine
 from bench.data.readers import reader_of
 from bench.errors import DataError, UnknownName
@@ -116,9 +116,8 @@ def test_real_omniglot_has_the_counts_of_its_owner(shared_data: Path, tmp_path: 
 
 @pytest.mark.ordinary
 def test_real_cifar_jpegs_have_the_counts_of_their_owner(shared_data: Path, tmp_path: Path) -> None:
-    with tarfile.open(shared_data / "cifar10-jpeg" / "cifar10-jpeg-test.tar.gz") as archive:
-        archive.extractall(tmp_path, filter="data")
-    card = card_of(tmp_path / "cifar10-jpeg" / "test", image_size_px=32)
+    archives.extract(shared_data / "cifar10-jpeg" / "cifar10-jpeg-test.tar.gz", tmp_path / "set")
+    card = card_of(tmp_path / "set" / "cifar10-jpeg" / "test", image_size_px=32)
     assert sum(split.num_examples for split in card.splits.values()) == 10_000
     assert card.class_names[:3] == ("airplane", "automobile", "bird")
     found = examine.prepare_set(card, cache_dir=tmp_path / "cache", num_workers=2)

@@ -18,8 +18,8 @@ import numpy as np
 import pytest
 import torchvision.datasets
 
-from bench.data import catalog
-from bench.data.getting import archives, home, survey
+from bench.data import catalog, home
+from bench.data.getting import archives, survey
 from bench.data.getting.addresses import ADDRESSES, Remote
 from bench.data.getting.locate import locate
 from bench.data.packs import build, examine

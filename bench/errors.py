@@ -107,5 +107,5 @@ def suggest(name: str, known: Iterable[str], *, kind: str = "name") -> str:
     if not names:
         return f"No {kind} is known"
     more = f" and {len(names) - MAX_LISTED} more" if len(names) > MAX_LISTED else ""
-    kinds = f"{kind[:-1]}ies" if kind.endswith("y") else f"{kind}s"
+    kinds = f"{kind[:-1]}ies" if kind.endswith("ly") else f"{kind}s"  # families, but keys
     return f"Known {kinds}: {', '.join(names[:MAX_LISTED])}{more}"

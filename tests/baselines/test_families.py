@@ -10,8 +10,6 @@ from pathlib import Path
 
 import pytest
 import torch
-from reports.printing.render import markdown
-from reports.study.scores import Study
 from torch.utils.flop_counter import FlopCounterMode
 
 import baselines
@@ -24,7 +22,9 @@ from bench.models.identify import looks_like
 from bench.plan import plan, suites
 from bench.plan.spec import JobGraph
 from bench.specs import JobResult, SystemCard, SystemUse, WeightsSource
-from reports.figures import style
+from reports.drawing import style
+from reports.printing.markdown import markdown
+from reports.study.study import Study
 from reports.tables import pairs
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "extending" / "families.md"
@@ -83,7 +83,7 @@ def test_an_unknown_family_or_layout_names_the_nearest() -> None:
     with pytest.raises(UnknownName, match="Known families: bit, hybrid, noisy-student, vit"):
         baselines.FAMILIES.named("perceiver")
     card = baselines.system("vit-micro")
-    weights = WeightsSource(name="mine", url="", upstream="", licence="", layout="nzp")
+    weights = WeightsSource(name="mine", url="", licence="", layout="nzp")
     with pytest.raises(UnknownName, match=r'weights mine of vit-micro: .*Did you mean "npz"'):
         one_system(card.model_copy(update={"weights": (weights,)}))
     with pytest.raises(UserError, match='vit-micro is of the family "vit", not "other"'):
@@ -209,6 +209,7 @@ def test_its_weights_are_read_written_and_recognized(
         save_weights(model, tmp_path / "mlp.npz", layout="npz")
 
 
+@pytest.mark.ordinary
 def test_it_is_planned_trained_compared_and_drawn(
     mlp: baselines.FamilyCard, tmp_path: Path
 ) -> None:

@@ -295,7 +295,7 @@ def test_weights_that_were_never_released_are_refused(tmp_path: Path) -> None:
         (FINETUNE, ("transfer[0].search=halving",), "transfer[0].search: input should be 'grid'"),
         (FINETUNE, ("system.mine.like=vit-mirco",), 'system.mine.like: unknown system "vit-mirco"'),
         (FINETUNE, ("system.no-positions.args={posem='none'}",), "system.no-positions.args: "),
-        (FINETUNE, ("system.vit-generated.like=bit-micro",), "name of a system already"),
+        (FINETUNE, ("system.vit-micro.like=bit-micro",), "name of a system already"),
         (
             FINETUNE,
             ("system.same.like=vit-micro", "pretrain[0].systems=['vit-micro', 'same']"),

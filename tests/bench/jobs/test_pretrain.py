@@ -95,8 +95,8 @@ def test_a_streamed_set_is_another_one_than_the_packed_set(streamed: DatasetCard
     block = {"reader": "shards", "path": streamed.args["path"], "image_size_px": 8}
     packed = catalog.resolve("packed", block, base_dir=Path("/"))
     assert packed.digest != streamed.digest  # the order of its images is another one
-    wrong = block.model_copy(update={"reader": "image_folder", "stream": True})
-    with pytest.raises(DataError, match="stream has no effect"):
+    wrong = {**block, "reader": "image_folder", "stream": True}
+    with pytest.raises(DataError, match="stream: the image_folder reader has no such key"):
         catalog.resolve("folder", wrong, base_dir=Path("/"))
 
 

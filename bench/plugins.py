@@ -53,6 +53,7 @@ class Registry(Mapping[str, Named], Generic[Named]):
         self.noun = noun
         """What an object is called in messages."""
         self._class = of
+        _REGISTRIES.append(self)
         self._ours = ours or (lambda: _in_package(package, attribute))
         self._read = read or _each
 
@@ -111,6 +112,15 @@ class Registry(Mapping[str, Named], Generic[Named]):
             if not isinstance(each, self._class):
                 raise TypeError(f"{each!r} is no {self._class.__name__}")
         return checked
+
+
+def left_out() -> list[tuple[str, str]]:
+    """Return the entry points that registries have left out, each with the reason, so far."""
+    asked = (registry for registry in _REGISTRIES if "_found" in vars(registry))
+    return [found for registry in asked for found in registry.broken.items()]
+
+
+_REGISTRIES: list[Registry[Any]] = []
 
 
 def _in_package(package: str, attribute: str) -> Iterator[Any]:

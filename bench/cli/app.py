@@ -48,8 +48,14 @@ class Things(StrEnum):
     systems = "systems"
     families = "families"
     datasets = "datasets"
-    suites = "suites"
+    readers = "readers"
+    protocols = "protocols"
     recipes = "recipes"
+    kinds = "kinds"
+    suites = "suites"
+    tables = "tables"
+    figures = "figures"
+    plugins = "plugins"
 
 
 # --- verbs ----------------------------------------------------------------------------------
@@ -215,8 +221,9 @@ def list_things(
     ] = False,
     as_json: AsJson = False,
 ) -> None:
-    """List systems, families, data sets, suites or recipes."""
-    from bench.cli.listing import LISTS, show_rows
+    """List what there is, and where it comes from; `plugins` are what others add."""
+    from bench.cli.listing import show_rows
+    from bench.cli.lists import LISTS
 
     if (family or public) and things is not Things.systems:
         option = f"--family {family}" if family else "--public"
@@ -232,8 +239,10 @@ def list_things(
         rows = [row for row in rows if set(row.get("weights", ())) - {"jft"}]
     if as_json:
         print_json(rows)
-        return
-    show_rows(new_console(), rows)
+    elif rows:
+        show_rows(new_console(), rows)
+    else:
+        typer.echo(f"No {things} here")
 
 
 @app.command()

@@ -1,4 +1,4 @@
-"""What there is and what is planned, as rows: for a person as a table, for a program as JSON."""
+"""What is planned and what is done, as rows: for a person as a table, for a program as JSON."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import os
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from bench.plan.spec import JobGraph, SuiteSpec
+from bench.plan.spec import JobGraph
 from bench.specs import JobResult, Pair, PlannedJob
 
 if TYPE_CHECKING:
@@ -235,107 +235,3 @@ def _inner(value: Any) -> str:
 
 def _fact(console: Console, name: str, value: str) -> None:
     console.print(f"{name:28} {value}", markup=False, highlight=False, soft_wrap=True)
-
-
-def _list_systems() -> list[Row]:
-    import baselines
-
-    return [
-        {
-            "name": card.name,
-            "title": card.title,
-            "family": card.family,
-            "params_m": round(card.num_params / 1e6, 3),
-            "gflops": round(baselines.forward_flops(card, card.image_size_px) / 1e9, 4),
-            "image_size_px": card.image_size_px,
-            "weights": [source.name for source in card.weights],
-            "licence": card.licence,
-        }
-        for card in baselines.systems().values()
-    ]
-
-
-def _list_families() -> list[Row]:
-    import baselines
-
-    return [
-        {
-            "name": family.name,
-            "title": family.title,
-            "systems": len(family.systems),
-            "layouts": [layout.name for layout in family.layouts],
-            "from": baselines.FAMILIES.origin(family.name),
-        }
-        for family in baselines.families()
-    ]
-
-
-def _list_datasets() -> list[Row]:
-    from bench.data import catalog
-
-    return [
-        {
-            "name": card.name,
-            "title": card.title,
-            "classes": card.num_classes,
-            "splits": [f"{name} {split.num_examples:,}" for name, split in card.splits.items()],
-            "licence": card.licence,
-            "how_to_get": card.how_to_get,
-        }
-        for card in catalog.datasets().values()
-    ]
-
-
-def _list_suites() -> list[Row]:
-    from bench.plan import suites as suites
-
-    specs = [suites.load(name) for name in suites.names()]
-    return [
-        {
-            "name": spec.name,
-            "claim": spec.claim,
-            "source": spec.source,
-            "scales": list(suites.scales(spec)),
-            "jobs": _num_jobs(spec),
-        }
-        for spec in specs
-    ]
-
-
-def _num_jobs(spec: SuiteSpec) -> int:
-    """Return the number of jobs of a suite at the scale that its file names."""
-    from bench.plan import plan_with_catalogue
-
-    return len(plan_with_catalogue(spec, {}).jobs)
-
-
-def _list_recipes() -> list[Row]:
-    import baselines
-
-    return [
-        {
-            "name": name,
-            "optimizer": recipe.optimizer,
-            "length": next(
-                f"{value:,.10g} {unit}"
-                for unit in ("steps", "epochs", "examples")
-                if (value := getattr(recipe, unit)) is not None
-            ),
-            "batch_size": recipe.batch_size,
-            "base_lr": ", ".join(f"{rate:g}" for rate in recipe.learning_rates)
-            or ("swept" if recipe.base_lr is None else f"{recipe.base_lr:g}"),
-            "schedule": "steps" if recipe.drop_steps or recipe.drop_shares else recipe.schedule,
-            "source": recipe.source,
-        }
-        for name, recipe in baselines.recipes().items()
-    ]
-
-
-LISTS: dict[str, Callable[[], list[Row]]] = {
-    "systems": _list_systems,
-    "families": _list_families,
-    "datasets": _list_datasets,
-    "suites": _list_suites,
-    "recipes": _list_recipes,
-}
-"""What `vitbench ls` can list: name -> rows."""

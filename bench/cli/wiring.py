@@ -13,6 +13,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from bench import plugins
 from bench.errors import BenchError, UserError
 
 if TYPE_CHECKING:
@@ -43,7 +44,10 @@ def graph_of(
         suite, settings=settings or (), scale=scale, num_seeds=seeds, limit_steps=limit_steps
     )
     file = suites.locate(suite)
-    return _planned(spec, base_dir=file.parent, file=suites.shown(file))
+    graph = _planned(spec, base_dir=file.parent, file=suites.shown(file))
+    for name, why in plugins.left_out():
+        sys.stderr.write(f"vitbench: plug-in {name} is left out ({why})\n")
+    return graph
 
 
 def _planned(spec: SuiteSpec, *, base_dir: Path, file: str) -> JobGraph:

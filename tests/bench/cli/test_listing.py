@@ -7,7 +7,9 @@ import io
 import pytest
 from rich.console import Console
 
-from bench.cli.listing import LISTS, duration, plan_rows, show_plan
+from bench.cli.app import Things
+from bench.cli.listing import duration, plan_rows, show_plan
+from bench.cli.lists import LISTS
 from bench.cli.wiring import graph_of
 from bench.schedule import Estimates
 
@@ -59,3 +61,11 @@ def test_suites_are_listed_with_claim_source_scales_and_jobs() -> None:
 )
 def test_a_duration_is_told_as_a_person_would(seconds: float, words: str) -> None:
     assert duration(seconds) == words
+
+
+def test_everything_that_can_be_listed_has_rows_of_equal_keys() -> None:
+    assert [thing.value for thing in Things] == list(LISTS)
+    for name, rows in LISTS.items():
+        found = rows()
+        assert found or name == "plugins"
+        assert len({tuple(row) for row in found}) <= 1

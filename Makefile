@@ -23,6 +23,7 @@ check: setup
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
+	$(BIN)/python tests/contracts/test_layers.py
 	$(BIN)/python -m pytest -n $(JOBS) --dist loadgroup -m "not ordinary and not slow"
 
 setup: $(READY)

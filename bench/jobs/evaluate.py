@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 from bench.data import scoring
+from bench.data.cards.imagenet import Scoring
 from bench.data.scoring import Score
 from bench.errors import DataError
 from bench.jobs import JobContext, _features, _work
@@ -22,9 +23,8 @@ def run(context: JobContext) -> JobResult:
     Raises CheckpointError where the weights have no classifier, or one of other classes.
     """
     meter = _work.Meter(context)
-    spec = context.spec
-    params: dict[str, Any] = spec.params
-    rule: scoring.Scoring = params["scoring"]
+    params: dict[str, Any] = context.spec.params
+    rule: Scoring = params["scoring"]
     data = _work.dataset(context)
     split = data.split(context.data.eval_split)
     labels_N = _work.labels(context, data, context.data.eval_split)

@@ -53,7 +53,7 @@ class Classifier(nn.Module):
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> nn.Module:
         # torch calls this whenever the model moves: the right attention depends on where it is.
-        super()._apply(fn, recurse)
+        super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
         self._choose_attention()
         return self
 

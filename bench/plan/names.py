@@ -22,13 +22,14 @@ class Names:
     ) -> None:
         self.suite = suite
         self.datasets = datasets
-        self.protocols = protocols
+        self.protocols = {**protocols, **suite.protocol}
         self.file = file
         self.recipes = {**baselines.recipes(), **suite.recipe}
         self.systems: dict[str, SystemCard] = {}
         for name in suite.system:  # in the order of the file: `like` may name an earlier one
             self.systems[name] = self._variant(name)
         self.used: dict[str, DatasetCard] = {}
+        self._check_presets(protocols)
 
     def error(self, key: str, cause: str, hint: str = "") -> SuiteError:
         """Return the error to raise for what stands at `key`."""
@@ -131,6 +132,21 @@ class Names:
         """Raise SuiteError where a system cannot learn what the recipe asks."""
         if recipe.objective == "masked-patch" and not baselines.family_of(system).has_patches:
             raise self.error(key, f"{system.title} has no patches to mask", "Name ViTs alone")
+
+    def _check_presets(self, published: Mapping[str, Protocol]) -> None:
+        """Raise SuiteError where a protocol of the suite's own names no way to prepare images.
+
+        What the published ones use is what there is: the ways themselves need torch.
+        """
+        for use in ("train_transform", "eval_transform"):
+            known = {getattr(protocol, use) for protocol in published.values()}
+            for name, protocol in self.suite.protocol.items():
+                key, asked = f"protocol.{name}.{use}", getattr(protocol, use)
+                if name in published:
+                    raise self.error(f"protocol.{name}", "this is the name of a protocol already")
+                if asked not in known:
+                    hint = suggest(asked, known, kind="transform")
+                    raise self.error(key, f'unknown transform "{asked}"', hint)
 
     def _variant(self, name: str) -> SystemCard:
         block, key = self.suite.system[name], f"system.{name}"

@@ -8,7 +8,14 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
-from pydantic import BeforeValidator, Field, SerializeAsAny, ValidationError, model_validator
+from pydantic import (
+    BeforeValidator,
+    Field,
+    SerializeAsAny,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 from pydantic_core import InitErrorDetails, PydanticCustomError
 
 from bench.data.readers import block as dataset_block
@@ -23,6 +30,7 @@ from bench.specs import (
     DatasetCard,
     Pair,
     PlannedJob,
+    Protocol,
     Recipe,
     Record,
     ReportBlock,
@@ -109,6 +117,8 @@ class SuiteSpec(Record):
     """What the report shows."""
     recipe: dict[str, Recipe] = {}
     """Recipes of the suite's own."""
+    protocol: dict[str, Protocol] = {}
+    """Protocols of the suite's own: `[protocol.NAME]`."""
     dataset: dict[str, AnyDataset] = {}
     """Data sets of the suite's own."""
     system: dict[str, SystemBlock] = {}
@@ -139,6 +149,17 @@ class SuiteSpec(Record):
                 "pair": tuple(pair for pair in self.pair if self.runs(pair)),
             }
         )
+
+    @field_validator("protocol", mode="before")
+    @classmethod
+    def _named(cls, protocols: Any) -> Any:
+        """Give each `[protocol.NAME]` its name."""
+        if not isinstance(protocols, dict):
+            return protocols
+        return {
+            name: {**block, "name": name} if isinstance(block, dict) else block
+            for name, block in protocols.items()
+        }
 
     @model_validator(mode="after")
     def _starts_somewhere(self) -> SuiteSpec:

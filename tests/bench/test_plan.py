@@ -497,3 +497,41 @@ def test_what_cannot_be_calibrated_is_refused(
     with pytest.raises(SuiteError) as caught:
         planned(tmp_path, PRETRAIN, *blocks)
     assert expected in str(caught.value)
+
+
+# --- protocols of a suite's own ---------------------------------------------------------------
+
+PROTOCOL = """
+[protocol.mid]
+image_size_px = 32
+train_transform = "shift"
+eval_transform = "resize"
+"""
+
+
+def test_a_protocol_of_the_suites_own_is_what_the_job_gets(tmp_path: Path) -> None:
+    moved = KNN.replace("fewshot-micro", "mid")
+    graph = planned(tmp_path, PROTOCOL, PRETRAIN, moved)
+    (protocol,) = {job.spec.protocol for job in of_stage(graph, "knn")}
+    assert protocol is not None
+    assert (protocol.name, protocol.image_size_px, protocol.version) == ("mid", 32, 1)
+    assert graph.suite == type(graph.suite).model_validate(graph.suite.model_dump())
+
+
+@pytest.mark.parametrize(
+    ("change", "expected"),
+    [
+        (('"resize"', '"rezise"'), 'protocol.mid.eval_transform: unknown transform "rezise". Did'),
+        (("mid", "vit-finetune"), "protocol.vit-finetune: this is the name of a protocol already"),
+        (("= 32", "= 0"), "protocol.mid.image_size_px: input should be greater than 0, not 0"),
+        (("image_size_px", "image_size"), "protocol.mid.image_size"),
+        (("= 32", "= 33"), "33"),
+    ],
+)
+def test_a_wrong_protocol_is_refused_with_its_key(
+    tmp_path: Path, change: tuple[str, str], expected: str
+) -> None:
+    block = PROTOCOL.replace(*change)
+    with pytest.raises(SuiteError) as caught:
+        planned(tmp_path, block, PRETRAIN, KNN.replace("fewshot-micro", "mid"))
+    assert expected in str(caught.value)

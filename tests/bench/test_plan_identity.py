@@ -194,6 +194,7 @@ BLOCKS = {
     "transfer",
     "pair",
     "recipe",
+    "protocol",
     "dataset",
     "system",
     "profile",

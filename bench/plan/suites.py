@@ -254,7 +254,7 @@ def _validate(data: dict[str, Any], *, file: str) -> SuiteSpec:
         elif first["type"] == "missing":
             cause = "missing"
         elif first["type"] == "too_short":
-            cause = "must not be empty"
+            cause = "has too few entries" if first["input"] else "must not be empty"
         elif first["type"] == "string_pattern_mismatch":  # only names have one
             letters = "A-Z, a-z, 0-9, then also '.', '_' and '-'; 64 at most"
             cause = f"{first['input']!r} has other characters than {letters}"

@@ -49,11 +49,17 @@ def family_of(system: SystemCard | SystemUse) -> FamilyCard:
 
 @functools.cache
 def systems() -> dict[str, SystemCard]:
-    """Return every system card by name, by family; of two systems of one name the first counts."""
+    """Return every system card by name, by family.
+
+    Of two systems of one name the first counts; the other is left out, as a broken plug-in is.
+    """
     found: dict[str, SystemCard] = {}
     for family in families():
         for system in family.systems:
-            found.setdefault(system.name, system)
+            if found.setdefault(system.name, system) is not system:
+                taken = f"the name {system.name!r} is taken by {found[system.name].family}"
+                origin = FAMILIES.origin(family.name)
+                FAMILIES.leave_out(f"{family.name}, {system.name}", taken, distribution=origin)
     return found
 
 

@@ -84,6 +84,12 @@ class Registry(Mapping[str, Named], Generic[Named]):
         """Entry points that were left out, by name, and why: `distribution: reason`."""
         return self._found[2]
 
+    def leave_out(self, name: str, why: Exception | str, *, distribution: str) -> str:
+        """Note that something of another distribution is left out; return what `broken` says."""
+        said = str(why) or type(why).__name__
+        self._found[2][name] = f"{distribution}: {said}"
+        return self._found[2][name]
+
     @functools.cached_property
     def _found(self) -> tuple[dict[str, Named], dict[str, str], dict[str, str]]:
         objects: dict[str, Named] = {}

@@ -42,6 +42,7 @@ from typing import TYPE_CHECKING, Any
 from bench import plugins
 from bench.errors import UnknownName
 from bench.plan.spec import JobGraph
+from bench.plugins import OURS, Registry
 from bench.specs import DatasetCard, JobResult, PlannedJob, PublishedResult
 from reports.cards import FIGURES, TABLES, Section, check_name, tables_in_order
 from reports.exchange.imports import ImportedResult
@@ -114,20 +115,21 @@ def build(
 
     check_names(graph.suite.report.tables, graph.suite.report.figures, formats)
     study = Study(graph, results, curves, hits, tuple(published), tuple(imported), open_file)
+    broken: dict[str, str] = {}
     with without_collection():
-        tables = make_tables(study)
+        tables = make_tables(study, broken)
         contents = dict(table_files(tables, formats, versions=versions_of(graph)))
         contents |= {data_name(name): data_bytes(table) for name, table in tables.items()}
-    drawings = dict(_drawings(study))
+    drawings = dict(_drawings(study, broken))
     contents.update(_drawing_files(drawings))
-    contents["index.html"] = html(_page(study, tables, list(drawings.values()))).encode()
+    contents["index.html"] = html(_page(study, tables, list(drawings.values()), broken)).encode()
     report = Report(
         key=key(graph, digests or results, formats=formats, imported=imported),
         tables=tables,
         files={name: out_dir / name for name in contents},
         findings=tuple(str(finding) for finding in findings.findings(study)),
         status=status.jobs_line(study),
-        failures=tuple(f"{name}: {error}" for name, _, error in status.failures(study)),
+        failures=tuple(f"{name}: {error}" for name, _, error in _failures(study, broken)),
         verdicts=_verdicts(tables),
     )
     write(report, contents, out_dir)
@@ -147,19 +149,39 @@ def check_names(
             raise UnknownName("format", name, FORMATS, where="report.formats")
 
 
-def make_tables(study: Study) -> dict[str, Table]:
-    """Return the tables of a suite by name: those asked for, those always made, companions."""
+def make_tables(study: Study, broken: dict[str, str] | None = None) -> dict[str, Table]:
+    """Return the tables of a suite by name: those asked for, those always made, companions.
+
+    A table of another distribution that raises is left out: `broken` is given its name and why.
+    """
+    broken = {} if broken is None else broken
     asked = set(study.graph.suite.report.tables)
     asked |= {card.name for card in TABLES.values() if card.always}
     made: dict[str, Table] = {}
     for card in tables_in_order():
-        if card.name in asked:
-            made[card.name] = card.make(study)
-        elif card.comes_with in asked and card.needs(study):
-            table = card.make(study)
-            if table.rows:
-                made[card.name] = table
+        with _left_out_if_broken(TABLES, card.name, broken):
+            if card.name in asked:
+                made[card.name] = card.make(study)
+            elif card.comes_with in asked and card.needs(study):
+                table = card.make(study)
+                if table.rows:
+                    made[card.name] = table
     return made
+
+
+@contextmanager
+def _left_out_if_broken(
+    registry: Registry[Any], name: str, broken: dict[str, str]
+) -> Iterator[None]:
+    """Keep what the code of another distribution raises from ending the whole report."""
+    try:
+        yield
+    except Exception as error:
+        distribution = registry.origin(name)
+        if distribution == OURS:
+            raise
+        why = registry.leave_out(name, error, distribution=distribution)
+        broken[f"{registry.noun} {name}"] = f"left out ({why})"
 
 
 def untimed(tables: Mapping[str, Table]) -> dict[str, Table]:
@@ -225,9 +247,11 @@ def _verdicts(tables: Mapping[str, Table]) -> dict[str, str]:
     return {job_id: "; ".join(words) for job_id, words in found.items()}
 
 
-def _drawings(study: Study) -> Iterator[tuple[str, Drawing]]:
+def _drawings(study: Study, broken: dict[str, str]) -> Iterator[tuple[str, Drawing]]:
     for name in study.graph.suite.report.figures:
-        drawing = FIGURES[name].draw(study)
+        drawing = None
+        with _left_out_if_broken(FIGURES, name, broken):
+            drawing = FIGURES[name].draw(study)
         if drawing is not None:
             yield name, drawing
 
@@ -239,7 +263,19 @@ def _drawing_files(drawings: Mapping[str, Drawing]) -> Iterator[tuple[str, bytes
         yield f"{folder}/{name}.png", drawing.png
 
 
-def _page(study: Study, tables: Mapping[str, Table], drawings: Sequence[Drawing]) -> Page:
+def _failures(study: Study, broken: Mapping[str, str]) -> list[tuple[str, str, str]]:
+    """Return (name, job id, error) of failed jobs, and of tables and figures that were left out."""
+    from reports.study import status
+
+    return [*status.failures(study), *((name, "", why) for name, why in broken.items())]
+
+
+def _page(
+    study: Study,
+    tables: Mapping[str, Table],
+    drawings: Sequence[Drawing],
+    broken: Mapping[str, str],
+) -> Page:
     from reports.printing.page import Page
     from reports.study import findings, status
     from reports.study.trace import trace
@@ -259,7 +295,7 @@ def _page(study: Study, tables: Mapping[str, Table], drawings: Sequence[Drawing]
         suite=study.graph.suite,
         badges=status.badges(study),
         warning=study.warning,
-        failures=status.failures(study),
+        failures=_failures(study, broken),
         verdicts=summary.verdicts(study),
         findings=findings.findings(study),
         no_published="" if answered else summary.NO_PUBLISHED,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import re
 import sys
 from collections.abc import Iterator
@@ -150,6 +151,19 @@ def mlp(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[baselines.F
     monkeypatch.undo()
     sys.modules.pop("their_mlp", None)
     forget()
+
+
+def test_a_system_whose_name_is_taken_is_left_out_and_named(
+    mlp: baselines.FamilyCard, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ours = baselines.system("vit-micro")
+    theirs = dataclasses.replace(mlp, systems=(ours.model_copy(update={"family": "mlp"}),))
+    found = {**baselines.FAMILIES, "mlp": theirs}
+    monkeypatch.setattr(baselines, "families", lambda: tuple(found.values()))
+    baselines.systems.cache_clear()
+    assert baselines.system("vit-micro").family == "vit"
+    broken = dict(plugins.left_out())["mlp, vit-micro"]
+    assert "the name 'vit-micro' is taken by vit" in broken
 
 
 def planned(tmp_path: Path) -> JobGraph:

@@ -15,6 +15,7 @@ import pytest
 import reports
 from bench import plugins
 from bench.errors import UnknownName
+from reports.cards import FigureCard, TableCard
 from reports.study.study import Study
 from tests.reports.conftest import Made, make_suite
 
@@ -91,6 +92,10 @@ def example(page: str) -> ModuleType:
     return module
 
 
+def raising(study: Study) -> Any:
+    return {}["no such seed"]
+
+
 @pytest.fixture
 def theirs(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """The examples of the documents, and a broken one of each, as another distribution's."""
@@ -98,8 +103,12 @@ def theirs(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
         "vitbench.tables": (
             Point("seed_range", example("tables.md").TABLE),
             Point("bad", ImportError("no module named xyz")),
+            Point("raising", TableCard(name="raising", make=raising, always=True)),
         ),
-        "vitbench.figures": (Point("params_accuracy", example("figures.md").FIGURE),),
+        "vitbench.figures": (
+            Point("params_accuracy", example("figures.md").FIGURE),
+            Point("raising", FigureCard(name="raising", draw=raising)),
+        ),
     }
     monkeypatch.setattr(plugins, "entry_points", lambda: points)
     for registry in REGISTRIES.values():
@@ -115,9 +124,13 @@ def theirs(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 @pytest.mark.usefixtures("theirs")
 def test_what_is_added_shows_up_in_the_report(made: Made, tmp_path: Path) -> None:
     suite = made.graph.suite
-    block = suite.report.model_copy(update={"figures": ("params_accuracy",)})
+    block = suite.report.model_copy(update={"figures": ("raising", "params_accuracy")})
     graph = made.graph.model_copy(update={"suite": suite.model_copy(update={"report": block})})
     report = reports.build(graph, made.results, curves=made.curves, out_dir=tmp_path)
+    assert report.failures == (
+        "table raising: left out (theirs: 'no such seed')",
+        "figure raising: left out (theirs: 'no such seed')",
+    )
     table = report.tables["seed_range"]
     assert len(table.rows) == 9 * 4
     first = table.rows[0][3]
@@ -127,6 +140,7 @@ def test_what_is_added_shows_up_in_the_report(made: Made, tmp_path: Path) -> Non
     assert "figures/params_accuracy.svg" in report.files
     page = report.files["index.html"].read_text(encoding="utf-8")
     assert "Range over seeds" in page
+    assert "figure raising" in page
     assert "Accuracy over parameters" in page
     assert list(report.tables).index("seed_range") < list(report.tables).index("cost")
     assert reports.load(tmp_path, report.key) == report

@@ -44,6 +44,7 @@ PROTOCOLS = {
         ),
         Protocol(
             name="vit-pretrain",
+            version=2,
             image_size_px=224,
             train_transform="vit-train",
             eval_transform="resize",
@@ -51,6 +52,7 @@ PROTOCOLS = {
         ),
         Protocol(
             name="vit-finetune",
+            version=2,
             image_size_px=384,
             train_transform="vit-train",
             eval_transform="resize",
@@ -59,6 +61,7 @@ PROTOCOLS = {
         ),
         Protocol(
             name="vit-finetune-512",
+            version=2,
             image_size_px=512,
             train_transform="vit-train",
             eval_transform="resize",
@@ -66,6 +69,7 @@ PROTOCOLS = {
         ),
         Protocol(
             name="vit-finetune-518",
+            version=2,
             image_size_px=518,
             train_transform="vit-train",
             eval_transform="resize",
@@ -73,6 +77,7 @@ PROTOCOLS = {
         ),
         Protocol(
             name="vit-finetune-antialias",
+            version=2,
             image_size_px=384,
             train_transform="vit-train",
             eval_transform="resize-antialias",
@@ -112,11 +117,13 @@ PROTOCOLS = {
         ),
         Protocol(
             name="vtab-384",
+            version=2,
             image_size_px=384,
-            train_transform="resize",
-            eval_transform="resize",
+            train_transform="resize-legacy",
+            eval_transform="resize-legacy",
             splits="vtab-1k",
-            source="arXiv:2010.11929, appendix B.1.1; google-research/task_adaptation",
+            source="arXiv:2010.11929, appendix B.1.1; google-research/task_adaptation, whose "
+            "resize is TensorFlow 1's",
         ),
     )
 }

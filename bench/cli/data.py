@@ -42,7 +42,13 @@ Reader = Annotated[
     str, typer.Option("--reader", help="The layout of the files, where it is not recognized.")
 ]
 SizePx = Annotated[
-    int | None, typer.Option("--size-px", min=1, max=4096, help="Side of the packed squares.")
+    int | None,
+    typer.Option(
+        "--size-px",
+        min=1,
+        max=4096,
+        help="Squash images to squares of this side, once and for all.",
+    ),
 ]
 
 
@@ -132,7 +138,7 @@ def list_packed(workdir: Workdir = RUNS) -> None:
         typer.echo(f"nothing is packed in {workdir}")
     for found in there:
         typer.echo(
-            f"{found.name:20} {found.image_size_px:4} px {found.num_classes:6,} classes "
+            f"{found.name:20} {_size_of(found.sizes_px):>9} {found.num_classes:6,} classes "
             f"{found.num_bytes / 2**20:10,.1f} MiB  {found.folder}"
         )
 
@@ -156,6 +162,11 @@ _PACKINGS: dict[PackingChoice | None, Packing] = {
     PackingChoice.arrays: "arrays",
     PackingChoice.encoded: "encoded",
 }
+
+
+def _size_of(sizes_px: dict[str, tuple[int, int] | None]) -> str:
+    size_px = next(iter(sizes_px.values()), None)
+    return f"{size_px[0]} x {size_px[1]}" if size_px else "own sizes"
 
 
 def _counts(card: DatasetCard) -> dict[str, int]:

@@ -19,6 +19,9 @@ AREA_RANGE = (0.05, 1.0)
 ASPECT_RANGE = (0.75, 1.33)
 """Inception crop: width over height, as TensorFlow's sample_distorted_bounding_box has it."""
 
+MAX_ATTEMPTS = 100
+"""Inception crop: boxes drawn for an image before it is taken whole."""
+
 CHUNK_PIXELS = 1 << 15
 """Pixels that a CPU crops at once."""
 
@@ -102,25 +105,67 @@ def windows(images_BHWC: Tensor, rows_BH: Tensor, columns_BW: Tensor) -> Tensor:
     return pixels.view(batch, rows_BH.shape[1], columns_BW.shape[1], channels)
 
 
-def inception_boxes(height: int, width: int, draws: Draws) -> Tensor:
-    """Draw boxes_B4 as top, left, height, width in whole pixels, one for each image.
+def inception_boxes(sizes_B2: Tensor, draws: Draws) -> Tensor:
+    """Draw boxes_B4 (int64) as top, left, height, width in pixels, one for each image.
 
-    The rule of TensorFlow's sample_distorted_bounding_box with no object to cover: the aspect is
-    uniform, then the *height* is uniform between those of the smallest and the largest area. The
-    mean area on a square is therefore .38, where torchvision's is .46.
+    The rule of TensorFlow's sample_distorted_bounding_box with no object to cover (core/kernels/
+    image/sample_distorted_bounding_box_op.cc): the aspect is uniform, then the *height* is uniform
+    between those of the smallest and the largest area. The mean area on a square is therefore .38,
+    where torchvision's is .46. What fits no area is drawn again, up to 100 times; after that the
+    whole image is taken. The last offset that would fit is never drawn, as there.
+
+    Draws nothing after it from `draws`: how often it draws depends on the images that are here.
     """
-    aspect, height_share, top_share, left_share = draws.uniform(4)
-    aspect = ASPECT_RANGE[0] + aspect * (ASPECT_RANGE[1] - ASPECT_RANGE[0])
-    area = height * width
-    low = (AREA_RANGE[0] * area / aspect).sqrt().round().clamp(1, height)
-    high = (AREA_RANGE[1] * area / aspect).sqrt().round()
-    high = torch.minimum(high, ((width + 0.4999) / aspect).floor()).clamp(1, height)
-    low = torch.minimum(low, high)
-    box_height = low + (height_share * (high - low + 1)).floor()
-    box_width = (box_height * aspect).round().clamp(1, width)
-    top = (top_share * (height - box_height + 1)).floor()
-    left = (left_share * (width - box_width + 1)).floor()
-    return torch.stack((top, left, box_height, box_width), dim=1)
+    height_B, width_B = sizes_B2.unbind(1)
+    nothing_B = torch.zeros_like(height_B)
+    boxes_B4 = torch.stack((nothing_B, nothing_B, height_B, width_B), dim=1)
+    missing_B = torch.ones(len(sizes_B2), dtype=torch.bool)
+    for _ in range(MAX_ATTEMPTS):
+        drawn_B4, fits_B = _attempt(height_B, width_B, draws)
+        boxes_B4 = torch.where((missing_B & fits_B)[:, None], drawn_B4, boxes_B4)
+        missing_B &= ~fits_B
+        if not missing_B.any():
+            break
+    return boxes_B4
+
+
+def _attempt(height_B: Tensor, width_B: Tensor, draws: Draws) -> tuple[Tensor, Tensor]:
+    """Draw a box for each image, in float32 and whole numbers as TensorFlow does; does it fit?"""
+    drawn_4B = draws.uniform(4)
+    low, high = ASPECT_RANGE
+    aspect_B = drawn_4B[0].float() * (high - low) + low
+    min_area_B = AREA_RANGE[0] * width_B.float() * height_B
+    max_area_B = AREA_RANGE[1] * width_B.float() * height_B
+    shortest_B = _rounded((min_area_B / aspect_B).sqrt())
+    tallest_B = _rounded((max_area_B / aspect_B).sqrt())
+    too_wide_B = _rounded(tallest_B * aspect_B) > width_B
+    narrower_B = ((width_B + (0.5 - 1e-7)) / aspect_B.double()).long()
+    narrower_B -= (_rounded(narrower_B * aspect_B) > width_B).long()
+    tallest_B = torch.where(too_wide_B, narrower_B, tallest_B).minimum(height_B)
+    shortest_B = shortest_B.minimum(tallest_B)
+    box_height_B = shortest_B + _below(drawn_4B[1], tallest_B - shortest_B + 1)
+    # Rounding may have left the area: one row more, or one less.
+    area_B = box_height_B * _rounded(box_height_B * aspect_B)
+    box_height_B = box_height_B + (area_B < min_area_B).long()
+    area_B = box_height_B * _rounded(box_height_B * aspect_B)
+    box_height_B = box_height_B - (area_B > max_area_B).long()
+    box_width_B = _rounded(box_height_B * aspect_B)
+    area_B = box_height_B * box_width_B
+    fits_B = (min_area_B <= area_B) & (area_B <= max_area_B) & (area_B > 0)
+    fits_B &= (box_width_B <= width_B) & (box_height_B <= height_B)
+    top_B = _below(drawn_4B[2], height_B - box_height_B)
+    left_B = _below(drawn_4B[3], width_B - box_width_B)
+    return torch.stack((top_B, left_B, box_height_B, box_width_B), dim=1), fits_B
+
+
+def _rounded(values_B: Tensor) -> Tensor:
+    """Round halves to even, as lrintf does."""
+    return values_B.round().long()
+
+
+def _below(share_B: Tensor, num_B: Tensor) -> Tensor:
+    """Return a whole number in [0, num) for a uniform share; 0 where num is not positive."""
+    return (share_B * num_B).long().clamp_(min=0)
 
 
 def crop_positions(boxes_B4: Tensor, size_px: int, *, flip_B: Tensor) -> Tensor:

@@ -1,9 +1,10 @@
-"""One image file to one square RGB array, the same way for every format and mode.
+"""One image file to one RGB array, the same way for every format and mode.
 
 Rules, in order: the EXIF orientation is applied; 16-bit grey keeps its high byte; every other mode
-becomes RGB as Pillow converts it (alpha is dropped, as torchvision's ImageFolder does); the image
-is squashed to the square with Pillow's bilinear filter, which averages over the source pixels when
-it shrinks (antialiased).
+becomes RGB as Pillow converts it (alpha is dropped, as torchvision's ImageFolder does). That is the
+original, which a protocol crops and resizes. Only where a data set was asked for as squares is it
+squashed here, with Pillow's bilinear filter, which averages over the source pixels when it shrinks
+(antialiased).
 
 Plain JPEG files (grey or YCbCr, without metadata that could turn them) are decoded by simplejpeg,
 which calls libjpeg-turbo directly: the same pixels as Pillow's, up to five times as fast. Whatever
@@ -12,48 +13,88 @@ else it is given, or warns of, goes to Pillow, which judges alone.
 
 from __future__ import annotations
 
+import contextlib
 import io
 import warnings
+from collections.abc import Iterator
 from pathlib import Path
 from typing import IO
 
 import numpy as np
 import simplejpeg
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 
 from bench.errors import DataError
 
 MAX_PIXELS = 100_000_000
 """Larger images are refused before they are decoded: a small file can claim any size."""
 
+QUARTER_TURNS = (5, 6, 7, 8)
+"""EXIF orientations that exchange height and width."""
+
 REMOVE_HINT = "Replace the file, or remove it"
 
 
-def square_image(path: Path, *, size_px: int) -> np.ndarray:
-    """Return the image of a file as uint8 (size, size, 3); raises DataError naming the file."""
-    return square_of(_read(path, name=str(path)), size_px=size_px, name=str(path))
+Size = tuple[int, int]
+"""Height and width, in pixels."""
 
 
-def square_of(content: bytes, *, size_px: int, name: str) -> np.ndarray:
-    """Return the image in the bytes of a file as uint8 (size, size, 3); raises DataError."""
+def original(content: bytes, *, name: str) -> np.ndarray:
+    """Return the image in the bytes of a file as uint8 (H, W, 3); raises DataError."""
     image_HWC = plain_jpeg(content)
-    if image_HWC is None:
-        return square(_by_pillow(io.BytesIO(content), name=name), size_px)
-    if image_HWC.shape == (size_px, size_px, 3):
+    if image_HWC is not None:
+        return image_HWC
+    return np.asarray(_by_pillow(io.BytesIO(content), name=name))
+
+
+def original_4(content: bytes, *, name: str) -> np.ndarray:
+    """Return the same with a fourth byte in each pixel, uint8 (H, W, 4), which means nothing.
+
+    Pixels of four bytes are picked several times as fast as pixels of three (`taps.read`).
+    """
+    image_HW4 = plain_jpeg(content, colours="RGBA")
+    if image_HW4 is not None:
+        return image_HW4
+    return np.asarray(_by_pillow(io.BytesIO(content), name=name).convert("RGBA"))
+
+
+def size_of(content: bytes, *, name: str) -> Size:
+    """Return the size of the upright image in the bytes of a file; raises DataError.
+
+    Only the head of the file is read: the image may still turn out not to decode.
+    """
+    with contextlib.suppress(ValueError):
+        if _is_plain(content):
+            height, width, _, _ = simplejpeg.decode_jpeg_header(content)
+            return height, width
+    with _judged(name), Image.open(io.BytesIO(content)) as image:
+        _check_size(image, name)
+        width, height = image.size
+        turned = image.getexif().get(ExifTags.Base.Orientation, 1) in QUARTER_TURNS
+    return (width, height) if turned else (height, width)
+
+
+def squashed(path: Path, *, size_px: Size) -> np.ndarray:
+    """Return the image of a file squashed to (height, width), uint8 (H, W, 3); raises DataError."""
+    return squashed_of(_read(path, name=str(path)), size_px=size_px, name=str(path))
+
+
+def squashed_of(content: bytes, *, size_px: Size, name: str) -> np.ndarray:
+    """Return the image in the bytes of a file squashed to a size, uint8 (H, W, 3)."""
+    return _squashed(original(content, name=name), size_px)
+
+
+def squashed_array(image: np.ndarray, size_px: Size) -> np.ndarray:
+    """Return a uint8 image (H, W) or (H, W, 3) squashed to a size, uint8 (H, W, 3)."""
+    return _squashed(np.asarray(Image.fromarray(image).convert("RGB")), size_px)
+
+
+def _squashed(image_HWC: np.ndarray, size_px: Size) -> np.ndarray:
+    if image_HWC.shape[:2] == size_px:
         return image_HWC  # without a way through Pillow, which costs twice as much as decoding
-    return square(Image.fromarray(image_HWC), size_px)
-
-
-def square(image: Image.Image, size_px: int) -> np.ndarray:
-    """Return an image squashed to the square, uint8 (size, size, 3)."""
-    if image.size != (size_px, size_px):
-        image = image.resize((size_px, size_px), Image.Resampling.BILINEAR)
+    height, width = size_px
+    image = Image.fromarray(image_HWC).resize((width, height), Image.Resampling.BILINEAR)
     return np.asarray(image)
-
-
-def square_array(image: np.ndarray, size_px: int) -> np.ndarray:
-    """Return a uint8 image (H, W) or (H, W, 3) as a square RGB array."""
-    return square(Image.fromarray(image).convert("RGB"), size_px)
 
 
 def load_rgb(file: Path | IO[bytes], *, name: str) -> Image.Image:
@@ -72,33 +113,43 @@ def _read(file: Path | IO[bytes], *, name: str) -> bytes:
         raise DataError(f"{name}: cannot be read ({error.strerror})") from error
 
 
-def plain_jpeg(content: bytes) -> np.ndarray | None:
+def plain_jpeg(content: bytes, *, colours: str = "RGB") -> np.ndarray | None:
     """Return the pixels of a JPEG that nothing is unusual about, else None.
 
     Segments of kind APP1 hold EXIF and XMP, either of which may say that the image is turned; the
     two bytes cannot occur in the compressed pixels.
     """
-    if content[:3] != b"\xff\xd8\xff" or b"\xff\xe1" in content:
+    if not _is_plain(content):
         return None
     try:
-        height, width, colours, _ = simplejpeg.decode_jpeg_header(content)
-        if colours not in ("YCbCr", "Gray") or height * width > MAX_PIXELS:
+        height, width, stored, _ = simplejpeg.decode_jpeg_header(content)
+        if stored not in ("YCbCr", "Gray") or height * width > MAX_PIXELS:
             return None
-        image_HWC: np.ndarray = simplejpeg.decode_jpeg(content, "RGB")
+        image_HWC: np.ndarray = simplejpeg.decode_jpeg(content, colours)
     except ValueError:  # a warning of the decoder too: strict is its default
         return None
     return image_HWC
 
 
+def _is_plain(content: bytes) -> bool:
+    return content[:3] == b"\xff\xd8\xff" and b"\xff\xe1" not in content
+
+
 def _by_pillow(file: IO[bytes], *, name: str) -> Image.Image:
+    with _judged(name), Image.open(file) as image:
+        _check_size(image, name)
+        image.load()
+        ImageOps.exif_transpose(image, in_place=True)
+        return _rgb(image)
+
+
+@contextlib.contextmanager
+def _judged(name: str) -> Iterator[None]:
+    """Say in one line what is wrong with an image that Pillow cannot read."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # damaged EXIF, huge images: judged here instead
-            with Image.open(file) as image:
-                _check_size(image, name)
-                image.load()
-                ImageOps.exif_transpose(image, in_place=True)
-                return _rgb(image)
+            yield
     except UnidentifiedImageError as error:
         raise DataError(f"{name}: not an image", hint=REMOVE_HINT) from error
     except DataError:

@@ -20,8 +20,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from bench.data import decoders
 from bench.data.crops import Draws, Randomness
-from bench.data.packs.read import Split
+from bench.data.packs.read import Originals, Split
 from bench.data.sources.stream import ShardBatches
 from bench.data.transforms import Transform
 
@@ -64,8 +65,8 @@ class Batches:
     """Training batches of a split (or of some of its examples), addressed by step.
 
     With `prefetch`, a thread prepares the next block of steps while this one is trained on, on a
-    CUDA stream of its own. None: only on CUDA, since a job on a CPU has no idle core
-    (docs/performance.md, section "Data").
+    CUDA stream of its own. None: on CUDA, and where a job has decoders of its own; else a job on a
+    CPU has no idle core (docs/performance.md, section "Data").
     """
 
     def __init__(
@@ -90,11 +91,11 @@ class Batches:
         self._seed = seed
         self._device = torch.device(device)
         self._rank, self._world = rank, world
-        pixels = batch_size * split.images_NHWC.shape[1] * split.images_NHWC.shape[2]
-        self._block_steps = max(1, min(MAX_BLOCK_STEPS, BLOCK_PIXELS // pixels))
+        self._block_steps = _block_steps(split, batch_size)
         self._block: tuple[int, Tensor, Tensor] | None = None
-        wanted = self._device.type == "cuda" if prefetch is None else prefetch
-        self._ahead = _Ahead(self._make, self._device) if wanted else None
+        self._ahead = (
+            _Ahead(self._make, self._device) if _reads_ahead(prefetch, self._device) else None
+        )
 
     @property
     def num_examples(self) -> int:
@@ -124,9 +125,33 @@ class Batches:
             here = np.arange(self._rank, num, self._world)  # batches divide among the workers
             rows, here_B = rows[here], torch.from_numpy(here)
             randomness = Draws(step_generator(self._seed, block), num=num, rows_B=here_B)
-        images_BHWC = to_device(self._split.images(rows), self._device)
         labels_B = to_device(self._split.labels_N[rows], self._device)
-        return self._transform(images_BHWC, randomness), labels_B
+        return inputs(self._split, rows, self._transform, randomness, self._device), labels_B
+
+
+def _block_steps(split: Split, batch_size: int) -> int:
+    if isinstance(split.images_NHWC, Originals):
+        return 1  # decoding takes so long that nothing is gained by more
+    _, height, width, _ = split.images_NHWC.shape
+    return max(1, min(MAX_BLOCK_STEPS, BLOCK_PIXELS // (batch_size * height * width)))
+
+
+def inputs(
+    split: Split,
+    rows: slice | np.ndarray,
+    transform: Transform,
+    randomness: Randomness,
+    device: torch.device,
+) -> Tensor:
+    """Return x_BCHW (float32) of some images of a split, on the device.
+
+    Images of one size are transformed there; originals as they are decoded, on the CPU.
+    """
+    if isinstance(split.images_NHWC, Originals):
+        chosen = np.arange(len(split.labels_N))[rows]
+        x_BCHW = transform.originals(split.images_NHWC, chosen, randomness)
+        return _sent(x_BCHW, device)
+    return transform(to_device(split.images(rows), device), randomness)
 
 
 class Streamed:
@@ -145,19 +170,29 @@ class Streamed:
         self._transform = transform
         self._seed = seed
         self._device = torch.device(device)
-        wanted = self._device.type == "cuda" if prefetch is None else prefetch
-        self._ahead = _Ahead(self._make, self._device) if wanted else None
+        self._ahead = (
+            _Ahead(self._make, self._device) if _reads_ahead(prefetch, self._device) else None
+        )
 
     def at(self, step: int) -> tuple[Tensor, Tensor]:
         """Return x_BCHW (float32 in [-1, 1]) and y_B (int64) of a step, on the device."""
         return self._ahead.take(step) if self._ahead else self._make(step)
 
     def _make(self, step: int) -> tuple[Tensor, Tensor]:
-        images_BHWC, labels_B = self._batches.at(step)
-        x_BCHW = self._transform(
-            to_device(images_BHWC, self._device), step_generator(self._seed, step)
-        )
+        images, labels_B = self._batches.at(step)
+        generator = step_generator(self._seed, step)
+        if isinstance(images, np.ndarray):
+            x_BCHW = self._transform(to_device(images, self._device), generator)
+        else:
+            originals = self._transform.originals(images, np.arange(len(labels_B)), generator)
+            x_BCHW = _sent(originals, self._device)
         return x_BCHW, to_device(labels_B, self._device)
+
+
+def _reads_ahead(prefetch: bool | None, device: torch.device) -> bool:
+    if prefetch is None:
+        return device.type == "cuda" or decoders.are_spare()
+    return prefetch
 
 
 class _Ahead:
@@ -211,8 +246,8 @@ def evaluation_batches(
         part_N = whole_N[rank::world]
         chosen = [part_N[rows] for rows in _slices(len(part_N), batch_size)]
     for rows in chosen:
-        images_BHWC = to_device(split.images(rows), torch.device(device))
-        yield transform(images_BHWC, None), to_device(split.labels_N[rows], torch.device(device))
+        x_BCHW = inputs(split, rows, transform, None, torch.device(device))
+        yield x_BCHW, to_device(split.labels_N[rows], torch.device(device))
 
 
 def _slices(num: int, size: int) -> list[slice]:
@@ -221,7 +256,10 @@ def _slices(num: int, size: int) -> list[slice]:
 
 def to_device(values: np.ndarray, device: torch.device) -> Tensor:
     """Wrap an array as a tensor and send it to the device, without waiting where it can."""
-    tensor = torch.from_numpy(values)
+    return _sent(torch.from_numpy(values), device)
+
+
+def _sent(tensor: Tensor, device: torch.device) -> Tensor:
     if device.type == "cuda":
         return tensor.pin_memory().to(device, non_blocking=True)
     return tensor.to(device)

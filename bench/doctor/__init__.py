@@ -18,7 +18,7 @@ from pathlib import Path
 
 from bench.doctor import datasets, folder, machine, weights
 from bench.doctor.check import Check, Status, told
-from bench.errors import BenchError
+from bench.errors import BenchError, DataError
 from bench.paths import WorkPaths
 from bench.plan.spec import JobGraph, SuiteSpec
 from bench.specs import DatasetCard, PlannedJob
@@ -133,14 +133,23 @@ def _memory_gib(job: PlannedJob) -> float:
     ).total_gib
 
 
+def _packed_bytes(card: DatasetCard) -> int:
+    """Return what a data set takes once it is packed; 0 where it cannot be read."""
+    from bench.data.packs.build import bytes_needed
+
+    try:
+        return bytes_needed(card)
+    except DataError:
+        return 0  # said of the data set itself
+
+
 def _needed_bytes(graph: JobGraph | None, cards: dict[str, DatasetCard], cache: Path) -> int:
     """Return what packed data and checkpoints will take, at most, that is not there yet."""
-    needed = 0
-    for card in cards.values():
-        side = card.args.get("image_size_px")
-        if card.digest and isinstance(side, int) and not (cache / card.digest).is_dir():
-            num = sum(split.num_examples for split in card.splits.values())
-            needed += num * (3 * side * side + 8)
+    needed = sum(
+        _packed_bytes(card)
+        for card in cards.values()
+        if card.digest and not card.args.get("stream") and not (cache / card.digest).is_dir()
+    )
     jobs = _training(graph)
     return (
         needed

@@ -245,8 +245,8 @@ def _num_shared(above: DatasetCard, below: DatasetCard, cache_dir: Path) -> tupl
     from bench.data.packs.read import open_packed
 
     packed = [open_packed(cache_dir / card.digest) for card in (above, below)]
-    sides = {item.manifest["image_size_px"] for item in packed if item is not None}
-    if packed[0] is not None and packed[1] is not None and len(sides) == 1:
+    as_one = above.squared_px == below.squared_px
+    if packed[0] is not None and packed[1] is not None and as_one:
         pairs = overlap(packed[0].split("train"), packed[1].split("test"))
         return len(set(pairs[:, 1].tolist())), "by the pixels"
     folders = _folder(above), _folder(below)

@@ -42,6 +42,8 @@ class JobContext:
     """Number of this try, from 1."""
     report: Callable[[dict[str, Any]], None]
     """Takes progress lines."""
+    decoders: int = 0
+    """CPU cores that decode images and do nothing else; 0: none are set aside."""
 
     @property
     def card(self) -> DatasetCard:
@@ -113,6 +115,7 @@ def _settings(context: JobContext) -> Iterator[None]:
     import torch
     from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
+    from bench.data.decoders import decoding
     from bench.training.memory import kept_memory
 
     num_threads = torch.get_num_threads()
@@ -125,7 +128,8 @@ def _settings(context: JobContext) -> Iterator[None]:
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
         torch.use_deterministic_algorithms(True, warn_only=True)
     try:
-        with threadpool_limits(context.spec.num_threads, user_api="blas"), kept_memory():
+        blas = threadpool_limits(context.spec.num_threads, user_api="blas")
+        with blas, kept_memory(), decoding(**_decoders(context)):
             yield
     finally:
         torch.set_num_threads(num_threads)
@@ -134,6 +138,18 @@ def _settings(context: JobContext) -> Iterator[None]:
             # The next job of this process, or of its neighbour, finds the memory free.
             gc.collect()
             torch.cuda.empty_cache()
+
+
+def _decoders(context: JobContext) -> dict[str, Any]:
+    """Return how many threads decode: those set aside, a GPU's share of the cores, or the job's."""
+    if context.decoders:
+        return {"num_threads": context.decoders, "spare": True}
+    if context.device == "cpu":
+        return {"num_threads": context.spec.num_threads, "spare": False}
+    import torch
+
+    devices = max(1, torch.cuda.device_count())
+    return {"num_threads": max(1, len(os.sched_getaffinity(0)) // devices), "spare": True}
 
 
 @contextmanager

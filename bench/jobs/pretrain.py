@@ -67,19 +67,18 @@ def _packed(context: JobContext, recipe: Recipe) -> tuple[training.BatchSource, 
 
 def _streamed(context: JobContext, recipe: Recipe) -> tuple[training.BatchSource, int]:
     """Return the batches of shards that are read where they lie, and their examples."""
-    spec, args = context.spec, context.card.args
+    card = context.card
     _work.check_planned(context)
-    folder = shards.split_folders(Path(str(args["path"])))[context.data.train_split]
+    folder = shards.split_folders(Path(str(card.args["path"])))[context.data.train_split]
     shard_set = shards.open_shards(folder)
     batches = ShardBatches(
         shard_set,
         batch_size=recipe.batch_size,
-        seed=spec.seed,
-        size_px=int(args["image_size_px"]),  # type: ignore[arg-type]
-        num_threads=spec.num_threads,
+        seed=context.spec.seed,
+        squared_px=card.squared_px,
     )
     device = _work.device(context)
-    streamed = loader.Streamed(batches, _transform(context), seed=spec.seed, device=device)
+    streamed = loader.Streamed(batches, _transform(context), seed=context.spec.seed, device=device)
     return streamed, shard_set.num_examples
 
 

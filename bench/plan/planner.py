@@ -108,6 +108,7 @@ class Planner(Names):
             eval_split=eval_split,
             num_examples=num_examples,
             held_out=held_out,
+            squared_px=card.squared_px,
         )
 
     def fixed(self, recipe: Recipe, num_examples: int) -> Recipe:
@@ -198,7 +199,10 @@ class Planner(Names):
         if not KINDS[kind].uses_device:
             return Resources(cpus=1)
         suite = self.suite
-        return Resources(cpus=suite.num_threads, gpus=suite.gpus, tpus=suite.tpus)
+        decoders = suite.decoders if KINDS[kind].needs_data else 0
+        return Resources(
+            cpus=suite.num_threads + decoders, gpus=suite.gpus, tpus=suite.tpus, decoders=decoders
+        )
 
     def _unique(self, name: str, labels: Labels, job_id: str) -> str:
         """Return a readable name that no other job has."""

@@ -101,6 +101,9 @@ class SuiteSpec(Record):
     """GPUs (or a fraction of one) of each training job."""
     tpus: int = Field(default=0, ge=0)
     """TPU chips of each training job."""
+    decoders: int = Field(default=0, ge=0, le=256)
+    """CPU cores of each job that decode images and do nothing else; 0: its own threads decode too,
+    on a GPU those of the machine. They change no number."""
     max_attempts: int = Field(default=3, gt=0, le=10)
     """Tries at a job before it counts as failed."""
     pretrain: tuple[PretrainBlock, ...] = ()

@@ -67,6 +67,7 @@ class LocalExecutor:
                 self._datasets.get(job.dataset),
                 workdir=self._workdir,
                 device=device_of(job.resources),
+                decoders=job.resources.decoders,
             )
         except Exception as error:
             return job.job_id, error
@@ -151,6 +152,7 @@ class RayExecutor:
             card.model_dump_json() if card else "",
             str(self._workdir),
             device_of(job.resources),
+            job.resources.decoders,
         )
         self._running[reference] = job
         self._free = _minus(self._free, job.resources)
@@ -181,13 +183,14 @@ class RayExecutor:
         self._ray.shutdown()
 
 
-def _ray_task(spec: str, card: str, workdir: str, device: str) -> str:
+def _ray_task(spec: str, card: str, workdir: str, device: str, decoders: int) -> str:
     """Do one job in a Ray worker; records travel as JSON."""
     return perform(
         JobSpec.model_validate_json(spec),
         DatasetCard.model_validate_json(card) if card else None,
         workdir=Path(workdir),
         device=device,
+        decoders=decoders,
     ).model_dump_json()
 
 

@@ -9,7 +9,9 @@ from bench.specs import DatasetCard, JobResult, JobSpec
 from bench.store import Store
 
 
-def perform(spec: JobSpec, card: DatasetCard | None, *, workdir: Path, device: str) -> JobResult:
+def perform(
+    spec: JobSpec, card: DatasetCard | None, *, workdir: Path, device: str, decoders: int = 0
+) -> JobResult:
     """Do one job in this process, under its claim, and commit its result.
 
     Returns the result that is there when another process finished the job first.
@@ -37,6 +39,7 @@ def perform(spec: JobSpec, card: DatasetCard | None, *, workdir: Path, device: s
                 device=device,
                 attempt=claim.attempt,
                 report=claim.report,
+                decoders=decoders,
             )
         )
         claim.commit(result)

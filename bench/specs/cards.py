@@ -113,6 +113,9 @@ class DatasetCard(Record):
     """Group that the benchmark averages it in (VTAB: natural, specialized, structured)."""
     digest: str = ""
     """Digest of what the reader yields: of the generator's arguments, or of the files' contents."""
+    squared_px: int | None = None
+    """Side, in pixels, of the squares that its images were asked to be squashed to before any
+    protocol sees them; None: they stay as they are."""
     version: int = 1
     """Bumped when the meaning of the card changes."""
     source: str = ""

@@ -36,6 +36,8 @@ class DataUse(Record):
     """Size of the random subset of the training split; None: all of it."""
     held_out: float | None = None
     """Share of the training split kept for choosing; None: train on all of it."""
+    squared_px: int | None = None
+    """Side of the squares that images were squashed to before the protocol; None: originals."""
 
 
 class JobSpec(Record):
@@ -92,6 +94,9 @@ class Resources(Record):
     """GPUs, or a fraction of one."""
     tpus: int = Field(default=0, ge=0)
     """TPU chips."""
+    decoders: int = Field(default=0, ge=0)
+    """CPU cores, out of `cpus`, that decode images and do nothing else; 0: the job's own threads
+    decode too."""
 
 
 class Labels(Record):

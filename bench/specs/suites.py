@@ -33,6 +33,8 @@ class ScaleBlock(Record):
     """GPUs of each training job in place of the suite's."""
     tpus: int | None = Field(default=None, ge=0)
     """TPU chips of each training job in place of the suite's."""
+    decoders: int | None = Field(default=None, ge=0, le=256)
+    """CPU cores of each job that decode images, in place of the suite's."""
     expected: str = ""
     """What should come out, in words or numbers, with its source."""
     cost: str = ""

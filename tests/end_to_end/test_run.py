@@ -161,6 +161,8 @@ def test_an_interrupted_run_says_how_to_go_on_and_leaves_nothing_running(
     process = subprocess.Popen(
         command("run", suite_file, "--workdir", workdir),
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        # A shell that runs the tests in the background ignores Ctrl-C for all of them.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )  # fmt: skip
     while not list(workdir.glob("jobs/*/progress.jsonl")) and process.poll() is None:
         time.sleep(0.05)

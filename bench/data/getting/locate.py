@@ -47,10 +47,8 @@ def locate(
         download.fetch(card, folder)
     reader, place = _found(card, folder, reader)
     block: dict[str, Any] = {"reader": reader, "path": str(place)}
-    block["image_size_px"] = size_px or READERS[reader].published_size_px
-    block |= {
-        key: True for key, said in (("skip_damaged", skip_damaged), ("stream", stream)) if said
-    }
+    said = {"image_size_px": size_px, "skip_damaged": skip_damaged, "stream": stream}
+    block |= {key: value for key, value in said.items() if value}
     return catalog.resolve(name, block, base_dir=Path("/"))
 
 

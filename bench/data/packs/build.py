@@ -1,4 +1,4 @@
-"""Packing: decode a data set once, then always read it as memory-mapped arrays.
+"""Packing: small images of one size as arrays, decoded once; all others as encoded originals.
 
 A packed set (`read.py`) is written next to its place under a kernel lock, chunk by chunk, synced
 and renamed, so that it is whole or absent, and built once however many ask at the same time. A
@@ -28,7 +28,7 @@ from bench.data.packs.read import (
     problems,
     read_manifest,
 )
-from bench.data.packs.write import NOTES, Progress, Writer
+from bench.data.packs.write import NOTES, Progress, Sizes, Writer, decoded
 from bench.data.readers import reader_of
 from bench.data.sources.base import Source
 from bench.errors import DataError
@@ -37,7 +37,11 @@ from bench.paths import CachePaths
 from bench.specs import DatasetCard
 
 MAX_ARRAY_BYTES = 1 << 36
-"""Sets of more pixels are kept encoded where their reader has files: 64 GiB."""
+"""Squares of more pixels are kept encoded where their reader has files: 64 GiB."""
+
+SMALL_PIXELS = 1 << 14
+"""Image files of one size up to this (128 x 128) are decoded once: reading them takes less than
+decoding, and the pixels are the same."""
 
 
 def packed(
@@ -50,8 +54,9 @@ def packed(
 ) -> Packed:
     """Return the packed form of a data set, building it under `cache_dir` where it is missing.
 
-    The packing is chosen by size unless it is given; both give the same pixels. Raises DataError
-    when the data are missing, damaged or not what the card says, or when there is no room.
+    The packing is chosen by the images' sizes unless it is given; it changes no pixel. Raises
+    DataError when the data are missing, damaged or not what the card says, or when there is no
+    room.
     """
     check_located(card)
     folder = CachePaths(cache_dir).packed(card.digest)
@@ -120,15 +125,16 @@ def _build(
     clear_stale(folder.parent)
     source = reader_of(card).open(card)
     _check_counts(card, source)
-    packing = packing or _choose(card, source, folder.parent)
-    _check_room(card, source, packing, folder.parent)
+    sizes_px = _sizes(card, source)
+    packing = packing or _choose(card, source, sizes_px, folder.parent)
+    _check_room(card, source, packing, sizes_px, folder.parent)
     partial = CachePaths(folder.parent).partial(folder.name)
     try:
-        build = Writer(card, source, partial, packing, on_progress)
+        build = Writer(card, source, partial, packing, sizes_px, on_progress)
         for split in card.splits:
             build.write(split, num_workers=num_workers)
         _check_unchanged(card)
-        _write_manifest(card, source, partial, packing, digest=folder.name)
+        _write_manifest(card, partial, packing, sizes_px, digest=folder.name)
         # What was there is damaged, or packed otherwise; readers that map it keep their pages.
         replace_folder(partial, folder)
     except OSError as error:
@@ -161,19 +167,60 @@ def _check_unchanged(card: DatasetCard) -> None:
         )
 
 
-def _array_bytes(card: DatasetCard, source: Source) -> int:
-    num_images = sum(split.num_examples for split in card.splits.values())
-    return num_images * (source.image_size_px**2 * 3 + 8)
+def _sizes(card: DatasetCard, source: Source) -> Sizes:
+    """Return the size of each split's images, None where each has its own or they are not small."""
+    sizes_px = {split: source.size_px(split) for split in card.splits}
+    if None not in sizes_px.values():
+        return sizes_px
+    size_px = _one_small_size(card, source)
+    return dict.fromkeys(card.splits, size_px)
 
 
-def _choose(card: DatasetCard, source: Source, folder: Path) -> Packing:
-    """Decode once, unless the pixels are too many and the reader has encoded images."""
+def _one_small_size(card: DatasetCard, source: Source) -> tuple[int, int] | None:
+    """Return the size that all images of a set have, if it is small; most sets end at the second.
+
+    Raises DataError where an image does not decode.
+    """
+    found: tuple[int, int] | None = None
+    for split in card.splits:
+        for _, size_px in decoded(source.encoded(split, start=0), num_workers=1):
+            if size_px[0] * size_px[1] > SMALL_PIXELS or found not in (None, size_px):
+                return None
+            found = size_px
+    return found
+
+
+def _array_bytes(card: DatasetCard, sizes_px: Sizes) -> int:
+    sizes = [
+        (split.num_examples, *(sizes_px[name] or (0, 0))) for name, split in card.splits.items()
+    ]
+    return sum(num * (height * width * 3 + 8) for num, height, width in sizes)
+
+
+def bytes_needed(card: DatasetCard) -> int:
+    """Return what the packed form of a data set takes on disk, about; raises DataError."""
+    source = reader_of(card).open(card)
+    sizes_px = {split: source.size_px(split) for split in card.splits}
+    return source.encoded_bytes() if None in sizes_px.values() else _array_bytes(card, sizes_px)
+
+
+def _choose(card: DatasetCard, source: Source, sizes_px: Sizes, folder: Path) -> Packing:
+    """Keep images of their own sizes encoded, and squares of too many pixels."""
+    if None in sizes_px.values():
+        return "encoded"
     room = min(MAX_ARRAY_BYTES, 0.95 * shutil.disk_usage(folder).free)
-    return "encoded" if _array_bytes(card, source) > room and source.encoded_bytes() else "arrays"
+    return "encoded" if _array_bytes(card, sizes_px) > room and source.encoded_bytes() else "arrays"
 
 
-def _check_room(card: DatasetCard, source: Source, packing: Packing, folder: Path) -> None:
-    needed = _array_bytes(card, source) if packing == "arrays" else source.encoded_bytes()
+def _check_room(
+    card: DatasetCard, source: Source, packing: Packing, sizes_px: Sizes, folder: Path
+) -> None:
+    if packing == "arrays" and None in sizes_px.values():
+        raise DataError(
+            f"{card.name}: its images are of many sizes, which no array holds",
+            hint="Leave the packing out, or squash them to squares of one size (image_size_px)",
+        )
+    needed = _array_bytes(card, sizes_px) if packing == "arrays" else source.encoded_bytes()
     free = shutil.disk_usage(folder).free
     if packing == "encoded" and not needed:
         raise DataError(
@@ -189,7 +236,7 @@ def _check_room(card: DatasetCard, source: Source, packing: Packing, folder: Pat
 
 
 def _write_manifest(
-    card: DatasetCard, source: Source, folder: Path, packing: Packing, *, digest: str
+    card: DatasetCard, folder: Path, packing: Packing, sizes_px: Sizes, *, digest: str
 ) -> None:
     (folder / NOTES).unlink(missing_ok=True)
     names = sorted(path.name for path in folder.iterdir() if not path.name.startswith("."))
@@ -201,7 +248,7 @@ def _write_manifest(
         "reader": card.reader,
         "version": card.version,
         "num_classes": card.num_classes,
-        "image_size_px": source.image_size_px,
+        "sizes_px": sizes_px,
         "packing": packing,
         "splits": {name: split.num_examples for name, split in card.splits.items()},
         "files": files,

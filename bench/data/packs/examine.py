@@ -61,8 +61,8 @@ class Findings(Record):
     """Their size."""
     packing: str = "arrays"
     """`arrays`: decoded once; `encoded`: the bytes of the image files."""
-    image_size_px: int
-    """Side of the packed images."""
+    sizes_px: dict[str, tuple[int, int] | None]
+    """Height and width of the images by split; None: each has its own."""
     num_classes: int
     """Number of classes."""
     splits: dict[str, SplitFindings] = Field(default_factory=dict)
@@ -177,7 +177,7 @@ def _summary(item: Packed) -> Findings:
         folder=str(item.folder),
         num_bytes=sum(entry["bytes"] for entry in manifest["files"].values()),
         packing=item.packing,
-        image_size_px=manifest["image_size_px"],
+        sizes_px={split: item.size_px(split) for split in manifest["splits"]},
         num_classes=manifest["num_classes"],
         splits={
             name: SplitFindings(

@@ -34,17 +34,17 @@ class Images(Protocol):
         """Labels, int64."""
         ...
 
-    def images(self, rows: slice) -> np.ndarray:
-        """Return some images, uint8 (B, H, W, 3)."""
+    def images(self, rows: slice) -> np.ndarray | list[np.ndarray]:
+        """Return some images, uint8 (B, H, W, 3), or each (H, W, 3) where sizes differ."""
         ...
 
 
 def overlap(a: Images, b: Images, *, max_distance: int = 0) -> np.ndarray:
     """Return the pairs (row of a, row of b) of images that are alike, int64 (P, 2), sorted.
 
-    With `max_distance` 0, images of the same pixels; both sets must be packed at one size. Above,
-    images whose difference hashes differ in at most that many of 64 bits: 2 to 4 finds copies
-    saved again, 10 finds look-alikes too. Nearly flat images are compared exactly alone.
+    With `max_distance` 0, images of the same pixels: either both sets are squashed or none is.
+    Above, images whose difference hashes differ in at most that many of 64 bits: 2 to 4 finds
+    copies saved again, 10 finds look-alikes too. Nearly flat images are compared exactly alone.
     """
     if max_distance == 0:
         return _equal_pairs(_keys(exact_hashes(a)), _keys(exact_hashes(b)))
@@ -54,20 +54,22 @@ def overlap(a: Images, b: Images, *, max_distance: int = 0) -> np.ndarray:
 def exact_hashes(split: Images) -> np.ndarray:
     """Return the first 16 bytes of the SHA-256 of each image's pixels, uint8 (N, 16)."""
     digests = [
-        hashlib.sha256(image.tobytes()).digest()[:16]
-        for block_BHWC in _blocks(split)
-        for image in block_BHWC
+        hashlib.sha256(image.tobytes()).digest()[:16] for block in _blocks(split) for image in block
     ]
     return np.frombuffer(b"".join(digests), dtype=np.uint8).reshape(-1, 16)
 
 
 def difference_hashes(split: Images) -> np.ndarray:
     """Return each image's difference hash, uint64 (N,)."""
-    hashes = [_difference_hash(block_BHWC) for block_BHWC in _blocks(split)]
+    hashes = [
+        _difference_hash(images_BHWC)
+        for block in _blocks(split)
+        for images_BHWC in ([block] if isinstance(block, np.ndarray) else (i[None] for i in block))
+    ]
     return np.concatenate(hashes) if hashes else np.empty(0, dtype=np.uint64)
 
 
-def _blocks(split: Images) -> Iterator[np.ndarray]:
+def _blocks(split: Images) -> Iterator[np.ndarray | list[np.ndarray]]:
     for start in range(0, len(split.labels_N), BLOCK_IMAGES):
         yield split.images(slice(start, start + BLOCK_IMAGES))
 

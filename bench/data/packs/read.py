@@ -1,11 +1,14 @@
 """Packed data sets on disk: opened, checked, and read split by split.
 
 A packed set is a folder named after the card's digest, with one file of labels per split and its
-images in one of two packings, which give the same pixels:
+images in one of two packings:
 
-- arrays: one .npy of uint8 images, decoded once and mapped into memory;
-- encoded: the bytes of the image files one after another, and their offsets; an image is decoded
-  when it is asked for. For sets whose decoded pixels do not fit the disk.
+- arrays: one .npy of uint8 images of one size, decoded once and mapped into memory;
+- encoded: the bytes of the image files one after another, with where each begins and how large its
+  image is. An image is decoded when it is asked for, and a protocol crops and resizes the original.
+
+Images of one size that were packed encoded (squares that do not fit the disk decoded) come out as
+from arrays.
 
 manifest.json holds the SHA-256 of every block. `build.py` writes such folders.
 """
@@ -14,21 +17,19 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
-from collections.abc import Iterator
-from concurrent.futures import Executor, ThreadPoolExecutor
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from functools import lru_cache
 from pathlib import Path
 from typing import Any, Literal, Protocol, overload
 
 import numpy as np
 
+from bench.data import decoders
 from bench.data.splits import vtab_rows
 from bench.errors import DataError
 from bench.facts import VTAB_SPLITS
 
-FORMAT = 1
+FORMAT = 2
 """Version of the layout on disk; a folder of another version is built again."""
 
 MANIFEST = "manifest.json"
@@ -43,13 +44,17 @@ FULL_CHECK_BYTES = 1 << 26
 Packing = Literal["arrays", "encoded"]
 """How the images of a packed set are kept."""
 
+ENTRY = np.dtype([("offset", "<i8"), ("height", "<i4"), ("width", "<i4")])
+"""One encoded image: where its bytes begin, and the size of the upright image. One more entry says
+where the last one ends."""
+
 
 class Images(Protocol):
-    """Images of a split: a memory-mapped array, or files that are decoded when asked for."""
+    """Images of a split that have one size: a mapped array, or files decoded when asked for."""
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """(N, side, side, 3)."""
+        """(N, H, W, 3)."""
         ...
 
     def __len__(self) -> int: ...
@@ -63,35 +68,109 @@ class Images(Protocol):
 class Split:
     """Images and labels of one split; the images stay on disk until they are used."""
 
-    images_NHWC: Images
-    """uint8, RGB, square: a mapped array, or EncodedImages."""
+    images_NHWC: Images | Originals
+    """uint8, RGB: a mapped array, Squashed images, or Originals, each of its own size."""
     labels_N: np.ndarray
     """int64 in [0, num_classes)."""
     details_NF: np.ndarray | None = None
     """What scoring needs beside the labels (`scoring.judge`), int64; None where nothing."""
 
-    def images(self, rows: slice | np.ndarray) -> np.ndarray:
-        """Return some images, uint8 (B, side, side, 3), decoded where they are kept encoded."""
-        images_BHWC: np.ndarray = self.images_NHWC[rows]
-        return images_BHWC
+    def images(self, rows: slice | np.ndarray) -> Any:
+        """Return some images: uint8 (B, H, W, 3), or a list of (H, W, 3) where sizes differ."""
+        return self.images_NHWC[rows]
 
 
-class EncodedImages:
-    """Images kept as the bytes of their files, decoded to squares by a pool of threads."""
+class _Files:
+    """The encoded images of one split, mapped into memory."""
 
-    def __init__(self, folder: Path, split: str, *, size_px: int) -> None:
-        self._bytes = np.memmap(encoded_file(folder, split), dtype=np.uint8, mode="r")
-        self._offsets = np.load(offsets_file(folder, split), allow_pickle=False)
-        self._name = f"{folder.name}, {split}"
+    def __init__(self, folder: Path, split: str) -> None:
+        self.bytes = np.memmap(encoded_file(folder, split), dtype=np.uint8, mode="r")
+        self.entries = np.load(entries_file(folder, split), mmap_mode="r", allow_pickle=False)
+        self.name = f"{folder.name}, {split}"
+
+    def __len__(self) -> int:
+        return len(self.entries) - 1
+
+    def content(self, row: int) -> bytes:
+        """Return the bytes of one image file."""
+        start, stop = self.entries["offset"][row : row + 2]
+        return self.bytes[start:stop].tobytes()
+
+
+class Originals:
+    """Images kept as the bytes of their files, each at its own size.
+
+    `rows` chooses some of them (int64), which are decoded when they are asked for.
+    """
+
+    def __init__(self, *parts: tuple[_Files, np.ndarray | None]) -> None:
+        self._files = [files for files, _ in parts]
+        rows = [np.arange(len(files)) if rows is None else rows for files, rows in parts]
+        self._part_N = np.repeat(np.arange(len(parts)), [len(part) for part in rows])
+        self._row_N = np.concatenate(rows)
+        self.sizes_N2 = np.concatenate(
+            [
+                np.stack((files.entries["height"][part], files.entries["width"][part]), axis=1)
+                for files, part in zip(self._files, rows, strict=True)
+            ]
+        ).astype(np.int64)
+        """Height and width of every image."""
+
+    def __len__(self) -> int:
+        return len(self._row_N)
+
+    def __iter__(self) -> Iterator[np.ndarray]:
+        return (self[row] for row in range(len(self)))
+
+    @overload
+    def __getitem__(self, rows: int) -> np.ndarray: ...
+    @overload
+    def __getitem__(self, rows: slice | np.ndarray) -> list[np.ndarray]: ...
+    def __getitem__(self, rows: int | slice | np.ndarray) -> np.ndarray | list[np.ndarray]:
+        """Return one image, uint8 (H, W, 3), or some; raises DataError."""
+        from bench.data.decode import original
+
+        if isinstance(rows, int | np.integer):
+            row = range(len(self))[rows]
+            return original(self.content(row), name=self.name(row))
+        return [self[int(row)] for row in np.arange(len(self))[rows]]
+
+    def content(self, row: int) -> bytes:
+        """Return the bytes of one image file."""
+        return self._files[self._part_N[row]].content(int(self._row_N[row]))
+
+    def name(self, row: int) -> str:
+        """Return what one image is called in messages."""
+        return f"{self._files[self._part_N[row]].name}, image {self._row_N[row]}"
+
+    def each(self, rows: np.ndarray, work: Callable[[int, np.ndarray], None]) -> None:
+        """Decode some images by the job's decoders and call `work(place, image_HW4)` on each.
+
+        Pixels have a fourth byte that means nothing (`decode.original_4`). Raises DataError.
+        """
+        from bench.data.decode import original_4
+
+        def one(place: int) -> None:
+            row = int(rows[place])
+            work(place, original_4(self.content(row), name=self.name(row)))
+
+        decoders.each(one, range(len(rows)))
+
+
+class Squashed:
+    """Images kept as the bytes of their files, squashed to one size when they are decoded."""
+
+    def __init__(self, originals: Originals, size_px: tuple[int, int]) -> None:
+        self._originals = originals
         self._size_px = size_px
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """(N, side, side, 3), as of the decoded array."""
-        return (len(self), self._size_px, self._size_px, 3)
+        """(N, H, W, 3), as of the decoded array."""
+        return (len(self), *self._size_px, 3)
 
     def __len__(self) -> int:
-        return len(self._offsets) - 1
+        return len(self._originals)
 
     def __iter__(self) -> Iterator[np.ndarray]:
         for start in range(0, len(self), 256):
@@ -110,25 +189,14 @@ class EncodedImages:
         def fill(place: int) -> None:
             images_BHWC[place] = self._decode(int(chosen[place]))
 
-        for _ in _decoders().map(fill, range(len(chosen))):
-            pass
+        decoders.each(fill, range(len(chosen)))
         return images_BHWC
 
-    def content(self, row: int) -> bytes:
-        """Return the bytes of one image file."""
-        return self._bytes[self._offsets[row] : self._offsets[row + 1]].tobytes()
-
     def _decode(self, row: int) -> np.ndarray:
-        from bench.data.decode import square_of
+        from bench.data.decode import squashed_of
 
-        name = f"{self._name}, image {row}"
-        return square_of(self.content(row), size_px=self._size_px, name=name)
-
-
-@lru_cache(maxsize=1)
-def _decoders() -> Executor:
-    """Return the pool that decodes: decoding releases the interpreter's lock."""
-    return ThreadPoolExecutor(len(os.sched_getaffinity(0)), thread_name_prefix="decode")
+        content, name = self._originals.content(row), self._originals.name(row)
+        return squashed_of(content, size_px=self._size_px, name=name)
 
 
 @dataclass(frozen=True)
@@ -155,6 +223,11 @@ class Packed:
         """How the images are kept."""
         return "encoded" if self.manifest.get("packing") == "encoded" else "arrays"
 
+    def size_px(self, split: str) -> tuple[int, int] | None:
+        """Return height and width of a split's images; None where each has its own."""
+        found = self.manifest["sizes_px"][split]
+        return None if found is None else (int(found[0]), int(found[1]))
+
     def split(self, name: str) -> Split:
         """Open a split; pages are read from disk as they are used and shared among processes.
 
@@ -172,8 +245,8 @@ class Packed:
         if details_file(self.folder, name).name in self.manifest["files"]:
             details = np.load(details_file(self.folder, name), allow_pickle=False)
         if self.packing == "encoded":
-            side = int(self.manifest["image_size_px"])
-            return Split(EncodedImages(self.folder, name, size_px=side), labels, details)
+            originals, size_px = Originals((_Files(self.folder, name), None)), self.size_px(name)
+            return Split(Squashed(originals, size_px) if size_px else originals, labels, details)
         # Copy on write: a private, writable view, which torch wraps without a warning.
         images = np.load(images_file(self.folder, name), mmap_mode="c", allow_pickle=False)
         return Split(images.view(np.ndarray), labels, details)
@@ -188,10 +261,11 @@ class Packed:
             )
         except DataError as error:
             raise DataError(f"{self.manifest['name']}, {error}", hint=error.hint) from error
-        return Split(
-            np.concatenate([splits[part].images(rows) for part, rows in parts]),
-            np.concatenate([splits[part].labels_N[rows] for part, rows in parts]),
-        )
+        labels_N = np.concatenate([splits[part].labels_N[rows] for part, rows in parts])
+        if any(self.size_px(part) is None for part, _ in parts):
+            files = [(_Files(self.folder, part), rows) for part, rows in parts]
+            return Split(Originals(*files), labels_N)
+        return Split(np.concatenate([splits[part].images(rows) for part, rows in parts]), labels_N)
 
 
 # --- files ----------------------------------------------------------------------------------
@@ -217,9 +291,9 @@ def encoded_file(folder: Path, split: str) -> Path:
     return folder / f"{split}.encoded.bin"
 
 
-def offsets_file(folder: Path, split: str) -> Path:
-    """Return the .npy of where each encoded image begins, and where the last ends (int64)."""
-    return folder / f"{split}.offsets.npy"
+def entries_file(folder: Path, split: str) -> Path:
+    """Return the .npy of where each encoded image begins and how large it is (ENTRY)."""
+    return folder / f"{split}.entries.npy"
 
 
 # --- checks ---------------------------------------------------------------------------------

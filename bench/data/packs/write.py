@@ -5,14 +5,15 @@ from __future__ import annotations
 import contextlib
 import json
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
 
 from bench.data.packs import read
-from bench.data.packs.read import FORMAT, Packing
-from bench.data.sources.base import Detailed, Source
+from bench.data.packs.read import ENTRY, FORMAT, Packing
+from bench.data.sources.base import Detailed, Named, Source
+from bench.data.sources.pool import mapped
 from bench.errors import DataError
 from bench.files import clear_stale, replacing, write_text
 from bench.specs import DatasetCard
@@ -22,6 +23,9 @@ CHUNK_BYTES = 1 << 28
 
 NOTES = "progress.json"
 """File of a set being packed that says how far it is."""
+
+Sizes = dict[str, tuple[int, int] | None]
+"""Height and width of the images of each split; None where each image has its own."""
 
 Progress = Callable[[int, int], None]
 """Called with (images packed, images in all) as packing goes on."""
@@ -36,9 +40,10 @@ class Writer:
         source: Source,
         folder: Path,
         packing: Packing,
+        sizes_px: Sizes,
         on_progress: Progress | None,
     ) -> None:
-        self._card, self._source, self._folder = card, source, folder
+        self._card, self._source, self._folder, self._sizes_px = card, source, folder, sizes_px
         self._packing, self._on_progress = packing, on_progress
         self._total = sum(split.num_examples for split in card.splits.values())
         self._notes = folder / NOTES
@@ -72,7 +77,9 @@ class Writer:
             self._write_arrays(split, done, num_workers=num_workers)
 
     def _write_arrays(self, split: str, done: int, *, num_workers: int) -> None:
-        num, side = self._card.splits[split].num_examples, self._source.image_size_px
+        num, size_px = self._card.splits[split].num_examples, self._sizes_px[split]
+        assert size_px is not None  # images of their own sizes are packed encoded
+        height, width = size_px
         file = read.images_file(self._folder, split)
         if done and not file.is_file():
             done = 0
@@ -80,9 +87,9 @@ class Writer:
             file,
             mode="r+" if done else "w+",
             dtype=np.uint8,
-            shape=(num, side, side, 3),
+            shape=(num, height, width, 3),
         )
-        chunk = max(1, CHUNK_BYTES // (side * side * 3))
+        chunk = max(1, CHUNK_BYTES // (height * width * 3))
         for start in range(done, num, chunk):
             part_BHWC = images_NHWC[start : start + chunk]
             self._source.write(split, part_BHWC, start=start, num_workers=num_workers)
@@ -92,28 +99,30 @@ class Writer:
         images_NHWC.flush()
 
     def _write_encoded(self, split: str, done: int, *, num_workers: int) -> None:
-        file, offsets_file = (
-            read.encoded_file(self._folder, split), read.offsets_file(self._folder, split),
-        )  # fmt: skip
-        offsets = [0]
-        if done and file.is_file() and offsets_file.is_file():
-            offsets = np.load(offsets_file, allow_pickle=False).tolist()[: done + 1]
-        written = 0
-        with open(file, "r+b" if len(offsets) > 1 else "wb") as out:
-            out.truncate(offsets[-1])
-            out.seek(offsets[-1])
-            start = len(offsets) - 1
-            for content in self._source.encoded(split, start=start, num_workers=num_workers):
+        file = read.encoded_file(self._folder, split)
+        entries_file = read.entries_file(self._folder, split)
+        entries = np.zeros(self._card.splits[split].num_examples + 1, dtype=ENTRY)
+        if done and file.is_file() and entries_file.is_file():
+            entries[: done + 1] = np.load(entries_file, allow_pickle=False)[: done + 1]
+        else:
+            done = 0
+        end = noted = int(entries["offset"][done])
+        with open(file, "r+b" if done else "wb") as out:
+            out.truncate(end)
+            out.seek(end)
+            named = self._source.encoded(split, start=done)
+            for row, (content, size_px) in enumerate(decoded(named, num_workers), start=done):
                 out.write(content)
-                offsets.append(offsets[-1] + len(content))
-                written += len(content)
-                if written >= CHUNK_BYTES:
+                entries[row] = (end, *size_px)
+                end += len(content)
+                entries["offset"][row + 1] = end
+                if end - noted >= CHUNK_BYTES:
                     out.flush()
-                    _save(offsets_file, offsets)
-                    self._note(split, len(offsets) - 1)
-                    written = 0
-        _save(offsets_file, offsets)
-        self._note(split, len(offsets) - 1)
+                    _save(entries_file, entries)
+                    self._note(split, row + 1)
+                    noted = end
+        _save(entries_file, entries)
+        self._note(split, len(entries) - 1)
 
     def _note(self, split: str, done: int) -> None:
         """Say how far it is, to the caller and to a later build."""
@@ -124,10 +133,26 @@ class Writer:
             self._on_progress(sum(self._done.values()), self._total)
 
 
-def _save(file: Path, offsets: Sequence[int]) -> None:
-    """Write offsets whole: a later build goes on from them."""
+def _save(file: Path, entries: np.ndarray) -> None:
+    """Write the entries whole: a later build goes on from them."""
     with replacing(file, sync=False) as temporary, temporary.open("wb") as out:
-        np.save(out, np.array(offsets), allow_pickle=False)
+        np.save(out, entries, allow_pickle=False)
+
+
+def decoded(named: Iterator[Named], num_workers: int) -> Iterator[tuple[bytes, tuple[int, int]]]:
+    """Yield the bytes of each image and its size, once it is known to decode; raises DataError."""
+    from bench.data.decode import original
+
+    def check(item: Named) -> tuple[bytes, tuple[int, int]]:
+        name, content_of = item
+        try:
+            content = content_of()
+        except OSError as error:
+            raise DataError(f"{name}: cannot be read ({error.strerror})") from error
+        height, width = original(content, name=name).shape[:2]
+        return content, (height, width)
+
+    return mapped(check, named, num_workers)
 
 
 def check_labels(labels_N: np.ndarray, *, num_classes: int, where: str) -> None:

@@ -29,9 +29,6 @@ from bench.data.sources.folder import Folder
 from bench.errors import DataError
 from bench.specs import Args, DatasetCard, Record, SplitCard
 
-PUBLISHED_SIZE_PX = 384
-"""Side at which published image files are packed: what the paper fine-tunes at."""
-
 TEST_SHARE, SEED = 0.2, 0
 """Share of the images drawn for test where a layout has no test split, and the seed of the draw."""
 
@@ -53,7 +50,8 @@ class FileOptions(DatasetOptions):
     num_classes: int | None = Field(default=None, gt=1)
     """Number of classes that the files must have; left out: however many there are."""
     image_size_px: int | None = Field(default=None, gt=0, le=4096)
-    """Side of the packed square images, in pixels."""
+    """Squash the images to squares of this side, in pixels, before any protocol sees them; left
+    out: they stay as they are."""
 
 
 class DrawnOptions(FileOptions):
@@ -101,8 +99,6 @@ class Reader(ABC, Generic[Options]):
     """Ending of a single file of this layout."""
     recognizes: Callable[[Path], bool] | None = None
     """Whether a folder that no reader's marks fit is of this layout."""
-    published_size_px: int | None = PUBLISHED_SIZE_PX
-    """Side at which a published set of this layout is packed; None: its own, which is known."""
     reads_archives: bool = False
     """Whether its files are archives, which are not unpacked."""
     scoring: Scoring = "top1"
@@ -162,8 +158,8 @@ class Facts:
 
     digest: str
     """Digest of their content."""
-    size_px: int
-    """Side of the packed squares."""
+    squared_px: int | None
+    """Side of the squares that images are squashed to; None: they stay as they are."""
     num_classes: int
     """Number of classes."""
     class_names: tuple[str, ...]
@@ -197,7 +193,7 @@ class FileReader(Reader[AtPath]):
             name=name,
             title=claim.title if claim else name,
             reader=self.name,
-            args=self.args(options, size_px=facts.size_px),
+            args=self.args(options),
             num_classes=facts.num_classes,
             class_names=facts.class_names,
             splits=dict(facts.splits),
@@ -205,6 +201,7 @@ class FileReader(Reader[AtPath]):
             scoring=self.scoring,
             group=claim.group if claim else "",
             digest=facts.digest,
+            squared_px=facts.squared_px,
             source=claim.source if claim else "the user's own images",
             licence=claim.licence if claim else "the user's own",
             how_to_get=f"read from {path}",
@@ -219,13 +216,13 @@ class FileReader(Reader[AtPath]):
             raise DataError(f"dataset.{name}: path cannot be used ({error})") from error
         return str(path)
 
-    def args(self, options: AtPath, *, size_px: int) -> Args:
+    def args(self, options: AtPath) -> Args:
         """Return the options as they stand on the card: those left at their default do not.
 
         Share and seed always do, on cards of layouts that never draw too.
         """
         said = options.model_dump(exclude={"reader", "num_classes"}, exclude_defaults=True)
-        return {"test_share": TEST_SHARE, "seed": SEED, **said, "image_size_px": size_px}
+        return {"test_share": TEST_SHARE, "seed": SEED, **said}
 
     def of(self, card: DatasetCard) -> AtPath:
         """Return the options that stand on a card."""
@@ -235,11 +232,6 @@ class FileReader(Reader[AtPath]):
     def digest(self, card: DatasetCard) -> str:
         """Return the digest of the files as they are now."""
         return self.facts(self.of(card)).digest
-
-
-def size_of(card: DatasetCard) -> int:
-    """Return the side of the squares that the images of a card are packed to."""
-    return int(card.args["image_size_px"])  # type: ignore[arg-type]
 
 
 def _check_classes(name: str, options: FileOptions, facts: Facts) -> None:

@@ -21,7 +21,6 @@ from bench.data.readers.base import (
     FileOptions,
     FileReader,
     SkipsDamaged,
-    size_of,
 )
 from bench.data.sources import arrays, files, rows
 from bench.data.sources import folder as folders
@@ -35,9 +34,6 @@ from bench.specs import DatasetCard, SplitCard, content_id
 if TYPE_CHECKING:
     import numpy as np
 
-OWN_SIZE_PX = 64
-"""Side at which a user's own images are packed unless the suite says otherwise."""
-
 
 @dataclass(frozen=True, kw_only=True)
 class ImageFileReader(FileReader[AtPath]):
@@ -49,11 +45,10 @@ class ImageFileReader(FileReader[AtPath]):
     def facts(self, options: AtPath) -> Facts:
         """Return what is found; the digest is of the files' paths, labels and bytes."""
         folder, left_out = self._sound(options)
-        size_px = options.image_size_px or OWN_SIZE_PX
         content = {
             "reader": "image_folder",  # the same files in any layout are the same data
             "version": folders.VERSION,
-            "image_size_px": size_px,
+            "image_size_px": options.image_size_px,
             "files": folders.content_digest(folder),
         }
         splits = {
@@ -61,13 +56,14 @@ class ImageFileReader(FileReader[AtPath]):
             for split, items in folder.splits.items()
         }
         names = folder.class_names
-        return Facts(content_id(content), size_px, len(names), names, splits)
+        return Facts(content_id(content), options.image_size_px, len(names), names, splits)
 
     def open(self, card: DatasetCard) -> Source:
-        """Return the files as squares."""
+        """Return the files."""
         from bench.data.sources.image_files import ImageFiles
 
-        return ImageFiles(self._sound(self.of(card))[0], image_size_px=size_of(card))
+        options = self.of(card)
+        return ImageFiles(self._sound(options)[0], image_size_px=options.image_size_px)
 
     def damaged(self, card: DatasetCard, *, num_workers: int = 1) -> list[str]:
         """Decode every file."""
@@ -104,29 +100,31 @@ class ArrayReader(FileReader[AtPath]):
 
     read: arrays.Read
     """Reads the files at a path."""
-    published_size_px: int | None = None
-    """Arrays keep their own size."""
 
     def facts(self, options: AtPath) -> Facts:
         """Return what is found; the digest is of the files' bytes, and of the split if drawn."""
         found = self._content(options)
-        size_px = options.image_size_px or max(found.splits["train"].size_px)
+        height, width = found.splits["train"].size_px
+        asked_px = options.image_size_px
         share, seed = _drawn(options)
         content = {
             "reader": self.name,
             "version": arrays.VERSION,
-            "image_size_px": size_px,
+            "image_size_px": asked_px or (height if height == width else [height, width]),
             "files": files.hashes(arrays.root_of(Path(options.path)), found.files),
             "split": {} if found.has_test else {"share": share, "seed": seed},
         }
         splits = _splits(
             {name: (part.labels_N, part.selector) for name, part in found.splits.items()}
         )
-        return Facts(content_id(content), size_px, found.num_classes, found.class_names, splits)
+        squared_px = None if (height, width) == (asked_px, asked_px) else asked_px
+        names = found.class_names
+        return Facts(content_id(content), squared_px, found.num_classes, names, splits)
 
     def open(self, card: DatasetCard) -> Source:
-        """Return the arrays as squares."""
-        return arrays.Arrays(self._content(self.of(card)), image_size_px=size_of(card))
+        """Return the arrays."""
+        options = self.of(card)
+        return arrays.Arrays(self._content(options), image_size_px=options.image_size_px)
 
     def _content(self, options: AtPath) -> ArraySet:
         share, seed = _drawn(options)
@@ -158,8 +156,7 @@ class RowReader(FileReader[AtPath]):
 
     def facts(self, options: AtPath) -> Facts:
         """Return what is found; it is remembered by content, since labels take long to read."""
-        size_px = options.image_size_px or OWN_SIZE_PX
-        args = self.args(options, size_px=size_px)
+        args = self.args(options)
         identity = {
             "reader": self.name,
             "version": rows.VERSION,
@@ -179,11 +176,13 @@ class RowReader(FileReader[AtPath]):
         known = files.remembered(identity, found)
         splits = {name: SplitCard.model_validate(card) for name, card in known["splits"].items()}
         names = tuple(known["class_names"])
-        return Facts(content_id(identity), size_px, known["num_classes"], names, splits)
+        squared_px = options.image_size_px
+        return Facts(content_id(identity), squared_px, known["num_classes"], names, splits)
 
     def open(self, card: DatasetCard) -> Source:
-        """Return the rows as squares."""
-        return rows.Encoded(self._content(self.of(card)), image_size_px=size_of(card))
+        """Return the rows."""
+        options = self.of(card)
+        return rows.Encoded(self._content(options), image_size_px=options.image_size_px)
 
     def damaged(self, card: DatasetCard, *, num_workers: int = 1) -> list[str]:
         """Decode every row."""

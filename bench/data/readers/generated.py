@@ -65,9 +65,14 @@ class Fractals(Unencoded):
     def __init__(
         self, *, num_classes: int, images_per_class: int, image_size_px: int, seed: int
     ) -> None:
-        self.image_size_px = image_size_px
+        self._side_px = image_size_px
         self._num_classes, self._per_class = num_classes, images_per_class
         self._seed = seed
+
+    def size_px(self, split: str) -> tuple[int, int]:
+        """Return height and width of the images."""
+        del split
+        return self._side_px, self._side_px
 
     def num_examples(self) -> dict[str, int]:
         """Return the number of images of each split."""
@@ -88,7 +93,7 @@ class Fractals(Unencoded):
         for label in range(start // per_class, -(-stop // per_class)):
             first, last = max(start, label * per_class), min(stop, (label + 1) * per_class)
             instances = (first - label * per_class, last - label * per_class)
-            tasks.append((self._seed, label, instances, self.image_size_px))
+            tasks.append((self._seed, label, instances, self._side_px))
         parallel = num_workers > 1 and len(images_BHWC) >= PARALLEL_FROM_IMAGES
         with _processes(num_workers if parallel else 1) as pool:
             done = pool.map(_one_class, tasks, chunksize=4) if pool else map(_one_class, tasks)

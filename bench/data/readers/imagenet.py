@@ -310,6 +310,5 @@ READERS = (
         options=ImageOptions,
         scan=scan_corruptions,
         scoring="corruption",
-        published_size_px=224,  # another side would move its pixels
     ),
 )

@@ -5,8 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from bench.data.readers.base import Facts, FileOptions, FileReader, size_of
-from bench.data.readers.common import OWN_SIZE_PX
+from bench.data.readers.base import Facts, FileOptions, FileReader
 from bench.data.sources.base import Source
 from bench.specs import DatasetCard, SplitCard, content_id
 
@@ -28,11 +27,10 @@ class ShardReader(FileReader[ShardOptions]):
 
         parts = shards.split_folders(Path(options.path))
         sets = {split: shards.open_shards(folder) for split, folder in parts.items()}
-        size_px = options.image_size_px or OWN_SIZE_PX
         content: dict[str, Any] = {
             "reader": self.name,
             "version": shards.INDEX_VERSION,
-            "image_size_px": size_px,
+            "image_size_px": options.image_size_px,
             "files": {
                 split: files.hashes(parts[split], [item.path.name for item in one.shards])
                 for split, one in sets.items()
@@ -48,19 +46,20 @@ class ShardReader(FileReader[ShardOptions]):
             )
             for split, one in sets.items()
         }
-        return Facts(content_id(content), size_px, largest + 1, (), splits)
+        return Facts(content_id(content), options.image_size_px, largest + 1, (), splits)
 
     def open(self, card: DatasetCard) -> Source:
-        """Return the examples as squares."""
+        """Return the examples."""
         from bench.data.sources.shards import Shards
 
-        return Shards(Path(self.of(card).path), image_size_px=size_of(card))
+        options = self.of(card)
+        return Shards(Path(options.path), image_size_px=options.image_size_px)
 
     def damaged(self, card: DatasetCard, *, num_workers: int = 1) -> list[str]:
         """Decode every example."""
         from bench.data.sources.shards import Shards
 
-        return Shards(Path(self.of(card).path), image_size_px=1).damaged(num_workers=num_workers)
+        return Shards(Path(self.of(card).path)).damaged(num_workers=num_workers)
 
 
 READERS = (

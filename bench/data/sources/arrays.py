@@ -108,11 +108,17 @@ def kept(images: np.ndarray) -> np.ndarray:
 
 
 class Arrays(Unencoded):
-    """Images from arrays, resized where they are of another size."""
+    """Images from arrays: at their own size, or squashed to squares where a side is given."""
 
-    def __init__(self, content: ArraySet, *, image_size_px: int) -> None:
-        self.image_size_px = image_size_px
+    def __init__(self, content: ArraySet, *, image_size_px: int | None) -> None:
+        self._square_px = image_size_px
         self._set = content
+
+    def size_px(self, split: str) -> tuple[int, int]:
+        """Return height and width of the images of a split."""
+        if self._square_px:
+            return self._square_px, self._square_px
+        return self._set.splits[split].size_px
 
     def num_examples(self) -> dict[str, int]:
         """Return the number of images of each split."""
@@ -126,12 +132,12 @@ class Arrays(Unencoded):
         """Copy images from `start` on, resized where they are of another size."""
         content = self._set.splits[split]
         images = content.images()[start : start + len(images_BHWC)]
-        if content.size_px == (self.image_size_px, self.image_size_px):
+        if content.size_px == images_BHWC.shape[1:3]:
             images_BHWC[:] = images[..., None] if images.ndim == 3 else images
             return
-        from bench.data.decode import square_array
+        from bench.data.decode import squashed_array
 
         def resize(index: int) -> None:
-            images_BHWC[index] = square_array(images[index], self.image_size_px)
+            images_BHWC[index] = squashed_array(images[index], images_BHWC.shape[1:3])
 
         in_threads(resize, range(len(images)), num_workers)

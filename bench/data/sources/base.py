@@ -1,24 +1,29 @@
 """A source: the images and labels of one data set, split by split.
 
 A source says how many images each split has and writes them into arrays that the caller provides
-(`packs/write.py` gives it memory-mapped files). Images come out square, RGB, uint8; labels as int64
-in [0, num_classes).
+(`packs/write.py` gives it memory-mapped files), or yields them as the encoded originals that they
+are. Images come out RGB, uint8; labels as int64 in [0, num_classes).
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 if TYPE_CHECKING:
     import numpy as np
 
 
+Named = tuple[str, "Callable[[], bytes]"]
+"""An encoded image: its name for messages, and what reads its bytes."""
+
+
 class Source(Protocol):
     """Where the images of one data set come from."""
 
-    image_size_px: int
-    """Side of the square images."""
+    def size_px(self, split: str) -> tuple[int, int] | None:
+        """Return height and width of the images of a split; None where each has its own."""
+        ...
 
     def num_examples(self) -> dict[str, int]:
         """Return the number of images of each split."""
@@ -29,15 +34,18 @@ class Source(Protocol):
         ...
 
     def write(self, split: str, images_BHWC: np.ndarray, *, start: int, num_workers: int) -> None:
-        """Fill the array with the images of a split from `start` on; raises DataError."""
+        """Fill the array with the images of a split from `start` on; raises DataError.
+
+        Images of another size than the array's are squashed to it.
+        """
         ...
 
     def encoded_bytes(self) -> int:
         """Return the bytes of all image files, 0 where there are no such files."""
         ...
 
-    def encoded(self, split: str, *, start: int, num_workers: int) -> Iterator[bytes]:
-        """Yield the bytes of each image file from `start` on, each known to decode."""
+    def encoded(self, split: str, *, start: int) -> Iterator[Named]:
+        """Yield each image file from `start` on; nothing where there are no such files."""
         ...
 
 
@@ -57,9 +65,9 @@ class Unencoded:
         """Return 0: there are no image files."""
         return 0
 
-    def encoded(self, split: str, *, start: int, num_workers: int) -> Iterator[bytes]:
+    def encoded(self, split: str, *, start: int) -> Iterator[Named]:
         """Yield nothing: there are no image files."""
-        del split, start, num_workers
+        del split, start
         return iter(())
 
 
@@ -69,7 +77,11 @@ class Whole(Unencoded):
     def __init__(self, splits: dict[str, tuple[np.ndarray, np.ndarray]]) -> None:
         self._splits = splits
         """(images_NHWC, labels_N) by split."""
-        self.image_size_px = int(next(iter(splits.values()))[0].shape[1])
+
+    def size_px(self, split: str) -> tuple[int, int]:
+        """Return height and width of the images of a split."""
+        height, width = self._splits[split][0].shape[1:3]
+        return int(height), int(width)
 
     def num_examples(self) -> dict[str, int]:
         """Return the number of images of each split."""

@@ -1,4 +1,4 @@
-"""Image files as a source: decoded to squares, or given as the bytes that they are.
+"""Image files as a source: given as the bytes that they are, or decoded to squares.
 
 By default a file that does not decode stops a suite with its name. With `skip_damaged = true` it is
 left out, and the card says how many were, so that no table hides it. Which files are sound is
@@ -7,29 +7,34 @@ remembered by content.
 
 from __future__ import annotations
 
-import io
 import json
 import os
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
-from bench.data.decode import load_rgb, square_image
+from bench.data.decode import load_rgb, squashed
 from bench.data.sources import files
+from bench.data.sources.base import Named
 from bench.data.sources.folder import VERSION, Folder
-from bench.data.sources.pool import in_threads, mapped
+from bench.data.sources.pool import in_threads
 from bench.errors import DataError
 
 
 class ImageFiles:
-    """Image files, as squares of one size."""
+    """Image files: at their own sizes, or squashed to squares where a side is given."""
 
-    def __init__(self, folder: Folder, *, image_size_px: int) -> None:
-        self.image_size_px = image_size_px
+    def __init__(self, folder: Folder, *, image_size_px: int | None) -> None:
+        self._square_px = image_size_px
         self._folder = folder
+
+    def size_px(self, split: str) -> tuple[int, int] | None:
+        """Return height and width where images are squashed."""
+        del split
+        return (self._square_px, self._square_px) if self._square_px else None
 
     def num_examples(self) -> dict[str, int]:
         """Return the number of images of each split."""
@@ -45,7 +50,7 @@ class ImageFiles:
 
         def decode(index: int) -> None:
             path = self._folder.root / items[start + index][0]
-            images_BHWC[index] = square_image(path, size_px=self.image_size_px)
+            images_BHWC[index] = squashed(path, size_px=images_BHWC.shape[1:3])
 
         # Decoding and resizing release the interpreter's lock: threads share the output array.
         in_threads(decode, range(len(images_BHWC)), num_workers)
@@ -70,25 +75,10 @@ class ImageFiles:
         except OSError as error:
             raise DataError(f"{error.filename}: cannot be read ({error.strerror})") from error
 
-    def encoded(self, split: str, *, start: int, num_workers: int) -> Iterator[bytes]:
-        """Yield the bytes of each image file from `start` on."""
-        paths = [self._folder.root / path for path, _ in self._folder.splits[split][start:]]
-        return checked(((str(path), path.read_bytes) for path in paths), num_workers)
-
-
-def checked(named: Iterable[tuple[str, Callable[[], bytes]]], num_workers: int) -> Iterator[bytes]:
-    """Yield the bytes of each named image, once it is known to decode; raises DataError."""
-
-    def read(item: tuple[str, Callable[[], bytes]]) -> bytes:
-        name, content_of = item
-        try:
-            content = content_of()
-        except OSError as error:
-            raise DataError(f"{name}: cannot be read ({error.strerror})") from error
-        load_rgb(io.BytesIO(content), name=name)
-        return content
-
-    return mapped(read, named, num_workers)
+    def encoded(self, split: str, *, start: int) -> Iterator[Named]:
+        """Yield each image file from `start` on."""
+        paths = (self._folder.root / path for path, _ in self._folder.splits[split][start:])
+        return ((str(path), path.read_bytes) for path in paths)
 
 
 # --- files that do not decode ---------------------------------------------------------------

@@ -15,6 +15,7 @@ from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from bench.data.sources import files
+from bench.data.sources.base import Named
 from bench.data.sources.pool import in_threads
 from bench.errors import DataError
 
@@ -230,11 +231,16 @@ def image_bytes(value: Any, *, name: str) -> bytes:
 
 
 class Encoded:
-    """Images in rows, decoded to squares of one size."""
+    """Images in rows: at their own sizes, or squashed to squares where a side is given."""
 
-    def __init__(self, content: RowSet, *, image_size_px: int) -> None:
-        self.image_size_px = image_size_px
+    def __init__(self, content: RowSet, *, image_size_px: int | None) -> None:
+        self._square_px = image_size_px
         self._set = content
+
+    def size_px(self, split: str) -> tuple[int, int] | None:
+        """Return height and width where images are squashed."""
+        del split
+        return (self._square_px, self._square_px) if self._square_px else None
 
     def num_examples(self) -> dict[str, int]:
         """Return the number of images of each split."""
@@ -246,12 +252,11 @@ class Encoded:
 
     def write(self, split: str, images_BHWC: np.ndarray, *, start: int, num_workers: int) -> None:
         """Decode the images from `start` on."""
-        from bench.data.decode import load_rgb, square
+        from bench.data.decode import squashed_of
 
         def decode(item: tuple[int, tuple[str, bytes]]) -> None:
             place, (name, content) = item
-            image = load_rgb(io.BytesIO(content), name=name)
-            images_BHWC[place] = square(image, self.image_size_px)
+            images_BHWC[place] = squashed_of(content, size_px=images_BHWC.shape[1:3], name=name)
 
         contents = islice(self._set.splits[split].contents(start), len(images_BHWC))
         in_threads(decode, enumerate(contents), num_workers)
@@ -260,9 +265,7 @@ class Encoded:
         """Return the bytes of the files that hold the images."""
         return self._set.num_bytes
 
-    def encoded(self, split: str, *, start: int, num_workers: int) -> Iterator[bytes]:
-        """Yield the bytes of each image from `start` on."""
-        from bench.data.sources.image_files import checked
-
+    def encoded(self, split: str, *, start: int) -> Iterator[Named]:
+        """Yield each image from `start` on."""
         contents = self._set.splits[split].contents(start)
-        return checked(((name, partial(bytes, content)) for name, content in contents), num_workers)
+        return ((name, partial(bytes, content)) for name, content in contents)

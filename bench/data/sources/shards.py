@@ -20,10 +20,10 @@ from pathlib import Path, PurePosixPath
 
 import numpy as np
 
-from bench.data.decode import square_of
+from bench.data.decode import load_rgb, squashed_of
 from bench.data.sources import files
+from bench.data.sources.base import Named
 from bench.data.sources.folder import SUFFIXES
-from bench.data.sources.image_files import checked
 from bench.data.sources.pool import in_threads
 from bench.errors import DataError
 from bench.files import clear_stale, file_sha256, replacing
@@ -76,11 +76,14 @@ class ShardSet:
             for row in range(item.num_examples):
                 yield shard, row
 
-    def image(self, shard: int, row: int, *, size_px: int) -> tuple[np.ndarray, int]:
-        """Return one example as uint8 (size, size, 3) and its label; raises DataError."""
-        entry = self.shards[shard].entries()[row]
-        name = f"{self.shards[shard].path}, byte {int(entry['offset'])}"
-        return square_of(self.content(shard, row), size_px=size_px, name=name), int(entry["label"])
+    def label(self, shard: int, row: int) -> int:
+        """Return the label of one example."""
+        return int(self.shards[shard].entries()["label"][row])
+
+    def name(self, shard: int, row: int) -> str:
+        """Return what one example is called in messages."""
+        offset = int(self.shards[shard].entries()["offset"][row])
+        return f"{self.shards[shard].path}, byte {offset}"
 
     def content(self, shard: int, row: int) -> bytes:
         """Return the bytes of one example's image file; raises DataError."""
@@ -132,11 +135,16 @@ def _mapped(index_file: Path) -> np.ndarray:
 
 
 class Shards:
-    """Shards as a source to pack: decoded to squares of one size."""
+    """Shards as a source: at their own sizes, or squashed to squares where a side is given."""
 
-    def __init__(self, path: Path, *, image_size_px: int) -> None:
-        self.image_size_px = image_size_px
+    def __init__(self, path: Path, *, image_size_px: int | None = None) -> None:
+        self._square_px = image_size_px
         self._sets = {split: open_shards(place) for split, place in split_folders(path).items()}
+
+    def size_px(self, split: str) -> tuple[int, int] | None:
+        """Return height and width where images are squashed."""
+        del split
+        return (self._square_px, self._square_px) if self._square_px else None
 
     def num_examples(self) -> dict[str, int]:
         """Return the number of images of each split."""
@@ -151,8 +159,12 @@ class Shards:
         shard_set = self._sets[split]
 
         def decode(task: tuple[int, tuple[int, int]]) -> None:
-            index, (shard, row) = task
-            images_BHWC[index], _ = shard_set.image(shard, row, size_px=self.image_size_px)
+            index, place = task
+            images_BHWC[index] = squashed_of(
+                shard_set.content(*place),
+                size_px=images_BHWC.shape[1:3],
+                name=shard_set.name(*place),
+            )
 
         places = islice(shard_set.places(), start, start + len(images_BHWC))
         in_threads(decode, enumerate(places), num_workers)
@@ -162,17 +174,13 @@ class Shards:
         every = (item for one in self._sets.values() for item in one.shards)
         return sum(int(item.entries()["bytes"].sum(dtype=np.int64)) for item in every)
 
-    def encoded(self, split: str, *, start: int, num_workers: int) -> Iterator[bytes]:
-        """Yield the bytes of each image from `start` on."""
+    def encoded(self, split: str, *, start: int) -> Iterator[Named]:
+        """Yield each image from `start` on."""
         shard_set = self._sets[split]
-        named = (
-            (
-                f"{shard_set.shards[shard].path}, example {row}",
-                partial(shard_set.content, shard, row),
-            )
-            for shard, row in islice(shard_set.places(), start, None)
+        return (
+            (shard_set.name(*place), partial(shard_set.content, *place))
+            for place in islice(shard_set.places(), start, None)
         )
-        return checked(named, num_workers)
 
     def damaged(self, *, num_workers: int) -> list[str]:
         """Decode every image and return the message of each that fails, sorted."""
@@ -181,7 +189,8 @@ class Shards:
         def check(task: tuple[ShardSet, int, int]) -> None:
             shard_set, shard, row = task
             try:
-                shard_set.image(shard, row, size_px=1)
+                content = io.BytesIO(shard_set.content(shard, row))
+                load_rgb(content, name=shard_set.name(shard, row))
             except DataError as error:
                 problems.append(str(error))
 

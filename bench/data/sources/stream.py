@@ -8,12 +8,13 @@ of one window, not of the set.
 
 from __future__ import annotations
 
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
 
+from bench.data import decode, decoders
 from bench.data.sources.shards import ShardSet
 
 WINDOW_SHARDS = 16
@@ -72,6 +73,25 @@ class Order:
         raise AssertionError("an offset within the epoch lies in one of its windows")
 
 
+class Fetched:
+    """Images that were read from where they lie, not yet decoded."""
+
+    def __init__(self, contents: Sequence[bytes], names: Sequence[str]) -> None:
+        self._contents, self._names = contents, names
+        named = zip(contents, names, strict=True)
+        self.sizes_N2 = np.array([decode.size_of(content, name=name) for content, name in named])
+        """Height and width of every image."""
+
+    def each(self, rows: np.ndarray, work: Callable[[int, np.ndarray], None]) -> None:
+        """Decode some images and call `work(place, image_HW4)` on each; raises DataError."""
+
+        def one(place: int) -> None:
+            row = int(rows[place])
+            work(place, decode.original_4(self._contents[row], name=self._names[row]))
+
+        decoders.each(one, range(len(rows)))
+
+
 class ShardBatches:
     """Batches of a streamed set, addressed by step, for one of several workers."""
 
@@ -81,11 +101,10 @@ class ShardBatches:
         *,
         batch_size: int,
         seed: int,
-        size_px: int,
+        squared_px: int | None,
         worker: int = 0,
         num_workers: int = 1,
         window_shards: int = WINDOW_SHARDS,
-        num_threads: int = 1,
     ) -> None:
         if not 0 <= worker < num_workers or batch_size % num_workers:
             raise ValueError("the batch must divide among the workers, counted from zero")
@@ -94,26 +113,30 @@ class ShardBatches:
             tuple(shard.num_examples for shard in shard_set.shards), seed, window_shards
         )
         self._batch_size = batch_size
-        self._size_px = size_px
+        self._squared_px = squared_px
         self._worker, self._num_workers = worker, num_workers
-        self._num_threads = num_threads
 
     def places(self, step: int) -> np.ndarray:
         """Return (shard, row) of this worker's part of a step's batch: every worker-th example."""
         whole = self._order.places(step * self._batch_size, self._batch_size)
         return whole[self._worker :: self._num_workers]
 
-    def at(self, step: int) -> tuple[np.ndarray, np.ndarray]:
-        """Return images_BHWC (uint8) and labels_B (int64) of this worker's part of a step."""
-        places = self.places(step)
-        images = np.empty((len(places), self._size_px, self._size_px, 3), dtype=np.uint8)
-        labels = np.empty(len(places), dtype=np.int64)
+    def at(self, step: int) -> tuple[np.ndarray | Fetched, np.ndarray]:
+        """Return the images and labels_B (int64) of this worker's part of a step.
+
+        Images are fetched originals; or images_BHWC (uint8), where they are to be squares.
+        """
+        places = [(int(shard), int(row)) for shard, row in self.places(step)]
+        labels_B = np.array([self._set.label(*place) for place in places], dtype=np.int64)
+        if self._squared_px is None:
+            contents = [self._set.content(*place) for place in places]
+            return Fetched(contents, [self._set.name(*place) for place in places]), labels_B
+        size_px = (self._squared_px, self._squared_px)
+        images_BHWC = np.empty((len(places), *size_px, 3), dtype=np.uint8)
 
         def fill(index: int) -> None:
-            shard, row = (int(value) for value in places[index])
-            images[index], labels[index] = self._set.image(shard, row, size_px=self._size_px)
+            content, name = self._set.content(*places[index]), self._set.name(*places[index])
+            images_BHWC[index] = decode.squashed_of(content, size_px=size_px, name=name)
 
-        with ThreadPoolExecutor(self._num_threads) as pool:
-            for _ in pool.map(fill, range(len(places))):
-                pass
-        return images, labels
+        decoders.each(fill, range(len(places)))
+        return images_BHWC, labels_B

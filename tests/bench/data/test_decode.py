@@ -32,7 +32,7 @@ def test_every_decodable_edge_case_becomes_upright_rgb(shared_data: Path) -> Non
         size = (int(row["width"]), int(row["height"]))
         assert image.mode == "RGB"
         assert image.size == (size[::-1] if size == (111, 160) else size), row["file"]
-        assert decode.square_image(path, size_px=24).shape == (24, 24, 3)
+        assert decode.squashed(path, size_px=(24, 24)).shape == (24, 24, 3)
 
 
 def test_every_other_edge_case_is_refused_by_name(shared_data: Path) -> None:
@@ -40,24 +40,24 @@ def test_every_other_edge_case_is_refused_by_name(shared_data: Path) -> None:
     assert {row["file"] for row in rows} == {"truncated.jpg", "empty.jpg", "not_an_image.jpg"}
     for row in rows:
         with pytest.raises(DataError, match=rf"{row['file']}: .*\. Replace the file"):
-            decode.square_image(shared_data / "decode-edge" / row["file"], size_px=24)
+            decode.squashed(shared_data / "decode-edge" / row["file"], size_px=(24, 24))
 
 
 def test_all_orientations_and_codings_show_the_same_picture(shared_data: Path) -> None:
     folder = shared_data / "decode-edge"
-    base = decode.square_image(folder / "baseline.jpg", size_px=32).astype(int)
+    base = decode.squashed(folder / "baseline.jpg", size_px=(32, 32)).astype(int)
     for name in [f"exif_orientation_{k}.jpg" for k in range(1, 9)] + [
         "progressive.jpg", "yuv444.jpg", "png_named.JPEG", "webp_lossless.webp", "cmyk.jpg",
         "rgba.png",
     ]:  # fmt: skip
-        other = decode.square_image(folder / name, size_px=32).astype(int)
+        other = decode.squashed(folder / name, size_px=(32, 32)).astype(int)
         assert np.abs(other - base).mean() < 6, name
 
 
 def test_grey_of_8_and_16_bits_keep_their_brightness(shared_data: Path) -> None:
     folder = shared_data / "decode-edge"
-    grey = decode.square_image(folder / "gray.jpg", size_px=32).astype(int)
-    deep = decode.square_image(folder / "gray16.png", size_px=32).astype(int)
+    grey = decode.squashed(folder / "gray.jpg", size_px=(32, 32)).astype(int)
+    deep = decode.squashed(folder / "gray16.png", size_px=(32, 32)).astype(int)
     assert (grey[..., 0] == grey[..., 2]).all()
     assert np.abs(grey - deep).mean() < 6
 
@@ -84,9 +84,9 @@ def test_every_mode_becomes_rgb(tmp_path: Path, mode: str) -> None:
 def test_the_resize_rule_is_pillows_antialiased_bilinear(tmp_path: Path) -> None:
     pixels = np.random.default_rng(0).integers(0, 256, (30, 50, 3), dtype=np.uint8)
     Image.fromarray(pixels).save(tmp_path / "a.png")
-    got = decode.square_image(tmp_path / "a.png", size_px=10).astype(int)
+    got = decode.squashed(tmp_path / "a.png", size_px=(10, 10)).astype(int)
     assert np.abs(got - pixels.reshape(10, 3, 10, 5, 3).mean(axis=(1, 3))).mean() < 12
-    same = decode.square_image(tmp_path / "a.png", size_px=10)
+    same = decode.squashed(tmp_path / "a.png", size_px=(10, 10))
     expected_image = Image.fromarray(pixels).resize((10, 10), Image.Resampling.BILINEAR)
     assert np.array_equal(same, np.asarray(expected_image))
 
@@ -190,14 +190,14 @@ def test_decompression_bombs_are_refused_before_decoding(
 ) -> None:
     (tmp_path / "bomb.png").write_bytes(png_header(*size))
     with pytest.raises(DataError, match=r"bomb\.png: .*pixels"):
-        decode.square_image(tmp_path / "bomb.png", size_px=8)
+        decode.squashed(tmp_path / "bomb.png", size_px=(8, 8))
 
 
 def test_a_missing_file_and_a_folder(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"none\.png: cannot be read \(No such file"):
-        decode.square_image(tmp_path / "none.png", size_px=8)
+        decode.squashed(tmp_path / "none.png", size_px=(8, 8))
     with pytest.raises(DataError, match="cannot be read"):
-        decode.square_image(tmp_path, size_px=8)
+        decode.squashed(tmp_path, size_px=(8, 8))
 
 
 @pytest.mark.parametrize("kind", ["PNG", "JPEG", "GIF", "BMP", "TIFF", "WEBP"])

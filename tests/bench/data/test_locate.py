@@ -138,8 +138,8 @@ def test_any_known_layout_will_do(
         make_images(data_home / "cifar10" / split, {f"class {k}": each for k in range(10)})
     card = locate("cifar10", size_px=32)
     assert card.reader == "image_folder"
-    assert card.args["image_size_px"] == 32
-    assert locate("cifar10").args["image_size_px"] == 384
+    assert card.squared_px == 32
+    assert locate("cifar10").squared_px is None
 
 
 def test_an_archive_is_unpacked_where_nothing_else_lies(

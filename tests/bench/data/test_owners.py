@@ -186,7 +186,7 @@ def test_stl10s_binaries(tmp_path: Path) -> None:
     images_NHWC = write_stl10(tmp_path / "set")
     card = card_of(tmp_path / "set", "stl10", image_size_px=None)
     assert card.class_names == tuple("abcdefghij")
-    assert card.args["image_size_px"] == 96
+    assert card.squared_px is None
     packed = build.packed(card, cache_dir=tmp_path / "cache")
     assert np.array_equal(packed.split("train").images_NHWC, images_NHWC[:3])
     assert packed.split("train").labels_N.tolist() == [9, 0, 1]

@@ -15,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from bench.data import catalog
+from bench.data import catalog, decode
 from bench.data.packs import build
 from bench.data.sources.shards import ShardSet, open_shards, write_shard
 from bench.data.sources.stream import Order, ShardBatches
@@ -84,7 +84,7 @@ def test_the_order_mixes_shards_and_changes_with_epoch_and_seed() -> None:
 
 def test_batches_show_the_images_of_their_labels_and_resume_anywhere(tmp_path: Path) -> None:
     shards = open_shards(write_set(tmp_path / "set", [13, 7, 20]), index_dir=tmp_path / "index")
-    batches = ShardBatches(shards, batch_size=8, seed=0, size_px=4, window_shards=2)
+    batches = ShardBatches(shards, batch_size=8, seed=0, squared_px=4, window_shards=2)
     forward = [batches.at(step) for step in range(5)]
     seen = [number for images, _ in forward for number in numbers(images)]
     assert sorted(seen) == list(range(40))
@@ -92,7 +92,7 @@ def test_batches_show_the_images_of_their_labels_and_resume_anywhere(tmp_path: P
         assert [number % 5 for number in numbers(images)] == labels.tolist()
     again = ShardBatches(
         open_shards(tmp_path / "set", index_dir=tmp_path / "index"),
-        batch_size=8, seed=0, size_px=4, window_shards=2, num_threads=3,
+        batch_size=8, seed=0, squared_px=4, window_shards=2,
     )  # fmt: skip
     for step in (4, 1):
         for found, expected in zip(again.at(step), forward[step], strict=True):
@@ -101,16 +101,16 @@ def test_batches_show_the_images_of_their_labels_and_resume_anywhere(tmp_path: P
 
 def test_workers_share_each_batch_with_none_lost_or_doubled(tmp_path: Path) -> None:
     shards = open_shards(write_set(tmp_path / "set", [9, 11, 4]), index_dir=tmp_path / "index")
-    whole = ShardBatches(shards, batch_size=6, seed=3, size_px=4)
+    whole = ShardBatches(shards, batch_size=6, seed=3, squared_px=4)
     parts = [
-        ShardBatches(shards, batch_size=6, seed=3, size_px=4, worker=k, num_workers=2)
+        ShardBatches(shards, batch_size=6, seed=3, squared_px=4, worker=k, num_workers=2)
         for k in range(2)
     ]
     for step in range(8):
         together = [tuple(place) for part in parts for place in part.places(step).tolist()]
         assert sorted(together) == sorted(map(tuple, whole.places(step).tolist()))
     with pytest.raises(ValueError, match="divide among the workers"):
-        ShardBatches(shards, batch_size=5, seed=0, size_px=4, num_workers=2)
+        ShardBatches(shards, batch_size=5, seed=0, squared_px=4, num_workers=2)
 
 
 STREAM = """
@@ -121,7 +121,7 @@ from bench.data.sources.shards import open_shards
 from bench.data.sources.stream import ShardBatches
 folder, index = Path(sys.argv[1]), Path(sys.argv[2])
 worker, start = int(sys.argv[3]), int(sys.argv[4])
-batches = ShardBatches(open_shards(folder, index_dir=index), batch_size=500, seed=1, size_px=4,
+batches = ShardBatches(open_shards(folder, index_dir=index), batch_size=500, seed=1, squared_px=4,
                        worker=worker, num_workers=2, window_shards=8)
 peaks = []
 for step in range(start, 200):
@@ -234,7 +234,8 @@ def test_links_and_paths_outside_are_never_followed(tmp_path: Path) -> None:
             archive.addfile(member, io.BytesIO(content))
     shards = opened(tmp_path / "set")
     assert shards.num_examples == 1
-    assert numbers(shards.image(0, 0, size_px=4)[0][None]) == [7]
+    image = decode.squashed_of(shards.content(0, 0), size_px=(4, 4), name="a")
+    assert numbers(image[None]) == [7]
     assert sorted(path.name for path in tmp_path.iterdir()) == ["index", "set"]
 
 
@@ -262,8 +263,11 @@ def test_a_shard_that_shrinks_and_an_image_that_is_none(tmp_path: Path) -> None:
     shards = opened(write_set(tmp_path / "set", [4]))
     os.truncate(shards.shards[0].path, 600)
     with pytest.raises(DataError, match=r"shard-000\.tar, byte \d+: "):
-        shards.image(0, 3, size_px=4)
+        shards.content(0, 3)
     (tmp_path / "two").mkdir()
     tar_of(tmp_path / "two" / "s.tar", {"a.png": b"no image", "a.cls": b"0"})
+    two = opened(tmp_path / "two")
     with pytest.raises(DataError, match=r"s\.tar, byte 512: not an image"):
-        opened(tmp_path / "two").image(0, 0, size_px=4)
+        ShardBatches(two, batch_size=1, seed=0, squared_px=4).at(0)
+    with pytest.raises(DataError, match=r"s\.tar, byte 512: not an image"):
+        ShardBatches(two, batch_size=1, seed=0, squared_px=None).at(0)

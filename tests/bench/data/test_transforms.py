@@ -135,14 +135,18 @@ def test_bit_crops_whole_pixels_of_the_larger_square() -> None:
 # --- Inception crops ------------------------------------------------------------------------
 
 
+def sizes(num: int, height: int, width: int) -> torch.Tensor:
+    return torch.tensor((height, width)).expand(num, 2)
+
+
 def test_crop_areas_follow_tensorflows_rule() -> None:
     """Measured on TensorFlow's op: mean area .376, median .33 on a square, far from .525."""
-    boxes = crops.inception_boxes(224, 224, crops.Draws(generator(), num=40_000))
+    boxes = crops.inception_boxes(sizes(40_000, 224, 224), crops.Draws(generator(), num=40_000))
     top, left, height, width = boxes.unbind(1)
     area = height * width / 224**2
     assert area.mean().item() == pytest.approx(0.376, abs=0.01)
     assert area.median().item() == pytest.approx(0.33, abs=0.01)
-    assert 0.045 < area.min() < 0.06
+    assert 0.05 <= area.min() < 0.051
     assert area.max() <= 1.0
     aspect = width / height
     assert 0.73 < aspect.min() < 0.77
@@ -151,13 +155,12 @@ def test_crop_areas_follow_tensorflows_rule() -> None:
     assert (left >= 0).all()
     assert (top + height <= 224).all()
     assert (left + width <= 224).all()
-    assert torch.equal(boxes, boxes.round())
 
 
 @pytest.mark.parametrize(("height", "width"), [(1, 1), (2, 7), (8, 8), (300, 40)])
 def test_crop_boxes_stay_inside_any_image(height: int, width: int) -> None:
     top, left, box_height, box_width = crops.inception_boxes(
-        height, width, crops.Draws(generator(), num=2000)
+        sizes(2000, height, width), crops.Draws(generator(), num=2000)
     ).unbind(1)
     assert (box_height >= 1).all()
     assert (box_width >= 1).all()
@@ -171,7 +174,7 @@ def test_crop_boxes_stay_inside_any_image(height: int, width: int) -> None:
 def test_crop_resize_is_a_cut_and_a_two_tap_resize(side: int, size_px: int) -> None:
     images_BHWC = images(20, side)
     x_BCHW = images_BHWC.permute(0, 3, 1, 2).float() / 127.5 - 1
-    boxes = crops.inception_boxes(side, side, crops.Draws(generator(3), num=20))
+    boxes = crops.inception_boxes(sizes(20, side, side), crops.Draws(generator(3), num=20))
     flip_B = torch.arange(20) % 2 == 1
     position_B2O = crops.crop_positions(boxes, size_px, flip_B=flip_B)
     got = crops.sample_in_chunks(images_BHWC, position_B2O)

@@ -69,7 +69,7 @@ def test_dsprites_native_file(reader: str, column: int, size: float, tmp_path: P
     assert np.array_equal(again.labels_N, found.splits["train"].labels_N)
     card = card_of("mine", reader=reader, path=str(tmp_path / "dsprites.npz"))
     packed = build.packed(card, cache_dir=tmp_path / "cache")
-    assert packed.split("train800val200").images_NHWC.shape == (1000, 12, 12, 3)
+    assert packed.split("train800val200").images_NHWC.shape == (1000, 2, 12, 3)
     assert card.num_classes == 16
 
 

@@ -1,7 +1,7 @@
 """What a family of systems is: a card, a frozen dataclass of sizes, and the cards of its systems.
 
 `baselines/<family>.py` holds all three, and nobody else lists families or compares their names. The
-fields of the sizes are the arguments of the builder: they stand in `SystemCard.args`, are part of
+fields of the sizes are the arguments of the builder: they are in `SystemCard.args`, are part of
 job identity, and each can be overridden in `bench.models.build`. torch and timm are imported inside
 `encoder` and `initialize` only.
 """
@@ -73,7 +73,7 @@ def _unrecognized(shapes: Shapes) -> None:
 
 @dataclass(frozen=True, kw_only=True)
 class FamilyCard:
-    """Everything that is known of a family of systems."""
+    """Everything that is known about a family of systems."""
 
     name: str
     """Name in cards, jobs and tags: `vit`."""

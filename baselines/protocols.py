@@ -1,7 +1,7 @@
 """Protocols by name: how images are prepared for training and for scoring, and at which size.
 
 A protocol that comes to mean something else gets a new version or a new name. Each says where it is
-taken from. They stand beside recipes, because what is published is compared with both.
+taken from. They are kept next to the recipes, because what is published is compared with both.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Where pre-trained weights can be had: official addresses, file layouts, licences.
+"""Where pre-trained weights can be obtained: official addresses, file layouts, licences.
 
 Sources: the READMEs of google-research/vision_transformer and google-research/big_transfer, and the
 AugReg index. Nobody publishes digests of these files, so the first download notes one. Weights

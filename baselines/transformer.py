@@ -219,7 +219,7 @@ def check_positions(args: Args) -> None:
     words = [str(args[key]) for key in ("posemb", "posemb_at") if args.get(key)]
     if words:  # both are left out at their defaults
         raise CheckpointError(
-            f"files of others have no place for these position embeddings ({', '.join(words)})",
+            f"others' files have no place for these position embeddings ({', '.join(words)})",
             hint='Use layout "safetensors"',
         )
 

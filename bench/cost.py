@@ -82,12 +82,12 @@ class ComputeRow:
 
     @property
     def counted_off(self) -> float:
-        """Difference of `counted` to print, as a fraction of print."""
+        """Difference of `counted` from the printed value, as a fraction of it."""
         return self.counted / self.printed - 1
 
     @property
     def skipped_off(self) -> float:
-        """Difference of `skipped` to print, as a fraction of print."""
+        """Difference of `skipped` from the printed value, as a fraction of it."""
         return self.skipped / self.printed - 1
 
 

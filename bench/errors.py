@@ -1,4 +1,4 @@
-"""Every error a person can meet, and the words it is told in.
+"""Every error a person can meet, and the words it is reported in.
 
 BenchError                 something went wrong; carries a cause and a cure
 ├── UserError              the input is wrong: exit 2, one line, nothing written
@@ -6,7 +6,7 @@ BenchError                 something went wrong; carries a cause and a cure
 │   ├── UnknownName        a name nobody registered (suggests the nearest)
 │   └── DataError          a data set that is missing, empty, damaged or inconsistent
 ├── CheckpointError        a checkpoint or weights file that is damaged or of another model
-├── JobError               a job failed: the others go on, exit 1
+├── JobError               a job failed: the others continue, exit 1
 │   ├── Diverged           the loss became NaN or infinite
 │   └── OutOfMemory        the device or the host had no memory left
 └── StaleAttempt           a newer attempt owns the job folder; this one must not write
@@ -22,7 +22,7 @@ MAX_LISTED = 12
 
 
 class BenchError(Exception):
-    """An error told in one line: `message` is the cause, `hint` the cure (may be empty)."""
+    """An error reported in one line: `message` is the cause, `hint` the cure (may be empty)."""
 
     exit_code = 1
 
@@ -32,7 +32,7 @@ class BenchError(Exception):
         self.hint = hint
 
     def __reduce__(self) -> tuple[object, ...]:
-        # Ray carries errors between processes by pickling them: rebuild from the told words,
+        # Ray carries errors between processes by pickling them: rebuild from the words given,
         # whatever signature the subclass has.
         return (_rebuild, (type(self), self.message, self.hint))
 
@@ -82,7 +82,7 @@ class CheckpointError(BenchError):
 
 
 class JobError(BenchError):
-    """A job failed; independent jobs go on."""
+    """A job failed; independent jobs continue."""
 
 
 class Diverged(JobError):

@@ -75,7 +75,7 @@ _GENERAL = (
     ),
 )
 
-"""Metrics of no kind, or of several; the others stand on the cards of their kinds."""
+"""Metrics of no kind, or of several; the others are on the cards of their kinds."""
 
 
 @functools.cache

@@ -73,7 +73,7 @@ class JobPaths:
 
     @property
     def checkpoints(self) -> Path:
-        """The folder of what an attempt goes on from; empty once the job is done."""
+        """The folder of what an attempt continues from; empty once the job is done."""
         return self.folder / "checkpoints"
 
     @property
@@ -120,7 +120,7 @@ class CachePaths:
         return self.folder / digest
 
     def partial(self, digest: str) -> Path:
-        """Return the folder of a data set that is being packed; a later packing goes on there."""
+        """Return the folder of a data set that is being packed; a later packing continues there."""
         return self.folder / f"{digest}.partial"
 
     def partials(self) -> list[Path]:
@@ -152,7 +152,7 @@ class WorkPaths:
         return self.root / "jobs"
 
     def job(self, job_id: str) -> JobPaths:
-        """Return the files of a job; raises BenchError for what is no job id."""
+        """Return the files of a job; raises BenchError for what is not a job id."""
         if not _JOB_ID.fullmatch(job_id):
             raise BenchError(f"{job_id!r} is not a job id")
         return JobPaths(self.jobs / job_id)

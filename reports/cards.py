@@ -30,7 +30,7 @@ def _anything(study: Study) -> bool:
 
 @dataclass(frozen=True, kw_only=True)
 class TableCard:
-    """What is known of a table."""
+    """What is known about a table."""
 
     name: str
     """Name in suites (`report.tables`) and of its files."""
@@ -45,21 +45,21 @@ class TableCard:
     comes_with: str = ""
     """Table that it comes along with, where it has rows."""
     measured: bool = False
-    """Holds timings, which differ between runs: it stands in `timings/`."""
+    """Holds timings, which differ between runs: it goes to `timings/`."""
     section: Section = "following"
     """Part of the page that shows it."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class FigureCard:
-    """What is known of a figure."""
+    """What is known about a figure."""
 
     name: str
     """Name in suites (`report.figures`) and of its files."""
     draw: Callable[[Study], Drawing | None]
     """Draws it; None where there is nothing to draw. Seaborn and matplotlib are imported inside."""
     measured: bool = False
-    """Shows timings, which differ between runs: it stands in `timings/`."""
+    """Shows timings, which differ between runs: it goes to `timings/`."""
 
 
 TABLES: Registry[TableCard] = Registry(

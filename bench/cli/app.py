@@ -250,7 +250,7 @@ def show(
     system: Annotated[str, typer.Argument(help="A name from `vitbench ls systems`.")],
     as_json: AsJson = False,
 ) -> None:
-    """Show everything known of one system."""
+    """Show everything known about one system."""
     from bench.cli.listing import show_system, system_facts
 
     facts = system_facts(system)
@@ -281,7 +281,7 @@ def options(
 
 
 def main() -> None:
-    """Run the command; errors are told in one line, with exit code 2 for wrong input."""
+    """Run the command; errors are reported in one line, with exit code 2 for wrong input."""
     # Pydantic looks for plugins in every installed package; there are none here to find.
     os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")
     try:

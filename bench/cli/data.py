@@ -30,16 +30,18 @@ class PackingChoice(StrEnum):
 
 
 Name = Annotated[str, typer.Argument(help="A data set, by its name in `ls datasets` or the suite.")]
-NameOrPath = Annotated[str, typer.Argument(help="A data set by its name, or a path of files.")]
+NameOrPath = Annotated[str, typer.Argument(help="A data set by its name, or a path to files.")]
 Suite = Annotated[
     str | None, typer.Option("--suite", help="A suite whose own [dataset.NAME] is meant.")
 ]
 PathOption = Annotated[
     Path | None,
-    typer.Option("--path", help="Where the files are; VITBENCH_DATA/NAME or ./data/NAME if not."),
+    typer.Option(
+        "--path", help="Where the files are; by default VITBENCH_DATA/NAME or ./data/NAME."
+    ),
 ]
 Reader = Annotated[
-    str, typer.Option("--reader", help="The layout of the files, where it is not recognized.")
+    str, typer.Option("--reader", help="The layout of the files, if it is not recognized.")
 ]
 SizePx = Annotated[
     int | None,
@@ -69,7 +71,7 @@ def prepare(
         PackingChoice | None,
         typer.Option(
             "--packing",
-            help="Decode once, keep files, or read shards where they lie; by size if not said.",
+            help="Decode once, keep files, or read shards in place; by default, size decides.",
         ),
     ] = None,
     workdir: Workdir = RUNS,
@@ -145,7 +147,7 @@ def list_packed(workdir: Workdir = RUNS) -> None:
 
 @app.command()
 def show(name: Name, suite: Suite = None, workdir: Workdir = RUNS) -> None:
-    """Show everything known of a data set: its card, and what is packed of it."""
+    """Show everything known about a data set: its card, and what is packed of it."""
     from bench.data.packs import examine
 
     card = _card(name, suite)

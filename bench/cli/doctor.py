@@ -50,7 +50,7 @@ def _show(checks: Sequence[Check]) -> None:
         _line(console, check)
     counts = [
         f"{sum(check.status == status for check in checks)} {words}"
-        for status, words in (("ok", "in order"), ("warning", "to know of"), ("problem", "to mend"))
+        for status, words in (("ok", "in order"), ("warning", "to note"), ("problem", "to fix"))
     ]
     console.print(", ".join(counts), highlight=False)
 

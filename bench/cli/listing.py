@@ -183,7 +183,7 @@ def show_status(console: Console, graph: JobGraph, outcomes: Mapping[str, JobRes
 
 
 def system_facts(name: str) -> dict[str, Any]:
-    """Return everything known of a system: its card, builder arguments, costs and weights."""
+    """Return everything known about a system: its card, builder arguments, costs and weights."""
     import dataclasses
 
     import baselines

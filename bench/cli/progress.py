@@ -1,5 +1,5 @@
 """What a person sees in the terminal while a suite runs: one live line per running job, or, where
-the output is no terminal (a log file, CI), a plain line from time to time.
+the output is not a terminal (a log file, CI), a plain line from time to time.
 """
 
 from __future__ import annotations

@@ -48,7 +48,7 @@ def report(
         Origin, typer.Option("--from", help="Read job folders or MLflow.")
     ] = Origin.folders,
     imports: Annotated[
-        Path | None, typer.Option("--import", help="A TOML that maps CSV files of others.")
+        Path | None, typer.Option("--import", help="A TOML file that maps others' CSV files.")
     ] = None,
     check: Annotated[
         bool, typer.Option("--check", help="Compare with written tables; exit 1 on a difference.")
@@ -59,7 +59,7 @@ def report(
 ) -> None:
     """Regenerate the tables, figures and page of a suite from what is there.
 
-    `vitbench report paper` prints and writes the ViT paper's tables as published, beside what
+    `vitbench report paper` prints and writes the ViT paper's tables as published, next to what
     follows from arithmetic alone: parameter counts and pre-training compute.
     """
     from bench.store import Store
@@ -186,7 +186,7 @@ def verify(
     found = sharing.verify(file)
     evidence = found.evidence
     typer.echo(
-        f"{file}: every hash is right: {len(evidence.results):,} of {len(evidence.graph.jobs):,} "
+        f"{file}: every hash matches: {len(evidence.results):,} of {len(evidence.graph.jobs):,} "
         f"jobs of {_plain(evidence.graph.suite.name)}, {len(evidence.hits):,} with per-image hits"
     )
     typer.echo(f"sha256 of its manifest: {evidence.digest}")

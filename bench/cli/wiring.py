@@ -37,7 +37,7 @@ def graph_of(
     *,
     scale: str | None = None,
 ) -> JobGraph:
-    """Read and plan a suite, its own data sets resolved beside its file; raises UserError."""
+    """Read and plan a suite, its own data sets resolved relative to its file; raises UserError."""
     from bench.plan import suites as suites
 
     spec = suites.load(
@@ -64,7 +64,7 @@ def _planned(spec: SuiteSpec, *, base_dir: Path, file: str) -> JobGraph:
 
 
 def prepare_data(graph: JobGraph, todo: Iterable[PlannedJob], store: Store) -> None:
-    """Pack the data sets that the jobs read: bad images are told before anything runs."""
+    """Pack the data sets that the jobs read: bad images are reported before anything runs."""
     import shutil
 
     from bench.data.packs.build import packed
@@ -136,7 +136,7 @@ def execute(
                 on_poll=progress.on_poll,
             )
     except (KeyboardInterrupt, SystemExit):
-        sys.stderr.write("vitbench: interrupted; run the same command again to go on\n")
+        sys.stderr.write("vitbench: interrupted; run the same command again to continue\n")
         sys.exit(128 + (received[0] if received else signal.SIGINT))
     finally:
         executor.close()

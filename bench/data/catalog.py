@@ -2,7 +2,7 @@
 
 A card states facts (splits, counts, classes, terms, how to get it) and which reader yields the
 images. Protocols say how images are prepared. Nothing heavy is imported here, so that plans,
-listings and rejected suites stay light. Sources stand on each card and protocol.
+listings and rejected suites stay light. Sources are on each card and protocol.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Crops of whole batches: windows and resized boxes, drawn for each image by itself.
 
 Everything works on packed uint8 images and on the device they are on. What made it fast on a CPU
-stands in docs/performance.md, section "Data".
+is in docs/performance.md, section "Data".
 """
 
 from __future__ import annotations

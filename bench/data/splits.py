@@ -27,7 +27,7 @@ def subset_indices(labels_N: np.ndarray, num_examples: int, *, seed: int) -> np.
     """
     if not 0 < num_examples <= len(labels_N):
         raise DataError(
-            f"a subset of {num_examples:,} images asked of {len(labels_N):,}",
+            f"a subset of {num_examples:,} images requested from {len(labels_N):,}",
             hint=f"Ask for 1 to {len(labels_N):,}",
         )
     rank_N, order_N = _ranks(labels_N, seed=seed)
@@ -65,7 +65,7 @@ def vtab_rows(
     are the first of a random order, drawn with seed 0. Raises DataError where there are too few.
     """
     if name not in VTAB_SPLITS:
-        raise ValueError(f"{name} is none of {tuple(VTAB_SPLITS)}")
+        raise ValueError(f"{name} is not one of {tuple(VTAB_SPLITS)}")
     if val_M is None:
         start = min(VTAB_TRAIN_PERCENT * len(train_N) // 100, len(train_N) - VTAB_VAL)
         order_N = _stored_order(train_N)

@@ -17,7 +17,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from bench.doctor import datasets, folder, machine, weights
-from bench.doctor.check import Check, Status, told
+from bench.doctor.check import Check, Status, reported
 from bench.errors import BenchError, DataError
 from bench.paths import WorkPaths
 from bench.plan.spec import JobGraph, SuiteSpec
@@ -74,7 +74,7 @@ def examine(
 def _planned(
     spec: SuiteSpec, cards: dict[str, DatasetCard], *, file: str
 ) -> tuple[JobGraph | None, list[Check]]:
-    """Return the plan; None, and why, where it fails. Missing data have been told already."""
+    """Return the plan; None, and why, where it fails. Missing data have been reported already."""
     from bench.plan import plan_with_catalogue
 
     try:
@@ -82,7 +82,7 @@ def _planned(
     except BenchError as error:
         unread = set(spec.dataset) - set(cards)
         return None, [] if any(f'"{name}"' in error.message for name in unread) else [
-            told("suite", error)
+            reported("suite", error)
         ]
     return graph, []
 

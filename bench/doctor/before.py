@@ -48,7 +48,7 @@ def cluster(address: str) -> Check:
     if not host or not port:
         if address in ("auto", "local"):
             return ok("--address", f"{address}: found by Ray")
-        return problem("--address", f'"{address}" is no address', "Write HOST:PORT, or auto")
+        return problem("--address", f'"{address}" is not an address', "Write HOST:PORT, or auto")
     try:
         socket.create_connection((host, port), timeout=ANSWER_S).close()
     except OSError as error:

@@ -38,23 +38,23 @@ def ok(topic: str, found: str) -> Check:
 
 
 def warning(topic: str, found: str, cure: str = "") -> Check:
-    """Return a check that found something to know of."""
+    """Return a check that found something worth knowing."""
     return Check(topic=topic, status="warning", found=found, cure=cure)
 
 
 def problem(topic: str, found: str, cure: str) -> Check:
-    """Return a check that found what must be mended first."""
+    """Return a check that found what must be fixed first."""
     return Check(topic=topic, status="problem", found=found, cure=cure)
 
 
-def told(topic: str, error: BenchError, *, cure: str = "Correct what the line names") -> Check:
+def reported(topic: str, error: BenchError, *, cure: str = "Correct what the line names") -> Check:
     """Return an error of another part as a problem."""
     return problem(topic, error.message, error.hint or cure)
 
 
 def guarded(topic: str, checks: Callable[[], list[Check]]) -> list[Check]:
-    """Return the checks, or the error that ended them as a problem: the others go on."""
+    """Return the checks, or the error that ended them as a problem: the others continue."""
     try:
         return checks()
     except BenchError as error:
-        return [told(topic, error)]
+        return [reported(topic, error)]

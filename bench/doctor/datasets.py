@@ -17,7 +17,7 @@ from bench.data.cards import imagenet
 from bench.data.readers import reader_of
 from bench.data.sources import files
 from bench.data.sources.folder import Folder
-from bench.doctor.check import Check, guarded, ok, problem, told, warning
+from bench.doctor.check import Check, guarded, ok, problem, reported, warning
 from bench.errors import BenchError
 from bench.plan.spec import SuiteSpec
 from bench.specs import DatasetCard
@@ -50,7 +50,7 @@ def cards(spec: SuiteSpec, *, base_dir: Path) -> tuple[dict[str, DatasetCard], l
                 else catalog.dataset(name)
             )
         except BenchError as error:
-            checks.append(told(f"data {name}", error))
+            checks.append(reported(f"data {name}", error))
     return found, checks
 
 
@@ -193,7 +193,7 @@ def packed_state(card: DatasetCard, *, cache_dir: Path) -> list[Check]:
             warning(
                 topic,
                 f"{num:,} test images have the pixels of a training image",
-                "Say so beside the result, or remove them from the source",
+                "Say so next to the result, or remove them from the source",
             )
         ]
     return [ok(topic, "packed; no test image has the pixels of a training image")]
@@ -229,7 +229,7 @@ def _shared(above: DatasetCard, below: DatasetCard, cache_dir: Path) -> Check:
         return warning(
             "overlap",
             f"{above.name} and the test images of {below.name} were not compared: {how}",
-            "Pack both with `vitbench data prepare`, then ask again",
+            "Pack both with `vitbench data prepare`, then check again",
         )
     words = f"{num:,} test images of {below.name} are in {above.name} ({how})"
     if num:
@@ -251,6 +251,6 @@ def _num_shared(above: DatasetCard, below: DatasetCard, cache_dir: Path) -> tupl
         return len(set(pairs[:, 1].tolist())), "by the pixels"
     folders = _folder(above), _folder(below)
     if folders[0] is None or folders[1] is None:
-        return None, "not files both, nor packed at one size"
+        return None, "not both files, nor both packed at one size"
     known = _digests(folders[0], "train")
     return len([d for d in _by_path(folders[1], "test").values() if d in known]), "by the files"

@@ -29,7 +29,7 @@ def nearest(folder: Path) -> Path:
 def writable(workdir: Path) -> Check:
     """Write and remove a file where the work folder is, or would be made."""
     place = nearest(workdir)
-    cure = "Choose a folder that can be written to with --workdir, or mend its permissions"
+    cure = "Choose a folder that can be written to with --workdir, or fix its permissions"
     if not place.is_dir():
         return problem("work folder", f"{place} is a file, not a folder", cure)
     try:
@@ -88,8 +88,8 @@ def leftovers(workdir: Path) -> list[Check]:
         checks.append(
             warning(
                 "locks",
-                f"{len(interrupted)} jobs were begun and never ended ({interrupted[0]} ...)",
-                "Run the suite again: they go on from their last checkpoint",
+                f"{len(interrupted)} jobs were started and never finished ({interrupted[0]} ...)",
+                "Run the suite again: they continue from their last checkpoint",
             )
         )
     partial = paths.cache.partials()
@@ -97,11 +97,11 @@ def leftovers(workdir: Path) -> list[Check]:
         checks.append(
             warning(
                 "locks",
-                f"{partial[0]} is left of a data set that was never packed whole",
-                "Run the suite again: packing goes on where it stopped; or remove the folder",
+                f"{partial[0]} is left of a data set that was never fully packed",
+                "Run the suite again: packing continues where it stopped; or remove the folder",
             )
         )
-    return checks or [ok("locks", "nothing is left over, nobody else works there")]
+    return checks or [ok("locks", "nothing is left over, no other process works there")]
 
 
 def _is_held(path: Path) -> bool:
@@ -158,7 +158,7 @@ def database(workdir: Path) -> Check:
             f"{file} was made by another MLflow (schema {version})",
             "Install the MLflow that made it, or a newer one",
         )
-    return ok("tracking", f"{file} is whole (schema {version})")
+    return ok("tracking", f"{file} is intact (schema {version})")
 
 
 def schema_versions() -> frozenset[str]:

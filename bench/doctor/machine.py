@@ -76,7 +76,7 @@ def _available_gib() -> float | None:
 
 
 def cores(machine: Machine, *, num_threads: int) -> Check:
-    """Compare the cores with the threads of one job, which would wait for ever for more."""
+    """Compare the cores with the threads of one job, which would wait forever for more."""
     if num_threads > machine.num_cores:
         return problem(
             "cores",
@@ -90,7 +90,7 @@ def cores(machine: Machine, *, num_threads: int) -> Check:
 def memory(machine: Machine, *, needed_gib: float, job: str) -> Check:
     """Compare free memory with the largest job that trains on the CPU (a closed form)."""
     if machine.available_gib is None:
-        return warning("memory", "this system does not tell how much memory is free")
+        return warning("memory", "this system does not report how much memory is free")
     words = f"{machine.available_gib:.1f} GiB available; {job} needs about {needed_gib:.2f}"
     if needed_gib > machine.available_gib:
         return problem(
@@ -124,7 +124,7 @@ def devices(machine: Machine, *, gpus: float, tpus: int) -> list[Check]:
         )
     there = f"{machine.num_gpus} GPUs, {machine.num_tpus} TPU chips"
     asked = f"{gpus:g} and {tpus} asked for by each training job"
-    return checks or [ok("devices", f"{there}; {asked}" if gpus or tpus else "CPU alone, as asked")]
+    return checks or [ok("devices", f"{there}; {asked}" if gpus or tpus else "CPU only, as asked")]
 
 
 def disk(folder: Path, *, needed_bytes: int, free_bytes: int) -> Check:
@@ -158,8 +158,8 @@ def versions(installed: Mapping[str, str], *, python: tuple[int, ...]) -> list[C
                     f'pip install "{name}>={floor}", or sync with requirements.lock',
                 )
             )
-    told = ", ".join(f"{name} {installed[name]}" for name in ("torch", "ray", "mlflow", "timm"))
-    return checks or [ok("versions", f"Python {shown}, {told}")]
+    found = ", ".join(f"{name} {installed[name]}" for name in ("torch", "ray", "mlflow", "timm"))
+    return checks or [ok("versions", f"Python {shown}, {found}")]
 
 
 def installed() -> dict[str, str]:

@@ -7,7 +7,7 @@ import os
 from pathlib import Path
 
 import baselines
-from bench.doctor.check import Check, ok, problem, told, warning
+from bench.doctor.check import Check, ok, problem, reported, warning
 from bench.errors import BenchError, suggest
 from bench.plan.spec import SuiteSpec
 from bench.specs import WeightsSource
@@ -29,7 +29,7 @@ def one(system: str, name: str) -> Check:
     try:
         card = baselines.system(system)
     except BenchError as error:
-        return told(topic, error)
+        return reported(topic, error)
     source = next((item for item in card.weights if item.name == name), None)
     if source is None:
         names = [item.name for item in card.weights]

@@ -24,7 +24,7 @@ Part = TypeVar("Part")
 
 @dataclass(frozen=True)
 class JobContext:
-    """What a job is given beside its spec; none of it changes its numbers."""
+    """What a job is given in addition to its spec; none of it changes its numbers."""
 
     spec: JobSpec
     """What to do."""

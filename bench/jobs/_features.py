@@ -116,7 +116,7 @@ def scores(
 
 
 def work(*extracted: Extracted) -> dict[str, Any]:
-    """Return what `Meter.result` is told of features: images pushed through, and their rate."""
+    """Return what `Meter.result` records of features: images pushed through, and their rate."""
     num_computed = sum(one.num_computed for one in extracted)
     computing_s = sum(one.computing_s for one in extracted)
     return {

@@ -21,7 +21,7 @@ EPSILON = 1e-5
 """Added to standard deviations, as in the few-shot fit."""
 
 MAX_ITERATIONS = 1000
-"""Steps of L-BFGS after which a fit is told not to have converged."""
+"""Steps of L-BFGS after which a fit is reported as not converged."""
 
 _TOLERANCE = 1e-6
 """Largest component of the gradient of the mean loss at which a fit has converged."""

@@ -29,7 +29,7 @@ from bench.training import Training, read_tensors, replace_file, write_tensors
 def device(context: JobContext) -> torch.device:
     """Return the job's device; raises JobError where this machine has none of its kind."""
     if context.device == "cuda" and not torch.cuda.is_available():
-        raise JobError("the job was planned for a GPU and none is here", hint="Set gpus = 0")
+        raise JobError("the job was planned for a GPU and there is none", hint="Set gpus = 0")
     if context.device == "tpu":
         try:
             import torch_tpu  # type: ignore[import-not-found]  # noqa: F401  (registers "tpu")
@@ -65,8 +65,8 @@ def labels(context: JobContext, data: Packed, split: str) -> np.ndarray:
     classes = context.num_classes
     if len(labels_N) and int(labels_N.max()) >= classes:
         raise JobError(
-            f"{context.card.name}, {split}: label {labels_N.max()} is no class of a classifier of "
-            f"{classes:,} classes"
+            f"{context.card.name}, {split}: label {labels_N.max()} is not a class of a "
+            f"classifier of {classes:,} classes"
         )
     return labels_N
 
@@ -145,7 +145,7 @@ class Meter:
     """Measures what a job costs, from when it is made."""
 
     def __init__(self, context: JobContext) -> None:
-        device(context)  # told now where there is none, before any work
+        device(context)  # reported now where there is none, before any work
         self._context = context
         self._started_s = time.perf_counter()
         self._core_started_s = time.process_time()

@@ -36,9 +36,9 @@ def run(context: JobContext) -> JobResult:
     train = _features.features(context, data, context.data.train_split)
     if max(neighbours) > len(train.z_ND):
         raise JobError(
-            f"{max(neighbours)} neighbours asked of {len(train.z_ND)} training images of "
+            f"{max(neighbours)} neighbours requested from {len(train.z_ND)} training images of "
             f"{context.card.name}",
-            hint="Set neighbours lower",
+            hint="Lower neighbours",
         )
     test = _features.features(context, data, context.data.eval_split)
     classes_KM = vote(

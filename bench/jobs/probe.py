@@ -28,7 +28,7 @@ def run(context: JobContext) -> JobResult:
     if len(l2s) > 1 and context.data.held_out is None:
         raise JobError(
             f"probe {spec.job_id} has {len(l2s)} l2s to choose from and no held-out images",
-            hint="Set held_out of the block, or give one l2",
+            hint="Set held_out in the block, or give one l2",
         )
     data = _work.dataset(context)
     train = _features.features(context, data, context.data.train_split)

@@ -154,7 +154,7 @@ class _Profile:
         if found is None:
             reason = "memory_gib is not set" if self._peak.is_measured else _UNMEASURED
             return Metric(name=name, value=None, reason=reason)
-        reason = f"larger ones were not tried than {MAX_BATCH:,}" if found == MAX_BATCH else ""
+        reason = f"no more than {MAX_BATCH:,} were tried" if found == MAX_BATCH else ""
         return Metric(name=name, value=float(found), reason=reason, n=1)
 
     def _fits(self, work: Work, batch: int) -> bool:

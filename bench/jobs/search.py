@@ -8,7 +8,7 @@ Candidates train one after another, in the given order, each in a process of Ray
 with what the job was given. After a quarter and after half of its steps a candidate is stopped if
 it is below the median of those that came that far before it, so that a search gives the same choice
 every time. Scores and checkpoints of candidates are kept until the job is done: a search that was
-killed goes on where it was.
+killed continues where it was.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ QUARTERS = (1, 2, 4)
 """Quarters of the steps after which a candidate is scored; after the last it is done."""
 
 REDUCTION = 2
-"""One in so many candidates goes on from one score to the next."""
+"""One in so many candidates continues from one score to the next."""
 
 _QUIET = {
     "TUNE_DISABLE_SIGINT_HANDLER": "1",  # Ctrl-C ends the job, not the search alone
@@ -48,14 +48,14 @@ _DEVICES = "CUDA_VISIBLE_DEVICES"
 def run(context: JobContext) -> JobResult:
     """Return the chosen `learning_rate`, its `val_top1`, and how many candidates were stopped.
 
-    Raises JobError where no candidate was trained to its end.
+    Raises JobError where no candidate was trained to the end.
     """
     meter = _work.Meter(context)
     rates = _rates(context)
     if context.data.held_out is None and context.data.eval_split == "test":
         raise JobError(
             f"search {context.spec.job_id} has no held-out images to choose on",
-            hint="Set held_out of the block",
+            hint="Set held_out in the block",
         )
     with environment(_QUIET), ray_here():
         _search(context, len(rates))
@@ -84,7 +84,7 @@ def _best(trials: Sequence[_Trial]) -> _Trial:
         return max(finished, key=lambda trial: (trial.score, -trial.rate))
     rate, why = next((t.rate, t.scores[-1]["absent"]) for t in trials if t.scores[-1]["absent"])
     raise JobError(
-        f"none of {len(trials)} learning rates was trained to its end; {rate:g}: {why}",
+        f"none of {len(trials)} learning rates was trained to the end; {rate:g}: {why}",
         hint="Add smaller learning_rates",
     )
 
@@ -132,7 +132,7 @@ def _search(context: JobContext, num_trials: int) -> None:
     )
     found = tuner.fit()
     if found.errors:
-        # Not an error that a trial tells of itself: its process died, and may not die again.
+        # Not an error that a trial reports itself: its process died, and may not die again.
         raise RuntimeError(f"a trial of search {context.spec.job_id} died: {found.errors[0]}")
     for index in range(num_trials):
         last = _Trial(context, index).scores[-1:]
@@ -184,7 +184,7 @@ class _Trial:
 
     @property
     def finished(self) -> bool:
-        """Whether it was trained to its end."""
+        """Whether it was trained to the end."""
         last = self.scores[-1]
         return bool(last["quarter"] == QUARTERS[-1] and not last["absent"])
 

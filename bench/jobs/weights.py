@@ -34,7 +34,7 @@ _PRE_LOGITS = re.compile(r"(^|/)pre_logits/kernel$|^pre_logits\.weight$")
 
 
 class _Parts(NamedTuple):
-    """What a weights file holds beside the encoder."""
+    """What a weights file holds besides the encoder."""
 
     num_classes: int | None
     """Outputs of its classifier; None where it has none."""
@@ -102,7 +102,7 @@ def _image_size_px(context: JobContext, arrays: Mapping[str, Tensor]) -> int:
     num_class_tokens = int(system.args.get("pooling", "token") == "token")
     num_patches = positions[0].shape[1] - num_class_tokens
     side = math.isqrt(max(0, num_patches))
-    # Where it is no grid, the check of shapes says so.
+    # Where it is not a grid, the check of shapes says so.
     return side * baselines.sizes(system).stride_px if side**2 == num_patches > 0 else planned_px
 
 

@@ -1,4 +1,4 @@
-"""Job kinds: what is known of each without doing it. One file a kind; no torch.
+"""Job kinds: what is known about each without doing it. One file a kind; no torch.
 
 base.py      the card of a kind, its stages, the base of its suite block, the planner's contract
 <kind>.py    one kind: `CARD`

@@ -1,4 +1,4 @@
-"""What is known of a job kind without doing it: its card, its stages, and how it is planned.
+"""What is known about a job kind without doing it: its card, its stages, and how it is planned.
 
 A kind is two files. `bench/kinds/<kind>.py` (this room: no torch) holds one `KindCard`: the record
 of its block in a suite, how that block becomes jobs, the stages of these jobs and what they
@@ -61,7 +61,7 @@ class TransferBlock(Block):
 
 @dataclass(frozen=True)
 class Work:
-    """A sort of work, as figures of time show it."""
+    """A kind of work, as figures of time show it."""
 
     title: str
     """Name as printed."""
@@ -96,7 +96,7 @@ class Stage:
     role: Role
     """What its jobs are there for."""
     work: Work
-    """Sort of work, for figures of time."""
+    """Kind of work, for figures of time."""
     metrics: Callable[[Args], tuple[str, ...]] = _none
     """Metrics that a job of this stage leaves for a reader, from the arguments of its spec."""
     speed_of: str = ""
@@ -257,7 +257,7 @@ Table = Literal["pretrain", "weights", "transfer", "profile"]
 
 @dataclass(frozen=True, kw_only=True)
 class KindCard:
-    """Everything that is known of a job kind."""
+    """Everything that is known about a job kind."""
 
     name: str
     """Name in suites and records: `finetune`."""

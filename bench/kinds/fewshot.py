@@ -60,8 +60,8 @@ def _check_shots(planner: Planner, block: FewshotBlock, key: str, card: DatasetC
         if shots * card.num_classes > available:
             raise planner.error(
                 f"{key}.shots[{index}]",
-                f"{shots} images for each of {card.num_classes} classes asked of {card.name}, "
-                f"whose training split has {available:,}",
+                f"{shots} images for each of {card.num_classes} classes requested from "
+                f"{card.name}, whose training split has {available:,}",
                 f"At most {available // card.num_classes}",
             )
 

@@ -70,7 +70,9 @@ def _check_part(planner: Planner, card: DatasetCard, size: int, key: str) -> Non
     """Raise SuiteError where so many images cannot be taken from an upstream data set."""
     available = card.splits["train"].num_examples
     if not 0 < size <= available:
-        raise planner.error(key, f"{size:,} images asked of {card.name}, which has {available:,}")
+        raise planner.error(
+            key, f"{size:,} images requested from {card.name}, which has {available:,}"
+        )
     if card.args.get("stream") and size != available:
         raise planner.error(
             key,
@@ -86,8 +88,8 @@ def _check_new(
     if job.labels.system != system.name:
         raise planner.error(
             where,
-            f'"{name}" is "{job.labels.system}" under another name, which this suite pre-trains '
-            "already",
+            f'"{name}" is "{job.labels.system}" under another name, which this suite already '
+            "pre-trains",
         )
 
 

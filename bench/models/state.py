@@ -4,8 +4,8 @@ Source: arXiv:2010.11929, section 3.2, and `checkpoint.load_pretrained` of the a
 patch side stays, the grid of position embeddings is resized bilinearly with corners aligned (which
 is what `scipy.ndimage.zoom(order=1)` does), the class token's embedding is kept as it is.
 
-The other position embeddings of appendix D.4 were never moved to another resolution in print. Here
-the same rule holds along their one axis: rows and columns of 2-D embeddings, and the offsets of
+No publication moves the other position embeddings of appendix D.4 to another resolution. Here the
+same rule holds along their one axis: rows and columns of 2-D embeddings, and the offsets of
 relative ones, are resized linearly with their ends aligned.
 """
 

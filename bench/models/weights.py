@@ -196,7 +196,7 @@ def _read_npz(path: Path) -> dict[str, Tensor]:
             elif array.dtype.kind in "fiu":
                 arrays[name] = torch.from_numpy(np.ascontiguousarray(array))
             else:
-                raise ValueError(f"array {name} has type {array.dtype}, which is no number")
+                raise ValueError(f"array {name} has type {array.dtype}, which is not numeric")
     return arrays
 
 

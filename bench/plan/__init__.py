@@ -4,10 +4,10 @@
     suites.py    suite files: found, read, adjusted and validated
     names.py     names of a suite -> cards, protocols and recipes, or an error with its key
     planner.py   the graph as it grows: each distinct job once, with its closed-form cost
-    cells.py     results that would stand in one cell of a table
+    cells.py     results that would share one cell of a table
     pairs.py     [[pair]]: systems set against each other
 
-How a block becomes jobs stands with its kind, in `bench/kinds/`. A job that nobody can do (data or
+How a block becomes jobs is up to its kind, in `bench/kinds/`. A job that nobody can do (data or
 weights that are not public) is planned as *refused*, with the reason, and so is everything that
 needs it.
 """

@@ -1,4 +1,4 @@
-"""Results that would stand in one cell of a table: refused before hours of jobs, not after."""
+"""Results that would share one cell of a table: refused before hours of jobs, not after."""
 
 from __future__ import annotations
 

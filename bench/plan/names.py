@@ -1,4 +1,4 @@
-"""What the names of a suite mean; a wrong one is told with its key and the nearest right one."""
+"""What the names of a suite mean; a wrong one is shown with its key and the nearest right one."""
 
 from __future__ import annotations
 
@@ -131,7 +131,7 @@ class Names:
     def check_objective(self, system: SystemCard, recipe: Recipe, key: str) -> None:
         """Raise SuiteError where a system cannot learn what the recipe asks."""
         if recipe.objective == "masked-patch" and not baselines.family_of(system).has_patches:
-            raise self.error(key, f"{system.title} has no patches to mask", "Name ViTs alone")
+            raise self.error(key, f"{system.title} has no patches to mask", "Name only ViTs")
 
     def _check_presets(self, published: Mapping[str, Protocol]) -> None:
         """Raise SuiteError where a protocol of the suite's own names no way to prepare images.
@@ -143,7 +143,7 @@ class Names:
             for name, protocol in self.suite.protocol.items():
                 key, asked = f"protocol.{name}.{use}", getattr(protocol, use)
                 if name in published:
-                    raise self.error(f"protocol.{name}", "this is the name of a protocol already")
+                    raise self.error(f"protocol.{name}", "this is already the name of a protocol")
                 if asked not in known:
                     hint = suggest(asked, known, kind="transform")
                     raise self.error(key, f'unknown transform "{asked}"', hint)
@@ -151,7 +151,7 @@ class Names:
     def _variant(self, name: str) -> SystemCard:
         block, key = self.suite.system[name], f"system.{name}"
         if name in baselines.systems():
-            raise self.error(key, "this is the name of a system already", "Choose another one")
+            raise self.error(key, "this is already the name of a system", "Choose another one")
         like = self.system(block.like, f"{key}.like")
         try:
             return baselines.variant(name, like=like, title=block.title or name, args=block.args)

@@ -60,7 +60,7 @@ def _members(names: Names, pair: Pair, key: str) -> tuple[str, ...]:
         where = f"{key}.systems[{index}]"
         name = names.system(written, where).name
         if name in found:
-            raise names.error(where, f'"{written}" is "{name}", which the pair names already')
+            raise names.error(where, f'"{written}" is "{name}", which the pair already names')
         found.append(name)
     return tuple(found)
 
@@ -94,7 +94,7 @@ def _check_meeting(
         if not measured[first] & measured[name]:
             raise names.error(
                 f"{key}.systems[{index}]",
-                f'"{name}" never meets "{first}": nothing is measured of both after the same '
+                f'"{name}" never meets "{first}": nothing is measured for both after the same '
                 "upstream images",
                 "Start both from one upstream data set and size, and transfer both to one data set",
             )

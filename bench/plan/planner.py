@@ -83,7 +83,7 @@ class Planner(Names):
             if card.args.get("stream"):
                 raise self.error(
                     where,
-                    f"{name} is streamed, which serves pre-training alone",
+                    f"{name} is streamed, which is for pre-training only",
                     "Leave stream out",
                 )
             found.append((card, where))

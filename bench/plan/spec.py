@@ -60,7 +60,7 @@ def _transfer(value: Any) -> Any:
     if record is not None:
         return record.model_validate(value)
     if not isinstance(value, dict) or not isinstance(value.get("kind"), str):
-        return value  # the base says what is missing, or what is no text
+        return value  # the base says what is missing, or what is not text
     kind, known = value["kind"], kinds_of("transfer")
     cause = UnknownName("transfer kind", kind, known, note=KINDS.broken.get(kind, ""))
     # At the key that is wrong, not at the whole block.

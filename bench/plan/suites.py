@@ -3,7 +3,7 @@
     suites/quickstart.toml -> load() -> SuiteSpec        (then bench/plan: SuiteSpec -> JobGraph)
 
 A suite may have scales: blocks that belong to another one stay in the record, and the planner
-leaves them out. Whatever is wrong with a file is told in one line: file, key, cause, nearest
+leaves them out. Whatever is wrong with a file is reported in one line: file, key, cause, nearest
 valid name, cure.
 """
 
@@ -49,7 +49,7 @@ def _files(package: str | ModuleType) -> Iterator[SuiteFile]:
 
 def _their_files(package: Any) -> Iterator[SuiteFile]:
     if not isinstance(package, ModuleType):
-        raise TypeError(f"{package!r} is no package of suite files")
+        raise TypeError(f"{package!r} is not a package of suite files")
     return _files(package)
 
 
@@ -257,7 +257,7 @@ def _validate(data: dict[str, Any], *, file: str) -> SuiteSpec:
             cause = "has too few entries" if first["input"] else "must not be empty"
         elif first["type"] == "string_pattern_mismatch":  # only names have one
             letters = "A-Z, a-z, 0-9, then also '.', '_' and '-'; 64 at most"
-            cause = f"{first['input']!r} has other characters than {letters}"
+            cause = f"{first['input']!r} has characters other than {letters}"
         elif not isinstance(first["input"], dict | list):
             cause += f", not {first['input']!r}"
         if more:

@@ -6,7 +6,7 @@ known from the job folders alone, so resuming is running again. Ready jobs start
 remaining path first, which keeps the makespan within a few per cent of its lower bound.
 
 Attempts are counted here: a job whose process dies is tried again and resumes from its
-checkpoint; one that fails by itself marks its dependents skipped, and the rest goes on.
+checkpoint; one that fails by itself marks its dependents skipped, and the rest continues.
 
     order.py        how long jobs take, and which goes first
     one_job.py      one job in this process, under its claim

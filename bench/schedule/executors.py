@@ -121,12 +121,12 @@ class RayExecutor:
         )
 
     def check(self, jobs: Sequence[PlannedJob]) -> None:
-        """Raise UserError when a job asks for more than the cluster has: it would wait for ever."""
+        """Raise UserError when a job asks for more than the cluster has: it would wait forever."""
         for job in jobs:
             if not _within(job.resources, self._total):
                 raise UserError(
                     f"{job.name} asks for {_words(job.resources)}; there are {_words(self._total)}",
-                    hint="Set num_threads, gpus or tpus of the suite lower, or use --address",
+                    hint="Lower num_threads, gpus or tpus of the suite, or use --address",
                 )
 
     def fits(self, resources: Resources) -> bool:
@@ -169,7 +169,7 @@ class RayExecutor:
         except self._ray.exceptions.LocalRayletDiedError as error:
             raise BenchError(
                 "Ray itself died on this machine; finished jobs are kept",
-                hint="Run the same command again to go on",
+                hint="Run the same command again to continue",
             ) from error
         except self._ray.exceptions.RayTaskError as error:
             return job.job_id, error.cause if isinstance(error.cause, Exception) else error

@@ -10,7 +10,7 @@ from bench.specs import JobResult, PlannedJob, Resources
 DEFAULT_FLOPS_PER_S = {"cpu": 2e10, "cuda": 1e14, "tpu": 1e14}
 """Assumed speed of one job before any was measured: one laptop core, one data-centre device."""
 JOB_OVERHEAD_S = 0.3
-"""Assumed time of a job beside its arithmetic."""
+"""Assumed time of a job besides its arithmetic."""
 
 
 def device_of(resources: Resources) -> str:

@@ -23,7 +23,7 @@ class Training(Record):
 
 
 class WeightsSource(Record):
-    """Where public pre-trained weights of a system can be had."""
+    """Where public pre-trained weights of a system can be obtained."""
 
     name: str
     """Short name, e.g. `in21k`."""
@@ -44,7 +44,7 @@ class WeightsSource(Record):
 
 
 class SystemCard(Record):
-    """What is known of one system; the builder lives in `baselines/<family>.py`."""
+    """What is known about one system; the builder lives in `baselines/<family>.py`."""
 
     name: str
     """Identifier in suites and tables, e.g. `vit-b16`."""
@@ -86,7 +86,7 @@ class SplitCard(Record):
 
 
 class DatasetCard(Record):
-    """What is known of one data set."""
+    """What is known about one data set."""
 
     name: str
     """Identifier in suites and tables, e.g. `digits`."""

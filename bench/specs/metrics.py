@@ -1,4 +1,4 @@
-"""What is known of a metric: its name, unit, direction and how it is shown."""
+"""What is known about a metric: its name, unit, direction and how it is shown."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ Direction = Literal["higher", "lower", "neither"]
 
 @dataclass(frozen=True, kw_only=True)
 class MetricCard:
-    """What is known of one metric."""
+    """What is known about one metric."""
 
     name: str
     """Name in records, without a qualifier."""

@@ -1,7 +1,7 @@
 """Means over the tasks of a benchmark, and over its groups.
 
 VTAB's score is the plain mean over its 19 tasks, not the mean of its three group means (Zhai et
-al., arXiv:1910.04867, section 2; arXiv:2010.11929, Tables 2 and 9). Groups are shown beside it.
+al., arXiv:1910.04867, section 2; arXiv:2010.11929, Tables 2 and 9). Groups are shown next to it.
 """
 
 from __future__ import annotations

@@ -80,7 +80,7 @@ def bootstrap_ranks(
 ) -> list[Rank]:
     """Rank K systems by hits_KSN (bool): S seeds on the same N images.
 
-    Images and seeds are drawn anew together, as in `paired_bootstrap`; best and worst are quantiles
+    Images and seeds are resampled together, as in `paired_bootstrap`; best and worst are quantiles
     of each system's place over the draws, with systems that draw level counted for both.
     """
     import numpy as np

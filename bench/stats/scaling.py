@@ -61,7 +61,7 @@ def fit_power_law(
     """Fit a power law with saturation to points (x_N > 0, error_N); seeds are points of their own.
 
     Fewer than four distinct x give None: three parameters would pass through any three. Intervals
-    come from residuals that are drawn anew, widened for the three parameters and for few points
+    come from resampled residuals, widened for the three parameters and for few points
     (Student's quantile over the normal one); they run a little short of `confidence`. A parameter
     that the points do not settle gets a wide interval, not an error message.
     """

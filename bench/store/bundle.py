@@ -9,9 +9,10 @@
     jobs/<job id>/hits.npz      which test images a job got right
     report/tables/*, report/timings/*   the tables, as rendered when it was made
 
-No checkpoints: their digests stand in the results. No paths of the machine, and workers are
+No checkpoints: their digests are in the results. No paths of the machine, and workers are
 numbered: see `bench/store/scrub.py`. The same records give the same bytes. Hashes find damage and
-careless changes; they prove nothing about who made a bundle: its digest, told by another way, does.
+careless changes; they prove nothing about who made a bundle: its digest does,
+received by another route.
 
 A bundle comes from others. It is never unpacked: names are allow-listed, sizes are bounded before
 anything is read, and nothing in it is executed.
@@ -141,7 +142,7 @@ def read_hits(content: bytes, name: str) -> np.ndarray | None:
     try:
         with zipfile.ZipFile(io.BytesIO(content)) as archive:
             if sum(member.file_size for member in archive.infolist()) > MAX_FILE_BYTES:
-                raise ValueError("larger than it may be")
+                raise ValueError("larger than allowed")
         with np.load(io.BytesIO(content), allow_pickle=False) as arrays:
             found = arrays.get("hits")
     except (ValueError, OSError, EOFError, MemoryError, zipfile.BadZipFile) as error:
@@ -177,10 +178,10 @@ def _members(path: Path, archive: zipfile.ZipFile) -> dict[str, zipfile.ZipInfo]
         if not _NAMES.fullmatch(name):
             raise _damaged(path, f"a file that no bundle has: {name[:100]!r}")
         if name in found:
-            raise _damaged(path, f"{name} stands in it twice")
+            raise _damaged(path, f"{name} is in it twice")
         kind = stat.S_IFMT(info.external_attr >> 16)
         if kind not in (0, stat.S_IFREG):
-            raise _damaged(path, f"{name} is a link or no plain file")
+            raise _damaged(path, f"{name} is a link or not a plain file")
         if info.file_size > MAX_FILE_BYTES:
             raise _damaged(path, f"{name} is larger than {MAX_FILE_BYTES >> 20} MiB")
         found[name] = info
@@ -243,8 +244,8 @@ def _evidence(path: Path, contents: Mapping[str, bytes], digest: str) -> Evidenc
             raise _damaged(path, f"{_in_job(job_id, RESULT)} is of another job")
     hits = dict(_of_jobs(contents, HITS))
     for job_id, content in hits.items():
-        told = results[job_id].files.get(HITS) if job_id in results else None
-        if told is not None and told != _sha256(content):
+        stated = results[job_id].files.get(HITS) if job_id in results else None
+        if stated is not None and stated != _sha256(content):
             raise _damaged(path, f"{_in_job(job_id, HITS)} is not the file of its result")
     return Evidence(
         graph=graph,

@@ -1,7 +1,7 @@
 """Job folders: the truth about what was done.
 
 A job is done when its `result.json` is there and the files that it names are there. What lies in
-a job's folder stands in `bench/paths.py`, how a job is worked on in `claims.py`.
+a job's folder is defined in `bench/paths.py`, how a job is worked on in `claims.py`.
 """
 
 from __future__ import annotations
@@ -81,7 +81,7 @@ class Store:
         return _read_result(self.paths.job(job_id).failure, job_id)
 
     def outcomes(self, job_ids: Iterable[str]) -> dict[str, JobResult]:
-        """Return what is known of each job: its result, or else its last failure."""
+        """Return what is known about each job: its result, or else its last failure."""
         ids = tuple(job_ids)
         outcomes = self.results(ids)
         for job_id in ids:

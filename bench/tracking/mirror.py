@@ -278,6 +278,6 @@ def _known_runs(client: MlflowClient, workdir: Path, experiment_id: str) -> dict
 
 
 def _end_abandoned(client: MlflowClient, experiment_id: str) -> None:
-    """Mark what a killed driver left open, so that the UI does not show it as running for ever."""
+    """Mark what a killed driver left open, so that the UI does not show it as running forever."""
     for run in client.search_runs([experiment_id], "attributes.status = 'RUNNING'"):
         client.set_terminated(run.info.run_id, status="KILLED")

@@ -49,7 +49,7 @@ def _parsed(text: str, suite: str) -> JobResult:
         return JobResult.model_validate_json(text)
     except ValueError as error:
         raise BenchError(
-            f"MLflow, experiment {suite!r}: a run holds no whole record",
+            f"MLflow, experiment {suite!r}: a run holds no complete record",
             hint="The job folders do: vitbench report --from folders",
         ) from error
 

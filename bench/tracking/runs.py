@@ -84,7 +84,7 @@ def tags(job: PlannedJob, result: JobResult, reused: bool) -> dict[str, str]:
 
 
 def suite_tags(graph: JobGraph) -> dict[str, str]:
-    """Return the tags of a suite's parent run: every name that its jobs carry, told once."""
+    """Return the tags of a suite's parent run: every name that its jobs carry, given once."""
     met: dict[str, dict[str, None]] = {}
     for job in graph.jobs:
         labels = job.labels

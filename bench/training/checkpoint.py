@@ -1,7 +1,7 @@
 """Checkpoints that survive kills, full disks and flipped bits; and files of weights.
 
 A checkpoint is two files: `step-N.safetensors` with the tensors, and `step-N.json`, the sidecar,
-with the owner's identity, the SHA-256 of the tensors and what else is needed to go on. Each
+with the owner's identity, the SHA-256 of the tensors and what else is needed to continue. Each
 appears whole or not at all; the sidecar comes last, so a checkpoint without one was never
 finished. Two are kept: where the newest is damaged, the one before is used.
 
@@ -90,7 +90,7 @@ class Checkpoints:
     def newest(self) -> tuple[int, dict[str, Tensor], dict[str, Any]] | None:
         """Return (step, tensors, meta) of the newest valid checkpoint of this job, or None.
 
-        Damaged checkpoints, and those of another job, are skipped and told to `warn`.
+        Damaged checkpoints, and those of another job, are skipped and reported to `warn`.
         """
         for sidecar in self._sidecars():
             try:
@@ -155,7 +155,7 @@ def replace_file(path: Path, write: Callable[[Path], object], *, size: int = 0) 
     """Have `write` fill a file that then takes the name `path`, and return its SHA-256.
 
     Readers see the old file or the new one, never a part, whatever happens in between. `size` is
-    the number of bytes needed, told when the disk is full. Raises CheckpointError.
+    the number of bytes needed, stated when the disk is full. Raises CheckpointError.
     """
     sha256 = ""
     try:
@@ -177,5 +177,5 @@ def _write_error(path: Path, error: Exception, *, size: int) -> CheckpointError:
     free = shutil.disk_usage(path.parent).free
     return CheckpointError(
         f"the disk is full: {path} needs {size / 2**20:.1f} MiB, {free / 2**20:.1f} MiB are free",
-        hint="Free some space or choose another work folder; the job goes on where it was",
+        hint="Free some space or choose another work folder; the job continues where it was",
     )

@@ -1,7 +1,7 @@
 """The one training loop, for pre-training and fine-tuning alike, and scoring with frozen weights.
 
 Recipes follow Dosovitskiy et al., "An Image is Worth 16x16 Words" (arXiv:2010.11929), tables 3
-and 4; what is minimized stands in `objectives.py`, how a single update is made in `optim.py`.
+and 4; what is minimized is in `objectives.py`, how a single update is made in `optim.py`.
 
 What happens at a step is a function of (seed, step) alone, so a run that is killed and resumed
 from a checkpoint has the same bits as one that never stopped. Nothing on the step path waits for

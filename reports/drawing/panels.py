@@ -32,7 +32,7 @@ def draw(
     unit: float = 1.0,
     known: Callable[[Measure], Sequence[tuple[float, Point]]] = lambda measure: (),
 ) -> Figure | None:
-    """Draw accuracy over `x_of(arm)` (log axis), with what was published (x, point) beside it.
+    """Draw accuracy over `x_of(arm)` (log axis), with what was published (x, point).
 
     x is labelled in multiples of `unit`. Lines join the means over seeds; small points are the
     seeds. None where there is no measured value.
@@ -56,8 +56,8 @@ def draw(
             ylabel="Top-1 (%)",
         )
     there = {title for series in measured.values() for title in series}
-    beside = {point.system for met in printed.values() for _, point in met}
-    named = {title: style.published(look[title]) for title in look if title in beside}
+    published = {point.system for met in printed.values() for _, point in met}
+    named = {title: style.published(look[title]) for title in look if title in published}
     entries = {title: look[title] for title in look if title in there}
     entries |= {f"{title}, {PUBLISHED}": found for title, found in named.items()}
     style.legend(figure, entries, list(entries))

@@ -3,8 +3,8 @@
 Colours follow Okabe and Ito's, safe for colour-blind readers, darkened where they were pale (each
 has a contrast of 3 to paper), one for each family; systems of one family differ by line and marker
 too, so that no figure needs colour. What was measured is filled, what was published is hollow.
-Figures are as wide as a column of print or as its text, with letters to be read there. SVG files
-carry a dark variant that a page in dark mode picks by itself; PNG files are light.
+Figures are as wide as a column of a printed page or as its text, with letters readable there. SVG
+files carry a dark variant that a page in dark mode picks by itself; PNG files are light.
 """
 
 from __future__ import annotations
@@ -100,7 +100,7 @@ def published(look: Look) -> Look:
 def looks(systems: Iterable[tuple[str, str]]) -> dict[str, Look]:
     """Return the look of each system (title, family): colour by family, line and marker in it.
 
-    Three or more systems of one family, with no other beside it, have colours of their own.
+    Three or more systems of one family, with no other family, have colours of their own.
     """
     families = dict(systems)
     if len(set(families.values())) == 1 and len(families) > 2:
@@ -204,7 +204,7 @@ def _with_dark_variant(svg: str, *, title: str) -> str:
 
 
 def panels(num: int, *, columns: int = 2, sharey: bool = False) -> tuple[Figure, list[Axes]]:
-    """Return a figure of `num` panels, one beside the other up to `columns`, and its axes."""
+    """Return a figure of `num` panels, side by side up to `columns`, and its axes."""
     from matplotlib.figure import Figure
     from matplotlib.layout_engine import ConstrainedLayoutEngine
 

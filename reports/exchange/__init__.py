@@ -1,1 +1,1 @@
-"""Results of others beside ours: imported, compared, checked."""
+"""Others' results next to ours: imported, compared, checked."""

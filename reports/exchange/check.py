@@ -1,7 +1,7 @@
 """Committed tables against what the records say now: which cells differ, and which are stale.
 
 Compared are the CSV files of a report, wide (one line a row: means, verdicts) and long (one line a
-value, with the versions behind it). A number may differ by a tolerance: `tolerances.toml` beside
+value, with the versions behind it). A number may differ by a tolerance: `tolerances.toml` next to
 the tables says it by column or by unit,
 
     [tolerances]
@@ -62,8 +62,8 @@ class Difference:
             "gone": f"committed {self.committed}, not there now",
             "new": f"not committed, now {self.now}",
         }
-        told = words.get(self.kind, f"committed {self.committed}, now {self.now}{size}")
-        return f"{self.kind:8} {self.table}: {self.cell}: {told}"
+        text = words.get(self.kind, f"committed {self.committed}, now {self.now}{size}")
+        return f"{self.kind:8} {self.table}: {self.cell}: {text}"
 
 
 def check(
@@ -160,7 +160,7 @@ def _cells(
     except csv.Error as error:
         raise UserError(f"{name}: {error}") from error
     if any(None in row or None in row.values() for row in rows):
-        raise UserError(f"{name}: damaged: a line has not one value a column")
+        raise UserError(f"{name}: damaged: a line does not have one value per column")
     found: dict[tuple[str, ...], _Cell] = {}
     for row in rows:
         lead = tuple(row.get(column, "") for column in names)

@@ -72,7 +72,7 @@ class Comparison:
     """Values that differ, largest difference first."""
     only_first: tuple[str, ...]
     only_second: tuple[str, ...]
-    """Names of jobs that one side alone did."""
+    """Names of jobs that only one side did."""
     environment: Mapping[str, tuple[str, str]]
     """Facts of the machines that differ: name -> (first, second)."""
 
@@ -144,7 +144,7 @@ def _only(side: Side, other: Side) -> tuple[str, ...]:
 
 
 def _environments(first: Side, second: Side, shared: Sequence[str]) -> dict[str, tuple[str, str]]:
-    """Return the facts that differ; of several values on one side, all are told."""
+    """Return the facts that differ; of several values on one side, all are given."""
     facts: list[dict[str, dict[str, None]]] = []
     for side in (first, second):
         met: dict[str, dict[str, None]] = {}
@@ -188,7 +188,7 @@ def words(comparison: Comparison, *, limit: int = 20) -> list[str]:
         [f"only in {comparison.second}: {name}" for name in comparison.only_second], limit
     )
     for key, (a, b) in comparison.environment.items():
-        lines.append(f"environment {key}: {a or 'not told'} -> {b or 'not told'}")
+        lines.append(f"environment {key}: {a or 'not stated'} -> {b or 'not stated'}")
     return lines
 
 

@@ -1,7 +1,7 @@
 """Numbers of others, read from their CSV files by a small TOML that says what is in them.
 
     [[import]]
-    file = "results-imagenet.csv"          # beside the TOML
+    file = "results-imagenet.csv"          # next to the TOML file
     source = "timm, results/results-imagenet.csv, 2026-08"
     protocol = "timm validate.py"
     dataset = "ImageNet"
@@ -15,7 +15,7 @@
     "vit_base_patch16_224.augreg_in21k_ft_in1k" = "ViT-B/16"
 
 What is the same for the whole file is a key of `[[import]]`, what differs by line is a column.
-Imported numbers stand beside measured ones under their own protocol, and never get a verdict.
+Imported numbers are shown next to measured ones, under their own protocol, and never get a verdict.
 """
 
 from __future__ import annotations
@@ -150,7 +150,9 @@ def _rows(path: Path, key: str, block: _Import) -> Iterator[ImportedResult]:
                 if reader.line_num > MAX_ROWS:
                     raise UserError(f"{block.file}: more than {MAX_ROWS:,} lines")
                 if None in row or None in row.values():
-                    raise UserError(f"{block.file}: line {reader.line_num}: not one value a column")
+                    raise UserError(
+                        f"{block.file}: line {reader.line_num}: not one value per column"
+                    )
                 name = row[block.columns.system].strip()
                 if not block.systems or name in block.systems:
                     yield _result(block, row, reader.line_num)
@@ -170,12 +172,12 @@ def _check_columns(path: Path, key: str, block: _Import, there: Any) -> None:
 
 
 def _result(block: _Import, row: Mapping[str, str], line: int) -> ImportedResult:
-    def told(name: str) -> str:
+    def entry(name: str) -> str:
         column = getattr(block.columns, name)
         return (row[column] if column else getattr(block, name, "")).strip()
 
     where = f"{block.file}: line {line}"
-    system, metric, printed = told("system"), told("metric"), told("value")
+    system, metric, printed = entry("system"), entry("metric"), entry("value")
     try:
         card = metrics.metric(metric)
     except UnknownName as error:
@@ -185,14 +187,14 @@ def _result(block: _Import, row: Mapping[str, str], line: int) -> ImportedResult
         value /= 100
     if card.base_unit == "fraction" and not 0 <= value <= 1:
         raise UserError(
-            f"{where}: {block.columns.value}: {printed} {block.unit} is no accuracy",
+            f"{where}: {block.columns.value}: {printed} {block.unit} is not an accuracy",
             hint='unit is "%" or "fraction"',
         )
-    count = told("n")
+    count = entry("n")
     return ImportedResult(
-        system=block.systems.get(system, system), dataset=told("dataset"), metric=metric,
-        value=value, printed=printed, unit=block.unit, upstream=told("upstream"),
-        resolution=told("resolution"), protocol=told("protocol"), source=block.source, line=line,
+        system=block.systems.get(system, system), dataset=entry("dataset"), metric=metric,
+        value=value, printed=printed, unit=block.unit, upstream=entry("upstream"),
+        resolution=entry("resolution"), protocol=entry("protocol"), source=block.source, line=line,
         n=int(_number(count, f"{where}: {block.columns.n}")) if count else 0,
     )  # fmt: skip
 
@@ -218,8 +220,8 @@ def _refuse_twice(path: Path, found: list[ImportedResult]) -> None:
         )  # fmt: skip
         if key in met:
             raise UserError(
-                f"{path.name}: {row.system} on {row.dataset} stands twice in {row.source}, lines "
-                f"{met[key].line} and {row.line}",
+                f"{path.name}: {row.system} on {row.dataset} is listed twice in {row.source}, "
+                f"lines {met[key].line} and {row.line}",
                 hint="Tell them apart by upstream, resolution or protocol, or give them two names",
             )
         met[key] = row

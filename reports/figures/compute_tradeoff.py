@@ -2,7 +2,7 @@
 
 Left the average over data sets (the paper's Average-5 where all five were measured), right ImageNet
 or, without it, the first data set. Every point is a system at one upstream size; the line of a
-family is its upper envelope. What the paper printed (Table 6) stands beside, hollow.
+family is its upper envelope. What the paper printed (Table 6) is shown too, hollow.
 """
 
 from __future__ import annotations
@@ -50,8 +50,8 @@ def figure(study: Study) -> Drawing | None:
 
 
 def _hollow(study: Study, measures: list[Measure]) -> str:
-    beside = any(known.points(study, m, tables=PUBLISHED_TABLES) for m in measures)
-    return " Hollow with thin lines: as published in Table 6." if beside else ""
+    has_published = any(known.points(study, m, tables=PUBLISHED_TABLES) for m in measures)
+    return " Hollow with thin lines: as published in Table 6." if has_published else ""
 
 
 def _measures(study: Study) -> list[Measure]:

@@ -1,6 +1,6 @@
 """Few-shot accuracy over upstream size: the question of Figure 4 of arXiv:2010.11929.
 
-The paper's figure prints no numbers, so nothing published stands beside.
+The paper's figure prints no numbers, so nothing published is shown with it.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """When and where the jobs ran: a row for each worker, a bar for each job.
 
 Shows what a suite waited for: idle workers, one long job at the end, work done twice. Bars end when
-a job ended and are as long as the job took; they differ between runs, so the figure stands with the
+a job ended and are as long as the job took; they differ between runs, so the figure is with the
 timings. Stretches in which nothing ran (the suite was stopped, or jobs came from an earlier one)
 are cut out.
 """

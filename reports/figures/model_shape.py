@@ -2,7 +2,7 @@
 
 A suite varies one system by blocks `[system.NAME]` with `like` and some arguments changed. Systems
 that change the same arguments of the same system are one line, which starts at that system where
-the suite has it too. The paper prints no numbers, so nothing published stands beside.
+the suite has it too. The paper prints no numbers, so nothing published is shown with it.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Speed and memory over input size: the counterpart of Figure 12 of arXiv:2010.11929.
 
 The paper shows inference speed at the best batch size, and the largest batch that fits. A suite's
-profiles are drawn so; without them, what its jobs tell of their speed and memory.
+profiles are drawn so; without them, what its jobs report of their speed and memory.
 """
 
 from __future__ import annotations

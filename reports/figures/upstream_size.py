@@ -1,6 +1,6 @@
 """Accuracy over upstream data: the question of Figure 3 of arXiv:2010.11929.
 
-What the paper printed for the same downstream data (its Table 5) stands beside, hollow, at the
+What the paper printed for the same downstream data (its Table 5) is shown too, hollow, at the
 sizes that section 4.1 prints.
 """
 
@@ -20,15 +20,15 @@ PUBLISHED_TABLES = ("Table 5",)
 def figure(study: Study) -> Drawing | None:
     """Draw accuracy over upstream size; None where there is nothing to draw."""
     sizes = sorted({arm.upstream_examples for arm in study.arms})
-    beside = {measure: _published(study, measure) for measure in averages.headline(study)}
+    published = {measure: _published(study, measure) for measure in averages.headline(study)}
     with style.styled():
         drawn = panels.draw(
             study,
             measures=averages.headline(study),
             x_of=lambda arm: arm.upstream_examples,
             x_label="Upstream images",
-            ticks=sizes if len(sizes) <= 6 and not any(beside.values()) else (),
-            known=lambda measure: beside[measure],
+            ticks=sizes if len(sizes) <= 6 and not any(published.values()) else (),
+            known=lambda measure: published[measure],
         )
         if drawn is None:
             return None
@@ -36,7 +36,7 @@ def figure(study: Study) -> Drawing | None:
         words = averages.means_in_words(
             study, first, lambda arm: f"{arm.upstream_examples:,} images"
         )
-        hollow = " Hollow: as published in Table 5." if any(beside.values()) else ""
+        hollow = " Hollow: as published in Table 5." if any(published.values()) else ""
         return style.finish(
             drawn,
             name="upstream_size",

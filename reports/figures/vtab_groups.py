@@ -2,7 +2,7 @@
 
 VTAB (arXiv:1910.04867) averages over its 19 tasks, and over the tasks of each group: natural,
 specialized and structured. A group of which some tasks are missing says how many it has, and
-nothing published stands beside it. The paper's bars have no numbers: those drawn here are the means
+nothing published is shown with it. The paper's bars have no numbers: those drawn here are the means
 of its Table 9.
 """
 
@@ -54,8 +54,8 @@ def groups(study: Study) -> list[Group]:
     for name, size in SIZES.items():
         members = tuple(m for m in tuned if kinds.get(m.dataset) and name in ("", kinds[m.dataset]))
         if members:
-            beside = _published(study, name) if len(members) == size else ()
-            found.append(Group(name, members, beside))
+            published = _published(study, name) if len(members) == size else ()
+            found.append(Group(name, members, published))
     return found
 
 
@@ -70,7 +70,7 @@ def figure(study: Study) -> Drawing | None:
     arms = [a for a in study.arms if any(_mean(study, a, group) for group in found)]
     if not arms:
         return None
-    beside = any(group.published for group in found)
+    has_published = any(group.published for group in found)
     with style.styled():
         return style.finish(
             _draw(study, found, arms),
@@ -78,7 +78,7 @@ def figure(study: Study) -> Drawing | None:
             title="VTAB by group of tasks",
             caption="Top-1 accuracy, plain mean over the tasks of a group; filled: measured, mean "
             "over seeds with one standard deviation"
-            + ("; hollow: as published (means of Table 9)." if beside else "."),
+            + ("; hollow: as published (means of Table 9)." if has_published else "."),
             alt="Dot chart of mean accuracy for each group of VTAB tasks, a row for each "
             f"system. {_words(study, found, arms)}",
         )

@@ -1,7 +1,7 @@
 """The ViT paper's own tables, rebuilt without training anything.
 
 Source: arXiv:2010.11929. Tables 1 (with our parameter counts), 2, 5, 6, 7, 8 and 9 as published,
-and the compute column of Table 6 beside our arithmetic. Where the paper disagrees with itself or
+and the compute column of Table 6 next to our arithmetic. Where the paper disagrees with itself or
 with other sources, a note says so; nothing is corrected.
 """
 
@@ -46,11 +46,11 @@ class ComputeRow(Protocol):
 
     @property
     def counted_off(self) -> float:
-        """Difference of `counted` to print, as a fraction."""
+        """Difference of `counted` from the printed value, as a fraction."""
 
     @property
     def skipped_off(self) -> float:
-        """Difference of `skipped` to print, as a fraction."""
+        """Difference of `skipped` from the printed value, as a fraction."""
 
     @property
     def note(self) -> str:
@@ -93,7 +93,7 @@ _PUBLISHED = (
                 "ViT-H/14",
                 "Table 6 prints other numbers for the same model (ImageNet 88.08, ReaL 90.36, "
                 "CIFAR-100 94.71, Pets 97.11, Flowers 99.71); its Pets value is that of L/16. Both "
-                "are kept. 384 px is no multiple of 14; the size really used is not printed.",
+                "are kept. 384 px is not a multiple of 14; the size actually used is not printed.",
             ),
         ),
     ),
@@ -176,7 +176,7 @@ def write(
 
 
 def variants(rows: Sequence[PublishedResult], systems: Mapping[str, SystemCard]) -> Table:
-    """Return Table 1: sizes as printed, beside the parameters of our systems."""
+    """Return Table 1: sizes as printed, next to the parameters of our systems."""
     printed: dict[str, dict[str, str]] = {}
     for row in rows:
         printed.setdefault(row.system, {})[row.metric] = row.value
@@ -206,7 +206,7 @@ def variants(rows: Sequence[PublishedResult], systems: Mapping[str, SystemCard])
     return Table(
         name="paper-table-1",
         title="ViT paper, Table 1: variants",
-        caption="Sizes and parameters as printed, beside the parameters of our systems.",
+        caption="Sizes and parameters as printed, next to the parameters of our systems.",
         columns=(
             Column(key="model", title="Model", align="left", header=True),
             Column(key="layers", title="Layers", group="Printed"),
@@ -248,7 +248,7 @@ def _compute(rows: Sequence[ComputeRow]) -> Table:
         title="ViT paper, Table 6: pre-training compute",
         caption="exaFLOPs as printed and as computed: 3 x forward, 2 FLOPs per multiply-add, "
         "224 px, no head, 303 M images per epoch. Without multiply-adds on zero padding every row "
-        "is within 1 % of print, but for the two that are marked.",
+        "is within 1 % of the printed value, but for the two that are marked.",
         columns=(
             Column(key="system", title="System", align="left", header=True),
             Column(key="epochs", title="Epochs"),
@@ -279,9 +279,9 @@ def _as_published(rows: Sequence[PublishedResult], spec: _Published) -> Table:
     with_epochs = any(epochs for _, _, epochs in found)
     cells = []
     for (system, upstream, epochs), values in found.items():
-        told = [note for start, note in spec.notes if system.startswith(start)]
-        told += [f"{row.note[0].upper()}{row.note[1:]}." for row in values.values() if row.note]
-        marks = tuple(dict.fromkeys(notes.mark(note) for note in told))
+        remarks = [note for start, note in spec.notes if system.startswith(start)]
+        remarks += [f"{row.note[0].upper()}{row.note[1:]}." for row in values.values() if row.note]
+        marks = tuple(dict.fromkeys(notes.mark(note) for note in remarks))
         head = [Cell(text=system, marks=marks), text_cell(upstream)]
         head += [_epochs(epochs, notes)] if with_epochs else []
         cells.append((*head, *(_value(values.get(dataset), notes) for dataset in datasets)))

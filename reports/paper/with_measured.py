@@ -36,14 +36,14 @@ def paper_table(study: Study, number: str, *, title: str) -> Table:
     for answer in counterparts(study):
         if answer.row in answers:
             answers[answer.row].append(answer)
-    told = {line for line in lines if any(a.verdict.word not in _MISSING for a in answers[line])}
-    given = [answer for line in lines if line in told for answer in answers[line]]
+    shown = {line for line in lines if any(a.verdict.word not in _MISSING for a in answers[line])}
+    given = [answer for line in lines if line in shown for answer in answers[line]]
     rows = [_answered(answer, notes) for answer in given]
     words = Counter(row[-1].text for row in rows)
     rows += _others(study, {(a.arm, a.measure) for line in lines for a in answers[line]}, notes)
     for group in printed:
         for word in _MISSING:
-            missing = [r for r in group if r not in told and _why(r, answers[r]) == word]
+            missing = [r for r in group if r not in shown and _why(r, answers[r]) == word]
             rows += _folded(missing, word, notes)
             words.update({word: len(missing)} if missing else {})
     return Table(
@@ -65,7 +65,7 @@ def paper_table(study: Study, number: str, *, title: str) -> Table:
 
 
 def _by_system(study: Study, number: str) -> list[list[PublishedResult]]:
-    """Return the accuracies of a table of print, those of one pre-training together."""
+    """Return the accuracies of a published table, those of one pre-training together."""
     found: dict[_Place, list[PublishedResult]] = {}
     for row in study.published:
         if row.paper == "ViT" and row.table == f"Table {number}" and row.metric_ids:
@@ -104,15 +104,15 @@ def _folded(missing: list[PublishedResult], word: str, notes: Notes) -> Iterator
     """Yield the line of one system's numbers that nothing answers; a note lists several."""
     if not missing:
         return
-    data, told = text_cell(missing[0].dataset), printed_cell(missing[0])
+    data, value = text_cell(missing[0].dataset), printed_cell(missing[0])
     if len(missing) > 1:
         shown = [(row.dataset.removeprefix("VTAB-1k/"), printed_cell(row)) for row in missing]
         values = sorted((cell for _, cell in shown), key=lambda cell: cell.value or 0.0)
         ends = [cell.text.partition(" ±")[0] for cell in (values[0], values[-1])]
         listed = ", ".join(f"{dataset} {cell.text}" for dataset, cell in shown)
         data = text_cell(f"{len(missing)} numbers")
-        told = Cell(text=" to ".join(ends), marks=(notes.mark(f"As printed: {listed}"),))
-    yield (*_head(missing[0]), data, told, absent_cell(), absent_cell(), text_cell(word))
+        value = Cell(text=" to ".join(ends), marks=(notes.mark(f"As printed: {listed}"),))
+    yield (*_head(missing[0]), data, value, absent_cell(), absent_cell(), text_cell(word))
 
 
 def _others(

@@ -14,7 +14,7 @@ from reports.printing.table import Cell, Table
 
 
 def wide_csv(table: Table) -> str:
-    """Return one line a row: values in base units, with spread, interval, n and notes beside."""
+    """Return one line a row: values in base units, with spread, interval, n and notes alongside."""
     fields: list[tuple[str, int, str]] = []
     for i, column in enumerate(table.columns):
         cells = [row[i] for row in table.rows]

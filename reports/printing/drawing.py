@@ -22,4 +22,4 @@ class Drawing:
     png: bytes
     """Pixel form."""
     is_narrow: bool = False
-    """As wide as a column of print, not as its text."""
+    """As wide as a column of a printed page, not as its text."""

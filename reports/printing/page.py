@@ -56,7 +56,7 @@ class Page:
     datasets: Sequence[Mapping[str, Any]]
     """Title, classes, splits, source and licence of each data set."""
     machine: Sequence[tuple[str, str]]
-    """What is known of the machines."""
+    """What is known about the machines."""
     trace: Table
     """Every value and its job; without rows where that would be too long."""
 

@@ -23,7 +23,7 @@ class Report:
     key: str
     """Digest of everything that went in."""
     tables: Mapping[str, Table]
-    """Tables by name; `overview` is the comparison with timings beside it."""
+    """Tables by name; `overview` is the comparison with timings next to it."""
     files: dict[str, Path]
     """Files by name relative to the report's folder, e.g. `tables/comparison.md`."""
     findings: tuple[str, ...]
@@ -86,7 +86,7 @@ def load(out_dir: Path, key: str) -> Report | None:
 
 
 def write(report: Report, contents: Mapping[str, bytes], out_dir: Path) -> None:
-    """Write all files, the index last; files of an older report that are no more are removed."""
+    """Write all files, the index last; files of an older report that are obsolete are removed."""
     old = set(_index(out_dir).get("files", ()))
     for folder in {(out_dir / name).parent for name in (INDEX, *contents)}:
         clear_stale(folder)

@@ -76,7 +76,7 @@ class Column:
     base_unit: str = ""
     """Unit of the values in CSV files."""
     group: str = ""
-    """Heading shared with the columns beside it."""
+    """Heading shared with the neighbouring columns."""
     align: Literal["left", "right"] = "right"
     """Alignment."""
     header: bool = False

@@ -245,7 +245,7 @@ def _printed(study: Study) -> Iterator[Match]:
         if measure.metric != averages.TUNED or measure.setting:
             continue
         if not any(averages.values(study, arm, measure) for arm in study.arms):
-            continue  # nothing of ours to stand beside
+            continue  # nothing of ours to compare it with
         there = printed_families(study, measure)
         curves = [printed_curve(study, name, measure) for name in there]
         where = f"published in {PUBLISHED_TABLES[0]}"

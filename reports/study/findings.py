@@ -41,8 +41,8 @@ def findings(study: Study) -> list[Finding]:
         met, key=lambda c: (c.pair, c.rival, c.first.upstream, c.first.upstream_examples)
     )
     groups = groupby(ordered, key=lambda c: (c.pair, c.rival, c.first.upstream))
-    told = [*(_finding(study, list(group)) for _, group in groups), *_families(study)]
-    return told or list(_ends(study))
+    found = [*(_finding(study, list(group)) for _, group in groups), *_families(study)]
+    return found or list(_ends(study))
 
 
 def _first(study: Study) -> Measure | None:

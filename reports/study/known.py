@@ -1,4 +1,4 @@
-"""Published points that belong beside ours in figures: same data, same metric, as printed."""
+"""Published points that belong next to ours in figures: same data, same metric, as printed."""
 
 from __future__ import annotations
 

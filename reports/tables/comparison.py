@@ -1,6 +1,6 @@
 """The suite's main table: every system at every upstream size, fine-tuned and few-shot.
 
-Holds deterministic content only, so that the same results give the same bytes; timings stand in
+Holds deterministic content only, so that the same results give the same bytes; timings are in
 `reports/tables/cost.py`. Follows the layout of Table 2 and Figures 3 and 4 of arXiv:2010.11929.
 """
 
@@ -82,7 +82,7 @@ def _caption(study: Study, n: int) -> str:
 
 
 def _others(study: Study) -> list[str]:
-    """Say what is shown beside accuracies, each metric once."""
+    """Say what is shown next to accuracies, each metric once."""
     others = [metrics.metric(m.metric) for m in study.measures if m not in study.accuracies]
     words = {"higher": "higher is better", "lower": "lower is better", "neither": ""}
     return [

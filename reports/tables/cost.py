@@ -1,7 +1,7 @@
 """What the numbers took, as measured: core time, wall time, speed, memory.
 
-Timings differ between runs, so this table stands in files of its own; `overview.py` puts the main
-columns beside the comparison for the terminal and the page.
+Timings differ between runs, so this table has its own files; `overview.py` puts the main
+columns next to the comparison for the terminal and the page.
 """
 
 from __future__ import annotations
@@ -109,7 +109,7 @@ def table(study: Study) -> Table:
 
 
 def summary_columns(study: Study) -> tuple[Column, Column]:
-    """Return the columns that stand beside the comparison: core time and speed."""
+    """Return the columns shown next to the comparison: core time and speed."""
     return (
         _column("core_s", "Core time", _time_unit(study), "Measured", "seconds"),
         _column("images_per_s", "Speed", "images/s", "Measured", "images per second"),

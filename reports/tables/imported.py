@@ -1,7 +1,7 @@
-"""Numbers of others beside measured and published ones (`reports/exchange/imports.py` reads them).
+"""Numbers reported by others next to measured and published ones.
 
-They were measured under the protocol that stands in their row, not under ours: a difference is
-shown, and no verdict.
+`reports/exchange/imports.py` reads them. They were measured under the protocol given in their row,
+not under ours: a difference is shown, and no verdict.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ def table(study: Study) -> Table:
     """Return one row for each imported number; without rows where none was imported."""
     return Table(
         name="imported",
-        title="Numbers of others",
-        caption="Read from files of others, each under the protocol of its own row; measured: mean "
+        title="Numbers reported by others",
+        caption="Read from others' files, each under the protocol of its own row; measured: mean "
         "over our seeds of the same system, data and metric; published: as printed, where one "
         "number is. Accuracies in %, differences (measured minus theirs) in points. No verdict: "
         "the protocols were not compared.",

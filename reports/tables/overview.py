@@ -1,4 +1,4 @@
-"""The comparison with core time and speed beside it: what the terminal and the page show.
+"""The comparison with core time and speed next to it: what the terminal and the page show.
 
 A suite of profiles alone compares nothing but speeds: then the table of speeds is its overview.
 """

@@ -1,6 +1,6 @@
 """Profiles: speed and memory of every system over batch and input sizes.
 
-All of it is timings: it stands with them, apart from what is the same in every run.
+All of it is timings: it is kept with them, apart from what is the same in every run.
 """
 
 from __future__ import annotations
@@ -36,9 +36,10 @@ def table(study: Study) -> Table:
     return Table(
         name="profile",
         title="Speed and memory by batch size",
-        caption="Images per second of one batch again and again, on the device of the row: median "
+        caption="Images per second of one batch, repeated, on the device of the row: median "
         "± half the range of the repeats. Peak memory: of tensors on an accelerator; on a CPU, "
-        "what the process holds beyond its libraries. Random weights; reading images is not in it.",
+        "what the process holds beyond its libraries. Random weights; reading images is not "
+        "included.",
         columns=(
             Column(key="system", title="System", align="left", header=True),
             Column(key="work", title="Work", align="left", header=True),

@@ -1,4 +1,4 @@
-"""Measured beside published: difference, verdict and its reasons (`reports/verdicts/rule.py`)."""
+"""Measured against published: difference, verdict and its reasons (`reports/verdicts/rule.py`)."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def table(study: Study) -> Table:
     found = counterparts(study)
     return Table(
         name="published",
-        title="Measured beside published",
+        title="Measured against published",
         caption="Top-1 accuracy in %, published as printed; difference in points. Verdicts follow "
         f"rule {VERDICT_VERSION}: a difference shown to be within {MARGIN * 100:g} points is "
         "reproduced; notes give the reasons.",

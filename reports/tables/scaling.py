@@ -54,9 +54,9 @@ def table(study: Study) -> Table:
         caption="Error (100 % minus top-1) = floor + scale · (x / middle)^−exponent, by robust "
         "least squares over all seeds' values. Floor: error that remains for x without bound; "
         "scale: error above it at the middle (geometric mean) of x; an exponent of 0.5 halves it "
-        f"where x grows fourfold. In brackets: {study.confidence:.0%} intervals, residuals drawn "
-        "anew. RMS: root mean square of the residuals, which the long CSV lists. A floor whose "
-        "interval begins at 0 is not settled by these sizes."
+        f"where x grows fourfold. In brackets: {study.confidence:.0%} intervals from resampled "
+        "residuals. RMS: root mean square of the residuals, which the long CSV lists. A floor "
+        "whose interval begins at 0 is not settled by these sizes."
         + (
             f" Series of fewer than {MIN_FIT_POINTS} sizes, without a fit: {refused}."
             * bool(refused)

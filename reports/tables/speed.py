@@ -1,9 +1,9 @@
 """Speed and memory of each system, as measured: the counterpart of Figure 12 of arXiv:2010.11929.
 
 The paper measures inference on TPUv3 cores over input sizes, and prints no numbers. Here a suite's
-profiles do (`profile.py`), and beside them every job that stepped through images
-tells its speed: training, or evaluation where nothing is trained. Timings differ between runs, so
-the table stands with the timings.
+profiles do (`profile.py`), and besides them every job that stepped through images
+reports its speed: training, or evaluation where nothing is trained. Timings differ between runs, so
+the table is kept with the timings.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Table 1 of the ViT paper, the variants' sizes, beside the parameters of our systems."""
+"""Table 1 of the ViT paper, the variants' sizes, next to the parameters of our systems."""
 
 from __future__ import annotations
 

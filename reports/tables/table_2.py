@@ -1,4 +1,4 @@
-"""Table 2 of the ViT paper, state of the art, beside what was measured."""
+"""Table 2 of the ViT paper, state of the art, with what was measured."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Table 5 of the ViT paper, pre-training data, beside what was measured."""
+"""Table 5 of the ViT paper, pre-training data, with what was measured."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Table 6 of the ViT paper, scaling study, beside what was measured."""
+"""Table 6 of the ViT paper, scaling study, with what was measured."""
 
 from __future__ import annotations
 

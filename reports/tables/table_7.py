@@ -1,4 +1,4 @@
-"""Table 7 of the ViT paper, optimizer of ResNets, beside what was measured."""
+"""Table 7 of the ViT paper, optimizer of ResNets, with what was measured."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Table 8 of the ViT paper, position embeddings, beside what was measured."""
+"""Table 8 of the ViT paper, position embeddings, with what was measured."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Table 9 of the ViT paper, VTAB by task, beside what was measured."""
+"""Table 9 of the ViT paper, VTAB by task, with what was measured."""
 
 from __future__ import annotations
 

@@ -18,7 +18,7 @@ COLUMNS = (
     Column(key="difference", title="Difference", unit="points", base_unit="fraction"),
     Column(key="verdict", title="Verdict", align="left"),
 )
-"""A published number, what was measured beside it, and the verdict: `cells` fills them."""
+"""A published number, what was measured for it, and the verdict: `cells` fills them."""
 
 
 def cells(answer: Counterpart, notes: Notes) -> tuple[Cell, Cell, Cell, Cell]:
@@ -51,7 +51,7 @@ def _measured_cell(answer: Counterpart, notes: Notes) -> Cell:
 
 
 def printed_cell(row: PublishedResult) -> Cell:
-    """Return a published number in per cent, with the digits of print; kept as a fraction."""
+    """Return a published number in per cent, with the digits as printed; kept as a fraction."""
     parts = [row.value, row.std] if row.std else [row.value]
     if row.unit != "%":
         parts = [str(Decimal(part).scaleb(2)) for part in parts]

@@ -1,7 +1,7 @@
 """How the protocol of a run differs from the one behind a published number, field by field.
 
 Which fields of a recipe and a protocol are compared, and under which name, stands with these fields
-(`bench/specs/cards.py`); what else makes a run another one is defined here. Fields stand in the
+(`bench/specs/cards.py`); what else makes a run another one is defined here. Fields are in the
 order of their known effect on accuracy, largest first; the effect is given with its source where
 somebody measured it. A field that the paper leaves open is not compared.
 """
@@ -42,7 +42,7 @@ EFFECTS = {
     "learning rates": "a published number is the best of its sweep",
     "Polyak averaging": "only ImageNet in Table 2 used it",
 }
-"""What is known of a field's effect, with its source."""
+"""What is known about a field's effect, with its source."""
 
 
 WEIGHTS = Compared("weights", 10)
@@ -72,7 +72,7 @@ class Field:
 
     @property
     def effect(self) -> str:
-        """What is known of its effect on accuracy; empty where nothing is."""
+        """What is known about its effect on accuracy; empty where nothing is."""
         return EFFECTS.get(self.name.removeprefix("pre-training "), "")
 
     def __str__(self) -> str:
@@ -86,7 +86,7 @@ def fields(
     jobs: Mapping[str, PlannedJob],
     datasets: Mapping[str, DatasetCard],
 ) -> tuple[Field, ...]:
-    """Return every field of a reported job beside that of a published number, largest effect first.
+    """Return every field of a reported job and of a published number, largest effect first.
 
     `jobs` are those of its graph, by id: the pre-training and the sweep behind it count too.
     Without a number, the fields have what was run alone.

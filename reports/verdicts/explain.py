@@ -99,13 +99,13 @@ def _of_cell(study: Study, words: str) -> Iterator[Explanation]:
     rows = [row for row in study.published if parts and all(_names(row, part) for part in parts)]
     if not rows:
         raise UserError(
-            f'no published cell is meant by "{words}"',
+            f'no published cell matches "{words}"',
             hint='Separate its names by commas, e.g. "Table 5: ViT-B/16, ImageNet-21k, CIFAR-10"',
         )
     if len(rows) > 12:
         raise UserError(
-            f'{len(rows)} published cells are meant by "{words}"',
-            hint=f'Name it closer, e.g. "{_name(rows[0])}"',
+            f'{len(rows)} published cells match "{words}"',
+            hint=f'Be more specific, e.g. "{_name(rows[0])}"',
         )
     answers = counterparts(study)
     for row in rows:
@@ -150,13 +150,13 @@ def _unanswered(row: PublishedResult) -> Explanation:
 def _explained(study: Study, answer: Counterpart) -> Explanation:
     row, verdict = answer.row, answer.verdict
     words = differences(answer, study)
-    because = "same protocol, as far as print tells"
+    because = "same protocol, as far as the paper says"
     if words:
         because = f"off-protocol because of {len(words)}: {'; '.join(words)}"
     return Explanation(
         title=f"{answer.arm.title}, {study.upstream_title(answer.arm)}, to "
         f"{study.dataset_title(answer.measure.dataset)} ({metrics.title(answer.measure.metric)}), "
-        f"beside {_name(row)}: {row.value} {row.unit}",
+        f"against {_name(row)}: {row.value} {row.unit}",
         verdict=f"{verdict.word} (rule {VERDICT_VERSION}); {because}"
         + ("" if words else f"; {'; '.join(verdict.reasons)}"),
         table=_table(_name(row), answer.fields),
@@ -172,7 +172,7 @@ def _protocol(job: PlannedJob, found: Sequence[Field]) -> Table:
     return Table(
         name="explain",
         title=job.name,
-        caption="The run's own protocol; nothing published stands beside it.",
+        caption="The run's own protocol; there is nothing published to compare it with.",
         columns=(
             Column(key="field", title="Field", align="left", header=True),
             Column(key="measured", title="As run", align="left"),
@@ -187,8 +187,8 @@ def _table(title: str, compared: Sequence[Field]) -> Table:
     return Table(
         name="explain",
         title=title,
-        caption="What differs stands first, the largest known effect on top; where print leaves a "
-        "field open, nothing is compared.",
+        caption="What differs comes first, the largest known effect on top; where the paper leaves "
+        "a field open, nothing is compared.",
         columns=(
             Column(key="field", title="Field", align="left", header=True),
             Column(key="measured", title="As run", align="left"),

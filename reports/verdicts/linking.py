@@ -36,7 +36,7 @@ class Counterpart:
     row: PublishedResult
     """The published number."""
     printed: Printed
-    """The number as known from print."""
+    """The number as published."""
     samples: tuple[Sample, ...]
     """The measured values, one a seed."""
     fields: tuple[Field, ...]
@@ -64,7 +64,7 @@ def counterparts(study: Study) -> list[Counterpart]:
 
 
 def differences(counterpart: Counterpart, study: Study) -> tuple[str, ...]:
-    """Return in words how the run differs from print, largest known effect first."""
+    """Return in words how the run differs from the publication, largest known effect first."""
     words = tuple(str(field) for field in counterpart.fields if field.differs)
     return (*_limit(study), *words)
 
@@ -134,7 +134,7 @@ def _same_system(job: PlannedJob, row: PublishedResult) -> bool:
 
 
 def _nearest(answers: list[Counterpart]) -> list[Counterpart]:
-    """Return, for each table of print, the answers that differ in the fewest fields."""
+    """Return, for each published table, the answers that differ in the fewest fields."""
     tables: dict[tuple[str, str], list[Counterpart]] = {}
     for answer in answers:
         tables.setdefault((answer.row.paper, answer.row.table), []).append(answer)

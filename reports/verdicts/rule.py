@@ -13,7 +13,7 @@ Words, in the order in which they are decided
 Noise is what may separate two honest runs of one protocol, as a half-width at the stated
 confidence. It joins, as independent errors, the seeds' standard error (with Student's quantile for
 the measured seeds) and the published spread; and the sampling error of the test set, sqrt(p (1-p) /
-N). Half a unit of the last printed digit is added in full, for rounding is no chance. The test
+N). Half a unit of the last printed digit is added in full, since rounding is not random. The test
 images are the published ones, so their sampling error is partly shared: counting all of it errs
 towards "within noise". One seed never reproduces: its own spread is unknown.
 """
@@ -28,7 +28,7 @@ from typing import Literal
 from bench import metrics, stats
 
 VERDICT_VERSION = 1
-"""Bumped when the rule changes; printed beside every verdict."""
+"""Bumped when the rule changes; printed with every verdict."""
 MARGIN = 0.005
 """Largest difference that counts as the same result in practice: half a point of accuracy."""
 

@@ -15,7 +15,7 @@ NO_PUBLISHED = (
     "No published counterpart: this suite is a miniature of the question, not a reproduction."
 )
 MEANINGS = {
-    "reproduced": f"shown to lie within {MARGIN * 100:g} points of print",
+    "reproduced": f"shown to lie within {MARGIN * 100:g} points of the published value",
     "within noise": "no difference shown, but too much noise to call it reproduced",
     "off": "the difference exceeds both noise and margin",
     "off-protocol": "measured, but not under the published protocol",

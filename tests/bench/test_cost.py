@@ -42,7 +42,7 @@ def test_table_6_has_every_row_of_the_paper():
 
 
 def test_table_6_comes_out_of_the_arithmetic():
-    """Within 1 % of print without padding, but for two rows at odds with the paper itself."""
+    """Within 1 % of the paper without padding, but for two rows at odds with the paper itself."""
     off = {(row.title, row.epochs): row.skipped_off for row in cost.table_6()}
     wrong = {key: value for key, value in off.items() if abs(value) > 0.01}
     assert wrong == {

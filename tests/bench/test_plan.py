@@ -295,7 +295,7 @@ def test_weights_that_were_never_released_are_refused(tmp_path: Path) -> None:
         (FINETUNE, ("transfer[0].search=halving",), "transfer[0].search: input should be 'grid'"),
         (FINETUNE, ("system.mine.like=vit-mirco",), 'system.mine.like: unknown system "vit-mirco"'),
         (FINETUNE, ("system.no-positions.args={posem='none'}",), "system.no-positions.args: "),
-        (FINETUNE, ("system.vit-micro.like=bit-micro",), "name of a system already"),
+        (FINETUNE, ("system.vit-micro.like=bit-micro",), "already the name of a system"),
         (
             FINETUNE,
             ("system.same.like=vit-micro", "pretrain[0].systems=['vit-micro', 'same']"),
@@ -404,7 +404,7 @@ def test_what_a_set_or_a_system_cannot_serve_is_told(
     [
         ((), ""),
         (("pretrain[0].num_examples=[6]",), "a random part of it cannot be"),
-        (('transfer[0].datasets=["tars"]',), "streamed, which serves pre-training alone"),
+        (('transfer[0].datasets=["tars"]',), "streamed, which is for pre-training only"),
     ],
 )
 def test_a_streamed_set_serves_whole_pre_training_alone(
@@ -522,7 +522,7 @@ def test_a_protocol_of_the_suites_own_is_what_the_job_gets(tmp_path: Path) -> No
     ("change", "expected"),
     [
         (('"resize"', '"rezise"'), 'protocol.mid.eval_transform: unknown transform "rezise". Did'),
-        (("mid", "vit-finetune"), "protocol.vit-finetune: this is the name of a protocol already"),
+        (("mid", "vit-finetune"), "protocol.vit-finetune: this is already the name of a protocol"),
         (("= 32", "= 0"), "protocol.mid.image_size_px: input should be greater than 0, not 0"),
         (("image_size_px", "image_size"), "protocol.mid.image_size"),
     ],

@@ -243,7 +243,7 @@ NO_NUMBER_ON_A_DATASET = {
     "title", "reader", "args", "class_names", "metric", "group", "version", "source",
     "licence", "how_to_get",
 }  # fmt: skip
-"""Fields of a data card beside the content: the digest stands for what a reader yields."""
+"""Fields of a data card besides the content: the digest stands for what a reader yields."""
 
 
 @pytest.mark.parametrize("name", ["fractals", "digits"])

@@ -1,4 +1,4 @@
-"""[[profile]]: one job for each system and input size, alone or beside other blocks."""
+"""[[profile]]: one job for each system and input size, alone or next to other blocks."""
 
 from __future__ import annotations
 

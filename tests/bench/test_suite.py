@@ -277,7 +277,7 @@ def test_a_suite_of_one_scale_has_no_other() -> None:
         ("pair[0].systems=['vit-micro', 'vit-micro']", "pair[0]: systems must be distinct"),
         (
             "pair[0].systems=['vit-micro', 'ViT-micro/4']",
-            'pair[0].systems[1]: "ViT-micro/4" is "vit-micro", which the pair names already',
+            'pair[0].systems[1]: "ViT-micro/4" is "vit-micro", which the pair already names',
         ),
         ("pair[0].match='flops'", "pair[0].match: input should be 'exaflops', 'params', 'forward"),
         (

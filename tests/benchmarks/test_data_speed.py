@@ -153,7 +153,7 @@ def test_the_loaders_share_of_a_training_step(name: str) -> None:
 
 @pytest.mark.ordinary
 def test_prefetching_on_one_core() -> None:
-    """Training steps with batches prepared before them, and in a thread beside them."""
+    """Training steps with batches prepared before them, and in a parallel thread."""
     split = random_split(4096, 12)
     model = models.build(
         "vit-micro", num_classes=64, image_size_px=12, generator=torch.Generator().manual_seed(0)
@@ -170,12 +170,13 @@ def test_prefetching_on_one_core() -> None:
         got[str(prefetch)] = x_BCHW
 
     best = fastest(
-        {"before": lambda: steps(False), "beside": lambda: steps(True)}, clock=time.perf_counter
+        {"before": lambda: steps(False), "parallel": lambda: steps(True)}, clock=time.perf_counter
     )
     assert torch.equal(got["True"], got["False"])
     tell(
         f"16 steps of vit-micro: batches made before {best['before'] * 1e3:.0f} ms, "
-        f"beside {best['beside'] * 1e3:.0f} ms, ratio {best['before'] / best['beside']:.2f}"
+        f"in parallel {best['parallel'] * 1e3:.0f} ms, "
+        f"ratio {best['before'] / best['parallel']:.2f}"
     )
 
 
@@ -247,7 +248,7 @@ def test_jpeg_decoders(shared_data: Path, what: str) -> None:
 
 @pytest.mark.ordinary
 def test_faster_ways_to_a_small_square_that_move_pixels(shared_data: Path) -> None:
-    """Decoding at a fraction of the size, and torch's resize of uint8, beside ours."""
+    """Decoding at a fraction of the size, and torch's resize of uint8, against ours."""
     contents = photographs(shared_data / "coco-tiny" / "train2017")
 
     def draft(content: bytes) -> np.ndarray:

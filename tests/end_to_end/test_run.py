@@ -170,7 +170,7 @@ def test_an_interrupted_run_says_how_to_go_on_and_leaves_nothing_running(
     process.send_signal(number)
     _, err = process.communicate(timeout=60)
     assert process.returncode == code
-    assert err.strip() == "vitbench: interrupted; run the same command again to go on"
+    assert err.strip() == "vitbench: interrupted; run the same command again to continue"
     time.sleep(5)
     assert not started & {int(path.name) for path in Path("/proc").iterdir() if path.name.isdigit()}
 

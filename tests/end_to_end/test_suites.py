@@ -69,8 +69,8 @@ def test_a_suite_runs_to_its_table(
 
 MIXED = """
 name = "mixed"
-title = "Weights that were never released beside jobs that can be done"
-claim = "What nobody can do is told, and the rest is done."
+title = "Weights that were never released next to jobs that can be done"
+claim = "What nobody can do is reported, and the rest is done."
 
 [[pretrain]]
 systems = ["vit-micro"]

@@ -82,7 +82,7 @@ def test_what_the_paper_leaves_open_is_shown_and_not_compared() -> None:
 def _compared(
     folder: Path, *, dataset: str, protocol: str, recipe: str
 ) -> tuple[differences.Field, ...]:
-    """Return the fields of ViT-B/16 fine-tuned beside a number of the ViT paper."""
+    """Return the fields of ViT-B/16 fine-tuned against a number of the ViT paper."""
     file = folder / f"{dataset}.toml"
     file.write_text(SUITE.format(dataset=dataset, protocol=protocol, recipe=recipe))
     graph = graph_of(str(file), None, None, None)

@@ -172,7 +172,7 @@ _SETS = (
          "of an image's labels",
          "Beyer et al., arXiv:2006.07159; google-research/reassessed-imagenet, real.json",
          f"labels Apache-2.0; {_IMAGES}",
-         "ImageNet's validation images in val/, and real.json beside it"),
+         "ImageNet's validation images in val/, and real.json next to it"),
     _Set("imagenet-v2", "ImageNet-V2", 10_000, "top1",
          "matched-frequency; folders 0 to 999 are class numbers, not names",
          "Recht et al., arXiv:1902.10811; modestyachts/ImageNetV2, README",

@@ -1,10 +1,10 @@
-"""What is known of the published data sets: the paper's upstream and downstream sets and VTAB.
+"""What is known about the published data sets: the paper's upstream and downstream sets and VTAB.
 
 Facts alone (splits, counts, classes, terms, how to get them); no images come with the harness. A
 card has no digest until its files are located by a suite's `[dataset.NAME]` block. Where a number
 was not looked up but recalled, the selector of the split, the source or the licence says so.
 
-ImageNet and its evaluation sets stand in `imagenet.py`, the tasks of VTAB in `vtab.py`.
+ImageNet and its evaluation sets are in `imagenet.py`, the tasks of VTAB in `vtab.py`.
 
 Sources: Dosovitskiy et al. (arXiv:2010.11929), section 4.1; Kolesnikov et al. (arXiv:1912.11370).
 """

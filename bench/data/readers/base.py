@@ -1,4 +1,4 @@
-"""A reader: everything that is known of one layout of files, and how it becomes images and labels.
+"""A reader: everything known about one layout of files, and how it becomes images and labels.
 
     [dataset.NAME] -> options -> card (counts, digest) -> source (images and labels of each split)
 
@@ -67,7 +67,7 @@ class SkipsDamaged(Record):
     """Option of layouts of encoded images."""
 
     skip_damaged: bool = False
-    """Leave out images that do not decode; their number stands on the card."""
+    """Leave out images that do not decode; their number is on the card."""
 
 
 class ImageOptions(FileOptions, SkipsDamaged):
@@ -217,7 +217,7 @@ class FileReader(Reader[AtPath]):
         return str(path)
 
     def args(self, options: AtPath) -> Args:
-        """Return the options as they stand on the card: those left at their default do not.
+        """Return the options as they are on the card: those left at their default are not.
 
         Share and seed always do, on cards of layouts that never draw too.
         """
@@ -225,7 +225,7 @@ class FileReader(Reader[AtPath]):
         return {"test_share": TEST_SHARE, "seed": SEED, **said}
 
     def of(self, card: DatasetCard) -> AtPath:
-        """Return the options that stand on a card."""
+        """Return the options that are on a card."""
         known = {key: card.args[key] for key in self.options.model_fields if key in card.args}
         return self.options.model_validate({"reader": self.name, **known})
 
@@ -243,7 +243,7 @@ def _check_classes(name: str, options: FileOptions, facts: Facts) -> None:
         )
     if facts.num_classes < 2:
         raise DataError(
-            f"dataset.{name}: {options.path} holds one class alone",
+            f"dataset.{name}: {options.path} holds only one class",
             hint="A classifier needs examples of two classes",
         )
 

@@ -27,7 +27,7 @@ MAX_LABEL = 1 << 16
 
 
 class _ArrayStandIn:
-    """Takes the place of a NumPy array in a pickle: keeps what it is told, computes nothing."""
+    """Takes the place of a NumPy array in a pickle: keeps what it is given, computes nothing."""
 
     content: bytes = b""
     shape: tuple[int, ...] = ()

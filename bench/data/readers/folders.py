@@ -60,7 +60,7 @@ def scan_csv(file: Path, *, test_share: float, seed: int) -> Folder:
     seen: set[str] = set()
     for line, path, label, split in rows:
         if path in seen:
-            raise DataError(f"{file}, line {line}: {path} stands there twice", hint="Remove one")
+            raise DataError(f"{file}, line {line}: {path} is listed twice", hint="Remove one")
         seen.add(path)
         splits.setdefault(split, {}).setdefault(label, []).append(path)
     if "train" not in splits:

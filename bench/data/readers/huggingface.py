@@ -50,12 +50,12 @@ def check_hub_name(name: str, revision: str) -> None:
     """Raise DataError unless name and revision fix what is read."""
     if not re.fullmatch(r"[\w.-]+/[\w.-]+|[\w-]+", name):
         raise DataError(
-            f"{name}: a revision is given, but this is no name on the hub",
+            f"{name}: a revision is given, but this is not a name on the hub",
             hint='Write path = "OWNER/NAME", or leave revision out for a folder',
         )
     if not COMMIT.fullmatch(revision):
         raise DataError(
-            f'{name}: revision "{revision}" is no commit of 40 hex digits',
+            f'{name}: revision "{revision}" is not a commit of 40 hex digits',
             hint="Take one from the History of its Files page: branches and tags move",
         )
 
@@ -120,7 +120,7 @@ def _hub(name: str, config: str, revision: str) -> dict[str, Any]:
         opened = datasets.load_dataset(name, config or None, revision=revision)
     except Exception as error:  # requests', the hub's and the library's own
         raise DataError(
-            f"{name}: cannot be had from the hub ({type(error).__name__}: {_line(error)})",
+            f"{name}: cannot be fetched from the hub ({type(error).__name__}: {_line(error)})",
             hint=f'With a connection: datasets.load_dataset("{name}").save_to_disk(FOLDER), then '
             "point path to the folder",
         ) from error

@@ -182,7 +182,7 @@ def _flat_labels(root: Path, place: Path) -> dict[str, int]:
         return _csv_labels(lists[0])
     raise DataError(
         f"{place}: images without class folders, and no list of their labels",
-        hint=f"Put the devkit's {GROUND_TRUTH} with meta.mat beside it, or LOC_val_solution.csv, "
+        hint=f"Put the devkit's {GROUND_TRUTH} with meta.mat next to it, or LOC_val_solution.csv, "
         f"under {root}",
     )
 
@@ -195,7 +195,7 @@ def _devkit_labels(truth: Path) -> dict[str, int]:
     for number, line in enumerate(read_bytes(truth).split(), start=1):
         wnid = wnids.get(int(line) if line.isdigit() else -1)
         if wnid not in place:
-            raise DataError(f"{truth}, line {number}: {line.decode()!r} is no id of meta.mat")
+            raise DataError(f"{truth}, line {number}: {line.decode()!r} is not an id in meta.mat")
         labels[f"ILSVRC2012_val_{number:08d}"] = place[wnid]
     return labels
 
@@ -203,7 +203,7 @@ def _devkit_labels(truth: Path) -> dict[str, int]:
 def _devkit_wnids(meta: Path) -> dict[int, str]:
     if not meta.is_file():
         raise DataError(
-            f"{meta}: no such file", hint="It is in ILSVRC2012_devkit_t12/data, beside the truth"
+            f"{meta}: no such file", hint="It is in ILSVRC2012_devkit_t12/data, next to the truth"
         )
     from scipy.io import loadmat
 
@@ -257,7 +257,9 @@ def _require(place: Path, found: Sequence[str], expected: Sequence[str]) -> None
     missing = [name for name in expected if name not in set(found)]
     extra = [name for name in found if name not in set(expected)]
     if missing or extra:
-        what = f"no class folder {missing[0]}" if missing else f"{extra[0]} is no class of the set"
+        what = (
+            f"no class folder {missing[0]}" if missing else f"{extra[0]} is not a class of the set"
+        )
         raise DataError(
             f"{place}: {what} ({len(missing):,} missing, {len(extra):,} unknown, of "
             f"{len(expected):,})",

@@ -110,7 +110,7 @@ def _number(path: str) -> tuple[int, str]:
 
 
 def _lines(file: Path) -> list[tuple[int, list[str]]]:
-    """Return (line number, words) of a list that is no comment."""
+    """Return (line number, words) of a list that is not a comment."""
     try:
         lines = file.read_text(encoding="utf-8").splitlines()
     except (OSError, UnicodeDecodeError) as error:

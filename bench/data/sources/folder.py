@@ -42,7 +42,7 @@ class Folder:
     selectors: dict[str, str]
     """How each split was selected, in words."""
     details: dict[str, tuple[int, ...]] = field(default_factory=dict)
-    """What scoring needs to know of an image beside its label, by path; see `scoring.judge`."""
+    """What scoring needs to know about an image besides its label, by path; see `scoring.judge`."""
 
 
 def content_digest(folder: Folder) -> str:

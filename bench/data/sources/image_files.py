@@ -45,7 +45,7 @@ class ImageFiles:
         return np.array([label for _, label in self._folder.splits[split]], dtype=np.int64)
 
     def write(self, split: str, images_BHWC: np.ndarray, *, start: int, num_workers: int) -> None:
-        """Decode every file from `start` on; raises DataError at the first that is no image."""
+        """Decode every file from `start` on; raises DataError at the first that is not an image."""
         items = self._folder.splits[split]
 
         def decode(index: int) -> None:
@@ -56,7 +56,7 @@ class ImageFiles:
         in_threads(decode, range(len(images_BHWC)), num_workers)
 
     def details(self, split: str) -> np.ndarray | None:
-        """Return what scoring needs beside the labels, details_NF padded with -1, or None."""
+        """Return what scoring needs besides the labels, details_NF padded with -1, or None."""
         found = [self._folder.details.get(path, ()) for path, _ in self._folder.splits[split]]
         width = max(map(len, found), default=0)
         if not width:

@@ -193,7 +193,7 @@ def numbered(
             if not isinstance(label, int) or isinstance(label, bool):
                 raise DataError(
                     f"{where}, {split}: row {row} has label {value!r}",
-                    hint="Labels are whole numbers from 0, or texts that all stand in train",
+                    hint="Labels are whole numbers from 0, or texts that are all in train",
                 )
             labels_N[row] = label
         labels[split] = labels_N

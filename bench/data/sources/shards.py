@@ -32,7 +32,7 @@ INDEX_VERSION = 1
 """Version of the index files; those of another version are built again."""
 
 MAX_MEMBER_BYTES = 1 << 28
-"""A larger member is refused: it is no image."""
+"""A larger member is refused: it is not an image."""
 
 ENTRY = np.dtype([("offset", "<u8"), ("bytes", "<u4"), ("label", "<i4")])
 """One example in a shard's index: where its image lies, how long it is, and its label."""

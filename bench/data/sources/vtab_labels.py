@@ -1,4 +1,4 @@
-"""Label rules of VTAB's structured tasks: from what is known of a scene to a class.
+"""Label rules of VTAB's structured tasks: from what is known about a scene to a class.
 
 Read in google-research/task_adaptation, task_adaptation/data/{clevr,dsprites,kitti,smallnorb}.py,
 and for the factors' names in tensorflow/datasets (dsprites, smallnorb, kitti). Thresholds are open

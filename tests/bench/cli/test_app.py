@@ -1,4 +1,4 @@
-"""The command: what it prints, how it ends, and that wrong words are told in one line."""
+"""The command: what it prints, how it ends, and that wrong words are reported in one line."""
 
 from __future__ import annotations
 
@@ -51,7 +51,10 @@ def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp
         (["ls", "datasets", "--public"], "ls datasets: --public chooses among systems"),
         (["run", "quickstart", "--workdir", "/proc/nope"], "work folder: /proc cannot be written"),
         (["run", "quickstart", "--address", "127.0.0.1:1"], "no Ray cluster answers at 127.0.0.1"),
-        (["run", "quickstart", "--address", "nowhere"], '"nowhere" is no address. Write HOST:PORT'),
+        (
+            ["run", "quickstart", "--address", "nowhere"],
+            '"nowhere" is not an address. Write HOST:PORT',
+        ),
         (["run", "quickstart", "--set", "tpus=4"], "asks for 4 TPU chips; there are 0"),
         (["run", "quickstart", "--set", "gpus=99"], "asks for 99 GPUs; torch finds"),
         (["run", "quickstart", "--set", "num_threads=256"], "each job asks for 256 threads"),

@@ -59,4 +59,4 @@ def test_progress_counts_jobs_and_shows_loss_speed_and_failures(
     assert "1/3 jobs done, 1 running" in shown
     assert "loss 1.250, 4,321 images/s" in shown
     assert "3/3 jobs done, 0 running" in shown
-    assert "[red] [2Jboom" in shown  # told as it is: no markup, no control characters
+    assert "[red] [2Jboom" in shown  # shown as it is: no markup, no control characters

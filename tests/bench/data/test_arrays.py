@@ -299,7 +299,7 @@ def test_arrays_without_a_test_split_are_split(tmp_path: Path) -> None:
         ({"images": IMAGES, "labels": LABELS[:4]}, "4 labels for 20 images"),
         ({"images": IMAGES, "labels": LABELS / 2}, "labels must be whole numbers"),
         ({"images": IMAGES, "labels": LABELS - 1}, "labels from -1 to 2"),
-        ({"images": IMAGES, "labels": LABELS * 0}, "holds one class alone"),
+        ({"images": IMAGES, "labels": LABELS * 0}, "holds only one class"),
         ({"images": IMAGES[:0], "labels": LABELS[:0]}, "no images"),
         ({"images": np.array([None] * 20), "labels": LABELS}, "not an .npz file of plain arrays"),
     ],

@@ -196,7 +196,7 @@ def test_a_csv_without_splits_is_the_same_data_as_the_folder(
         (["path,label,split", "a/000.png,a,training"], 'line 2: unknown split "training"'),
         (["path,label", "/etc/passwd,a"], "line 2: /etc/passwd is not inside"),
         (["path,label", "a/000.png,a", "../x.png,a"], r"line 3: \.\./x\.png is not inside"),
-        (["path,label", "a/000.png,a", "a/000.png,b"], "line 3: a/000.png stands there twice"),
+        (["path,label", "a/000.png,a", "a/000.png,b"], "line 3: a/000.png is listed twice"),
         (["path,label", "a/000.png,a", "a/001.png,a"], 'only one class, "a"'),
         (["path,label"], "no training images"),
         (["path,label", "a/000.png,a", "a/001.png,a", "n.png,b", "m.png,b"], "m.png: cannot be"),

@@ -227,7 +227,7 @@ def test_subsets_are_labelled_among_all_classes(name: str, tmp_path: Path, jpeg:
     assert len(folder.class_names) == 1000
     other = next(wnid for wnid in SYNSETS if wnid not in wnids)
     fill(jpeg, [tmp_path / other / "1.jpg"])
-    with pytest.raises(DataError, match=f"{other} is no class of the set"):
+    with pytest.raises(DataError, match=f"{other} is not a class of the set"):
         scan(name, tmp_path)
 
 

@@ -172,7 +172,7 @@ def bad_parquet(tmp_path: Path, what: str) -> Path:
         ("range", r"train: row 2 has label -100, not one of 0 to 1 \(1 such rows\)"),
         ("path", r"row 2: no image bytes\. Write the images into the files"),
         ("image", r"row 2: not an image\. Replace the file"),
-        ("one class", "holds one class alone"),
+        ("one class", "holds only one class"),
         ("empty", "train: no images"),
         ("damaged", r"not a Parquet file .*Get the file again"),
     ],
@@ -258,12 +258,14 @@ def test_bad_saved_sets(tmp_path: Path) -> None:
 
 
 def test_a_name_on_the_hub_needs_a_commit_and_a_connection() -> None:
-    """Names move; and without a connection the cure is told (tests have the hub off)."""
-    with pytest.raises(DataError, match=r'ylecun/mnist: revision "main" is no commit of 40 hex'):
+    """Names move; and without a connection the cure is named (tests have the hub off)."""
+    with pytest.raises(DataError, match=r'ylecun/mnist: revision "main" is not a commit of 40 hex'):
         card_of("ylecun/mnist", "huggingface", revision="main")
-    with pytest.raises(DataError, match="a revision is given, but this is no name on the hub"):
+    with pytest.raises(DataError, match="a revision is given, but this is not a name on the hub"):
         card_of("/some/folder", "huggingface", revision="0" * 40)
-    told = r"nobody/none: cannot be had from the hub \(.*save_to_disk\(FOLDER\), then point path"
+    told = (
+        r"nobody/none: cannot be fetched from the hub \(.*save_to_disk\(FOLDER\), then point path"
+    )
     with pytest.raises(DataError, match=told):
         card_of("nobody/none", "huggingface", revision="0" * 40)
 
@@ -322,7 +324,7 @@ def as_numpy(table):
 
 
 def run_export(tmp_path: Path, *, label: str = "label") -> Path:
-    """Run the stand-alone script as a user would, beside a stand-in for TensorFlow Datasets."""
+    """Run the stand-alone script as a user would, next to a stand-in for TensorFlow Datasets."""
     (tmp_path / "lib").mkdir()
     (tmp_path / "lib" / "tensorflow_datasets.py").write_text(TFDS)
     script = Path(export_tfds.__file__)

@@ -42,7 +42,7 @@ def test_subsets_of_any_labels(labels: np.ndarray, data: st.DataObject, seed: in
 
 @pytest.mark.parametrize("size", [0, -1, 17])
 def test_a_subset_larger_than_the_set(size: int) -> None:
-    with pytest.raises(DataError, match=r"images asked of 16\. Ask for 1 to 16"):
+    with pytest.raises(DataError, match=r"images requested from 16\. Ask for 1 to 16"):
         subset_indices(np.arange(16), size, seed=0)
 
 

@@ -215,8 +215,14 @@ PLANTED: list[tuple[Callable[[Path], None], str, str, str, str]] = [
     (a_damaged_database, "problem", "tracking", "is damaged", "vitbench sync"),
     (a_database_of_another_mlflow, "problem", "tracking", "another MLflow", "Install the MLflow"),
     (a_packed_copy_that_changed, "warning", "data mine", "damaged", "packs it again"),
-    (a_job_that_never_ended, "warning", "locks", "begun and never ended", "Run the suite again"),
-    (a_half_packed_set, "warning", "locks", "never packed whole", "goes on where it stopped"),
+    (
+        a_job_that_never_ended,
+        "warning",
+        "locks",
+        "started and never finished",
+        "Run the suite again",
+    ),
+    (a_half_packed_set, "warning", "locks", "never fully packed", "continues where it stopped"),
 ]
 
 
@@ -427,12 +433,12 @@ def test_the_command_prints_cures_and_ends_with_one_for_problems(
 
     code, out = call(suite, "--workdir", suite.parent / "runs")
     assert code == 0
-    assert "0 to mend" in out
+    assert "0 to fix" in out
     cut_short(suite.parent)
     code, out = call(suite, "--workdir", suite.parent / "runs")
     assert code == 1
     assert "-> Replace these files" in out
-    assert "1 to mend" in out
+    assert "1 to fix" in out
     code, out = call(suite, "--workdir", suite.parent / "runs", "--json")
     assert code == 1
     assert [check["topic"] for check in json.loads(out) if check["status"] == "problem"] == [

@@ -178,5 +178,5 @@ def test_more_classes_than_the_protocol_plans_are_refused_before_training(
     toy: Any, perform: Perform, pretrained: tuple[JobResult, Path]
 ) -> None:
     spec = toy.finetune(pretrained, 0.01, eval_split="test", num_classes=2)
-    with pytest.raises(JobError, match="label 2 is no class of a classifier of 2"):
+    with pytest.raises(JobError, match="label 2 is not a class of a classifier of 2"):
         perform(spec, {"checkpoint": pretrained})

@@ -88,5 +88,5 @@ def test_more_neighbours_than_images_are_told(
     spec = toy.spec(
         "knn", eval_split="test", params=params, needs={"checkpoint": pretrained[0].job_id}
     )
-    with pytest.raises(JobError, match="61 neighbours asked of 60 training images of toy"):
+    with pytest.raises(JobError, match="61 neighbours requested from 60 training images of toy"):
         perform(spec, {"checkpoint": pretrained})

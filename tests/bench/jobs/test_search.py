@@ -143,7 +143,7 @@ def test_without_a_scheduler_it_starts_and_ends_a_ray_of_its_own(digits: Digits)
 @pytest.mark.ordinary
 @pytest.mark.xdist_group("ray")
 def test_inside_a_task_it_uses_what_the_task_was_given(digits: Digits) -> None:
-    """One core, which the task holds: trials that asked for another would wait for ever."""
+    """One core, which the task holds: trials that asked for another would wait forever."""
     spec = digits.search
     job = PlannedJob(
         job_id=spec.job_id, spec=spec, name="search", dataset="digits",

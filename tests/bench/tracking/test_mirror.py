@@ -207,7 +207,7 @@ def test_a_damaged_record_is_told(suite: tuple[Store, JobGraph, dict[str, JobRes
     carry(store, graph, outcomes)
     with sqlite3.connect(store.workdir / "mlflow.db") as database:
         database.execute("UPDATE tags SET value = '{' WHERE key = 'vitbench.result.0'")
-    with pytest.raises(BenchError, match="a run holds no whole record"):
+    with pytest.raises(BenchError, match="a run holds no complete record"):
         tracking.read_results(store.workdir, graph)
 
 

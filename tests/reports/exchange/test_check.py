@@ -116,7 +116,7 @@ def test_tolerances_that_make_no_sense_are_refused(
     [
         ("a,b\n1,2\n", "damaged: no column 'quantity'"),
         ('system,quantity\n"ViT', "comparison.long.csv: unexpected end of data"),
-        ("a,b\n1\n", "a line has not one value a column"),
+        ("a,b\n1\n", "a line does not have one value per column"),
         (b"\xff\xfe", "comparison.long.csv: 'utf-8'"),
     ],
 )

@@ -86,7 +86,7 @@ def test_machines_that_differ_are_told(made: Any) -> None:
     }
     found = compare(a, Side("b", results, a.titles))
     assert found.environment == {"torch": ("2.15.0", "3.0"), "gpu": ("", "H")}
-    assert "environment gpu: not told -> H" in words(found)
+    assert "environment gpu: not stated -> H" in words(found)
     assert json.loads(json.dumps(found.to_json()))["environment"]["torch"] == ["2.15.0", "3.0"]
 
 

@@ -1,4 +1,4 @@
-"""Numbers of others: mapped by a TOML, refused where they make no sense, shown with a source."""
+"""Others' numbers: mapped by a TOML, refused where they make no sense, shown with a source."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ def test_the_layout_of_timm_is_read(tmp_path: Path) -> None:
         ('resolution = "img_size"', 'dataset = "img_size"', "for the whole file and as a column"),
         ('file = "results.csv"', 'file = "result.csv"', "result.csv: no such file"),
         ('value = "top1"', 'value = "interpolation"', "line 2: interpolation: 'bicubic' is not a"),
-        ('value = "top1"', 'value = "param_count"', "936.53 % is no accuracy"),
+        ('value = "top1"', 'value = "param_count"', "936.53 % is not an accuracy"),
         ('"R152x4"', '"ViT-B/16"', None),
         ("[[import]]", "[[imports]]", r"needs \[\[import\]\] tables"),
         ("[[import]]", "[[import", "--import .*map.toml"),
@@ -86,16 +86,16 @@ def test_what_makes_no_sense_is_told_with_its_key(
 
 def test_two_numbers_for_one_cell_are_refused(tmp_path: Path) -> None:
     twice = TIMM + TIMM.splitlines()[1].replace("84.530", "84.6") + "\n"
-    with pytest.raises(UserError, match=r"ViT-B/16 on ImageNet stands twice .* lines 2 and 5"):
+    with pytest.raises(UserError, match=r"ViT-B/16 on ImageNet is listed twice .* lines 2 and 5"):
         read(written(tmp_path, csv=twice))
 
 
 @pytest.mark.parametrize(
     ("csv", "message"),
     [
-        (TIMM.replace("84.530,", ""), "line 2: not one value a column"),
+        (TIMM.replace("84.530,", ""), "line 2: not one value per column"),
         (TIMM.replace("84.530", "nan"), "line 2: top1: 'nan' is not a number"),
-        (TIMM.replace("ViT", "V").replace("84.530", "-3"), "-3 % is no accuracy"),
+        (TIMM.replace("ViT", "V").replace("84.530", "-3"), "-3 % is not an accuracy"),
         ('model,top1,img_size\n"vit', "results.csv: unexpected end of data"),
     ],
 )

@@ -1,4 +1,4 @@
-"""Tables of the paper beside a run: measured cells first, numbers without an answer folded."""
+"""Tables of the paper with a run: measured cells first, numbers without an answer folded."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ def test_measured_cells_stand_first_and_a_system_has_one_line_without_answers(
 def test_an_arm_that_answers_nothing_is_not_hidden_by_one_that_does(
     made: Any, rows: tuple[PublishedResult, ...]
 ) -> None:
-    """ViT answers CIFAR-10 of Table 5 here; the ResNet beside it answers nothing there."""
+    """ViT answers CIFAR-10 of Table 5 here; the ResNet next to it answers nothing there."""
     ours = {"vit-b32": "vit-micro4", "imagenet-21k": "fractals-64", "cifar10": "digits"}
     study = Study(made.graph, made.results, {}, published=named_as_ours(rows, ours))
     table = paper_table(study, "5", title="test")

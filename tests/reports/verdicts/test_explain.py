@@ -19,7 +19,7 @@ from reports.verdicts.linking import counterparts
 SUITE = """
 name = "cifar"
 title = "ViT-B/16 on CIFAR"
-claim = "A run in print."
+claim = "A published run."
 
 [[weights]]
 systems = ["vit-b16"]
@@ -119,7 +119,7 @@ def test_a_number_that_nobody_ran_says_so(tmp_path: Path) -> None:
     ("what", "words"),
     [
         ("Table 5: ViT-X/99", "no published cell"),
-        ("ViT-B/16", "published cells are meant"),
+        ("ViT-B/16", "published cells match"),
         ("ffffffff", "no job of cifar"),
     ],
 )

@@ -116,8 +116,7 @@ def _read(file: Path | IO[bytes], *, name: str) -> bytes:
 def plain_jpeg(content: bytes, *, colours: str = "RGB") -> np.ndarray | None:
     """Return the pixels of a JPEG that nothing is unusual about, else None.
 
-    Segments of kind APP1 hold EXIF and XMP, either of which may say that the image is turned; the
-    two bytes cannot occur in the compressed pixels.
+    Segments of kind APP1 hold EXIF and XMP, either of which may say that the image is turned.
     """
     if not _is_plain(content):
         return None
@@ -132,7 +131,18 @@ def plain_jpeg(content: bytes, *, colours: str = "RGB") -> np.ndarray | None:
 
 
 def _is_plain(content: bytes) -> bool:
-    return content[:3] == b"\xff\xd8\xff" and b"\xff\xe1" not in content
+    """Return whether a file is a JPEG without a segment APP1 before its pixels."""
+    if content[:2] != b"\xff\xd8":
+        return False
+    start = 2
+    while content[start : start + 1] == b"\xff":
+        marker = content[start + 1 : start + 2]
+        if marker == b"\xda":  # the pixels begin
+            return True
+        if marker == b"\xe1":
+            return False
+        start += 2 + int.from_bytes(content[start + 2 : start + 4], "big")
+    return False  # padding, or damage: Pillow judges
 
 
 def _by_pillow(file: IO[bytes], *, name: str) -> Image.Image:

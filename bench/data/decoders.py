@@ -39,6 +39,10 @@ def num_threads() -> int:
 
 def each(work: Callable[[int], None], places: Iterable[int]) -> None:
     """Do the work of every place; the first error is raised."""
+    if num_threads() == 1 and not _are_spare:
+        for place in places:  # the job's one thread: another would only take turns with it
+            work(place)
+        return
     for _ in _pool(num_threads()).map(work, places):
         pass
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 import io
 import itertools
 import os
+import shutil
 import tarfile
 import time
 from collections.abc import Callable, Iterator
@@ -21,12 +22,15 @@ import pytest
 import simplejpeg
 import torch
 from PIL import Image
+from torchvision.transforms import v2
 
 from bench import models
-from bench.data import catalog, decode, transforms
-from bench.data.loader import MAX_BLOCK_STEPS, Batches
+from bench.data import catalog, decode, taps, transforms
+from bench.data.crops import Draws
+from bench.data.decoders import decoding
+from bench.data.loader import MAX_BLOCK_STEPS, Batches, inputs
 from bench.data.packs import build
-from bench.data.packs.read import Split
+from bench.data.packs.read import Originals, Split
 from bench.data.sources import fractals
 
 ROUNDS, BATCH = 5, 64
@@ -232,10 +236,12 @@ def test_jpeg_decoders(shared_data: Path, what: str) -> None:
     for size_px in sizes:
         for name in ("Pillow", "torchvision"):
             sides[f"{name} to {size_px} px"] = lambda name=name, size_px=size_px: [
-                decode.square_array(decoders[name](content), size_px) for content in contents
+                decode.squashed_array(decoders[name](content), (size_px, size_px))
+                for content in contents
             ]
         sides[f"ours to {size_px} px"] = lambda size_px=size_px: [
-            decode.square_of(content, size_px=size_px, name="x") for content in contents
+            decode.squashed_of(content, size_px=(size_px, size_px), name="x")
+            for content in contents
         ]
     best = fastest(sides, rounds=3)
     expected = sides["Pillow"]()
@@ -254,7 +260,7 @@ def test_faster_ways_to_a_small_square_that_move_pixels(shared_data: Path) -> No
     def draft(content: bytes) -> np.ndarray:
         with Image.open(io.BytesIO(content)) as image:
             image.draft("RGB", (64, 64))
-            return decode.square(image.convert("RGB"), 64)
+            return decode.squashed_array(np.asarray(image.convert("RGB")), (64, 64))
 
     def torch_resize(content: bytes) -> np.ndarray:
         image_HWC = torch.from_numpy(simplejpeg.decode_jpeg(content, "RGB"))
@@ -264,7 +270,7 @@ def test_faster_ways_to_a_small_square_that_move_pixels(shared_data: Path) -> No
         return x_1CHW[0].permute(1, 2, 0).numpy()
 
     ways = {
-        "ours": lambda content: decode.square_of(content, size_px=64, name="x"),
+        "ours": lambda content: decode.squashed_of(content, size_px=(64, 64), name="x"),
         "Pillow's draft": draft,
         "torch's resize": torch_resize,
     }
@@ -279,6 +285,65 @@ def test_faster_ways_to_a_small_square_that_move_pixels(shared_data: Path) -> No
             f"{name} to 64 px: {best['ours'] / best[name]:.2f} times as fast; "
             f"levels off: mean {moved.mean():.2f}, most {moved.max()}"
         )
+
+
+@pytest.mark.ordinary
+@pytest.mark.parametrize("name", ["vit-train", "resize"])
+def test_originals_to_inputs(name: str, shared_data: Path, tmp_path: Path) -> None:
+    """Real ImageNet pictures to 224 px: our batches, their bare parts, and torchvision on Pillow."""
+    files = sorted((shared_data / "imagenet-samples").glob("*.JPEG"))[:BATCH]
+    for index, file in enumerate(files):
+        folder = tmp_path / "set" / "train" / str(index % 2)
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / file.name).write_bytes(file.read_bytes())
+    shutil.copytree(tmp_path / "set" / "train", tmp_path / "set" / "test")
+    block = {"reader": "image_folder", "path": str(tmp_path / "set")}
+    card = catalog.resolve("pictures", block, base_dir=tmp_path)
+    split = build.packed(card, cache_dir=tmp_path / "cache").split("train")
+    images = split.images_NHWC
+    assert isinstance(images, Originals)
+    preset = transforms.preset(name, size_px=224)
+    training = name == "vit-train"
+    rows = np.arange(len(files))
+    contents = [images.content(row) for row in rows]
+
+    def draws() -> Draws:
+        return Draws(torch.Generator().manual_seed(0), num=len(files))
+
+    assert preset.preset.where is not None
+    where = preset.preset.where(images.sizes_N2, draws(), 224)
+
+    def bare() -> np.ndarray:
+        x_BCHW = np.empty((len(files), 3, 224, 224), dtype=np.float32)
+        for row, content in enumerate(contents):
+            image_HW4 = simplejpeg.decode_jpeg(content, "RGBA")
+            read_OOC = taps.read(image_HW4, *where, row)
+            np.subtract(read_OOC.transpose(2, 0, 1), np.float32(127.5), out=x_BCHW[row])
+            x_BCHW[row] /= np.float32(127.5)
+        return x_BCHW
+
+    def ours() -> torch.Tensor:
+        with decoding(1, spare=False):
+            return inputs(split, rows, preset, draws() if training else None, torch.device("cpu"))
+
+    resized = v2.RandomResizedCrop(224, (0.05, 1.0)) if training else v2.Resize((224, 224))
+    flip = v2.RandomHorizontalFlip(0.5 if training else 0.0)
+    theirs = v2.Compose([resized, flip, v2.PILToTensor(), v2.ToDtype(torch.float32, scale=True)])
+
+    def torchvision() -> torch.Tensor:
+        return torch.stack(
+            [theirs(Image.open(io.BytesIO(content)).convert("RGB")) for content in contents]
+        )
+
+    def decoded() -> list[np.ndarray]:
+        return [simplejpeg.decode_jpeg(content, "RGB") for content in contents]
+
+    assert np.array_equal(ours().numpy(), bare())
+    sides = {"decode": decoded, "bare": bare, "ours": ours, "torchvision": torchvision}
+    best = fastest(sides, rounds=5)  # type: ignore[arg-type]
+    rates = ", ".join(f"{side} {len(files) / best[side]:,.0f}" for side in sides)
+    tell(f"{name} of originals at 224 px, images/s on one thread: {rates}")
+    tell(f"{name}: loader over its bare parts {best['ours'] / best['bare'] - 1:+.1%}")
 
 
 @pytest.mark.ordinary

@@ -184,7 +184,7 @@ def test_the_order_of_arguments_is_not(suite: SuiteSpec) -> None:
 
 CHANGES_A_SUITE_NUMBER = {"seeds", "num_threads", "limit_steps"}
 """Top-level fields of a suite that change numbers; its blocks are walked below."""
-NO_NUMBER_IN_A_SUITE = {"decoders", 
+NO_NUMBER_IN_A_SUITE = {"decoders",
     "name", "title", "claim", "source", "gpus", "tpus", "max_attempts", "report", "scales",
 }  # fmt: skip
 BLOCKS = {

@@ -290,7 +290,7 @@ def test_faster_ways_to_a_small_square_that_move_pixels(shared_data: Path) -> No
 @pytest.mark.ordinary
 @pytest.mark.parametrize("name", ["vit-train", "resize"])
 def test_originals_to_inputs(name: str, shared_data: Path, tmp_path: Path) -> None:
-    """Real ImageNet pictures to 224 px: our batches, their bare parts, and torchvision on Pillow."""
+    """Real pictures to 224 px: our batches, their bare parts, and torchvision on Pillow."""
     files = sorted((shared_data / "imagenet-samples").glob("*.JPEG"))[:BATCH]
     for index, file in enumerate(files):
         folder = tmp_path / "set" / "train" / str(index % 2)

@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 import re
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -134,7 +135,7 @@ def _build(
         for split in card.splits:
             build.write(split, num_workers=num_workers)
         _check_unchanged(card)
-        _write_manifest(card, partial, packing, sizes_px, digest=folder.name)
+        _write_manifest(card, partial, packing, sizes_px, build.lent, digest=folder.name)
         # What was there is damaged, or packed otherwise; readers that map it keep their pages.
         replace_folder(partial, folder)
     except OSError as error:
@@ -236,7 +237,13 @@ def _check_room(
 
 
 def _write_manifest(
-    card: DatasetCard, folder: Path, packing: Packing, sizes_px: Sizes, *, digest: str
+    card: DatasetCard,
+    folder: Path,
+    packing: Packing,
+    sizes_px: Sizes,
+    lent: Mapping[str, Mapping[str, str]],
+    *,
+    digest: str,
 ) -> None:
     (folder / NOTES).unlink(missing_ok=True)
     names = sorted(path.name for path in folder.iterdir() if not path.name.startswith("."))
@@ -250,6 +257,7 @@ def _write_manifest(
         "num_classes": card.num_classes,
         "sizes_px": sizes_px,
         "packing": packing,
+        "lent": lent,
         "splits": {name: split.num_examples for name, split in card.splits.items()},
         "files": files,
         "content_sha256": digest_of(files),

@@ -245,11 +245,22 @@ class Packed:
         if details_file(self.folder, name).name in self.manifest["files"]:
             details = np.load(details_file(self.folder, name), allow_pickle=False)
         if self.packing == "encoded":
-            originals, size_px = Originals((_Files(self.folder, name), None)), self.size_px(name)
+            originals, size_px = Originals(self._files(name)), self.size_px(name)
             return Split(Squashed(originals, size_px) if size_px else originals, labels, details)
         # Copy on write: a private, writable view, which torch wraps without a warning.
         images = np.load(images_file(self.folder, name), mmap_mode="c", allow_pickle=False)
         return Split(images.view(np.ndarray), labels, details)
+
+    def _files(
+        self, split: str, rows: np.ndarray | None = None
+    ) -> tuple[_Files, np.ndarray | None]:
+        """Return the files of some rows of a split (None: of all), here or where they are lent."""
+        lender = self.manifest["lent"].get(split)
+        if lender is None:
+            return _Files(self.folder, split), rows
+        lent_N = np.load(rows_file(self.folder, split), allow_pickle=False)
+        there = self.folder.parent / lender["digest"]
+        return _Files(there, lender["split"]), lent_N if rows is None else lent_N[rows]
 
     def _vtab_split(self, name: str) -> Split:
         splits = {
@@ -263,8 +274,7 @@ class Packed:
             raise DataError(f"{self.manifest['name']}, {error}", hint=error.hint) from error
         labels_N = np.concatenate([splits[part].labels_N[rows] for part, rows in parts])
         if any(self.size_px(part) is None for part, _ in parts):
-            files = [(_Files(self.folder, part), rows) for part, rows in parts]
-            return Split(Originals(*files), labels_N)
+            return Split(Originals(*(self._files(part, rows) for part, rows in parts)), labels_N)
         return Split(np.concatenate([splits[part].images(rows) for part, rows in parts]), labels_N)
 
 
@@ -291,6 +301,16 @@ def encoded_file(folder: Path, split: str) -> Path:
     return folder / f"{split}.encoded.bin"
 
 
+def hashes_file(folder: Path, split: str) -> Path:
+    """Return the .npy of the SHA-256 of each encoded image (V32), where its source knows them."""
+    return folder / f"{split}.hashes.npy"
+
+
+def rows_file(folder: Path, split: str) -> Path:
+    """Return the .npy of where each image is in the split of another set that lends them."""
+    return folder / f"{split}.rows.npy"
+
+
 def entries_file(folder: Path, split: str) -> Path:
     """Return the .npy of where each encoded image begins and how large it is (ENTRY)."""
     return folder / f"{split}.entries.npy"
@@ -304,7 +324,14 @@ def open_packed(folder: Path) -> Packed | None:
     manifest = read_manifest(folder)
     if manifest is None or problems(folder, manifest, whole=False):
         return None
+    if not all(_still_lends(folder.parent, lender) for lender in manifest["lent"].values()):
+        return None
     return Packed(folder, manifest)
+
+
+def _still_lends(cache_dir: Path, lender: dict[str, str]) -> bool:
+    packed = open_packed(cache_dir / lender["digest"])
+    return packed is not None and packed.content_digest == lender["content_sha256"]
 
 
 def read_manifest(folder: Path) -> dict[str, Any] | None:

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import numpy as np
 
-from bench.data.packs import read
+from bench.data.packs import lent, read
 from bench.data.packs.read import ENTRY, FORMAT, Packing
-from bench.data.sources.base import Detailed, Named, Source
+from bench.data.sources.base import Detailed, Hashed, Named, Source
 from bench.data.sources.pool import mapped
 from bench.errors import DataError
 from bench.files import clear_stale, replacing, write_text
@@ -47,6 +47,8 @@ class Writer:
         self._packing, self._on_progress = packing, on_progress
         self._total = sum(split.num_examples for split in card.splits.values())
         self._notes = folder / NOTES
+        self.lent: dict[str, dict[str, str]] = {}
+        """Splits whose images another set holds: which, and where."""
         self._done = self._resumed()
 
     def _resumed(self) -> dict[str, int]:
@@ -99,6 +101,9 @@ class Writer:
         images_NHWC.flush()
 
     def _write_encoded(self, split: str, done: int, *, num_workers: int) -> None:
+        if self._borrowed(split):
+            self._note(split, self._card.splits[split].num_examples)
+            return
         file = read.encoded_file(self._folder, split)
         entries_file = read.entries_file(self._folder, split)
         entries = np.zeros(self._card.splits[split].num_examples + 1, dtype=ENTRY)
@@ -123,6 +128,19 @@ class Writer:
                     noted = end
         _save(entries_file, entries)
         self._note(split, len(entries) - 1)
+
+    def _borrowed(self, split: str) -> bool:
+        """Note where the images are, if another set holds them all; else their hashes."""
+        if not isinstance(self._source, Hashed):
+            return False
+        hashes_N = self._source.hashes(split)
+        loan = lent.find(self._folder.parent, hashes_N)
+        if loan is None:
+            np.save(read.hashes_file(self._folder, split), hashes_N, allow_pickle=False)
+            return False
+        np.save(read.rows_file(self._folder, split), loan.rows_N, allow_pickle=False)
+        self.lent[split] = loan.note()
+        return True
 
     def _note(self, split: str, done: int) -> None:
         """Say how far it is, to the caller and to a later build."""

@@ -58,6 +58,15 @@ class Detailed(Protocol):
         ...
 
 
+@runtime_checkable
+class Hashed(Protocol):
+    """A source that knows the content of its image files without decoding them."""
+
+    def hashes(self, split: str) -> np.ndarray:
+        """Return the SHA-256 of each image file of a split, 32 bytes each (V32)."""
+        ...
+
+
 class Unencoded:
     """Base of sources that have no image files."""
 

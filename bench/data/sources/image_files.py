@@ -63,6 +63,12 @@ class ImageFiles:
             return None
         return np.array([(*row, *[-1] * (width - len(row))) for row in found], dtype=np.int64)
 
+    def hashes(self, split: str) -> np.ndarray:
+        """Return the SHA-256 of each image file of a split, 32 bytes each (V32)."""
+        paths = [path for path, _ in self._folder.splits[split]]
+        found = files.hashes(self._folder.root, paths)
+        return np.frombuffer(b"".join(bytes.fromhex(found[path]) for path in paths), dtype="V32")
+
     def encoded_bytes(self) -> int:
         """Return the bytes of all image files."""
         root = self._folder.root

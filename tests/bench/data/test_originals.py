@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import math
 import random
+import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -355,6 +356,44 @@ def test_files_of_many_sizes_are_kept_as_they_are(folder: Path, tmp_path: Path) 
     assert sum(kept) == sum(len((folder / path).read_bytes()) for path in folder.rglob("*.*"))
     with pytest.raises(DataError, match="its images are of many sizes, which no array holds"):
         build.packed(card, cache_dir=tmp_path / "other", packing="arrays")
+
+
+def test_files_that_another_set_holds_are_not_copied(folder: Path, tmp_path: Path) -> None:
+    """As ImageNet-ReaL asks for most of ImageNet's validation images, in another order."""
+    cache_dir = tmp_path / "cache"
+    whole = build.packed(card_of(folder), cache_dir=cache_dir)
+    images = {path.read_bytes() for path in folder.rglob("*.*")}
+    own = {whole.split("test").images_NHWC.content(row) for row in range(2)}  # type: ignore[union-attr]
+    files = sorted(path for path in folder.rglob("*.*") if path.read_bytes() not in own)
+    part = tmp_path / "part"
+    for index, path in enumerate(reversed(files)):
+        place = (
+            part / ("train" if index else "test") / path.parent.name / f"new {index}{path.suffix}"
+        )
+        place.parent.mkdir(parents=True, exist_ok=True)
+        place.write_bytes(path.read_bytes())
+    for name in ("a", "b"):
+        if not (part / "test" / name).is_dir():
+            (part / "test" / name).mkdir()
+            first = next((part / "train" / name).iterdir())
+            (part / "test" / name / first.name).write_bytes(first.read_bytes())
+    packed = build.packed(card_of(part), cache_dir=cache_dir)
+    assert set(packed.manifest["lent"]) == {"train", "test"}
+    assert not list(packed.folder.glob("*.encoded.bin"))
+    assert build.verify(packed.folder) == []
+    alone = build.packed(card_of(part), cache_dir=tmp_path / "alone")
+    assert not alone.manifest["lent"]
+    for split in ("train", "test"):
+        borrowed, copied = packed.split(split), alone.split(split)
+        assert np.array_equal(borrowed.labels_N, copied.labels_N)
+        for row in range(len(copied.labels_N)):
+            content = borrowed.images_NHWC.content(row)  # type: ignore[union-attr]
+            assert content == copied.images_NHWC.content(row)  # type: ignore[union-attr]
+            assert content in images
+    shutil.rmtree(whole.folder)  # who lends may go away
+    again = build.packed(card_of(part), cache_dir=cache_dir)
+    assert not again.manifest["lent"]
+    assert len(list(again.folder.glob("*.encoded.bin"))) == 2
 
 
 def test_small_files_of_one_size_become_arrays_with_the_same_pixels(tmp_path: Path) -> None:

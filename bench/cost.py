@@ -30,6 +30,9 @@ from bench.specs import Record, SystemCard, SystemUse
 
 TRAIN_FACTOR = 3
 """FLOPs of training by FLOPs of a forward pass."""
+DECODE_S, READ_S_PER_PIXEL = 1.46e-3, 2.3e-8
+"""Seconds of one core for a photograph of ImageNet's usual size: decoding it, and reading each
+pixel of the input from it (docs/performance.md, "Originals")."""
 TPUV3_CORE_PEAK_FLOPS = 61.5e12
 """Peak FLOP/s of a TPUv3 core in bfloat16: half of a chip's 123e12 (vendor's figure, recalled)."""
 
@@ -198,6 +201,15 @@ class CoreDays:
                 hint="Keep them in columns of their own",
             )
         return CoreDays(self.value + other.value, self.basis)
+
+
+def decoded_per_s(image_size_px: int) -> float:
+    """Return how many photographs one core decodes and resizes in a second.
+
+    >>> round(decoded_per_s(224), -1), round(decoded_per_s(384), -1)
+    (380.0, 210.0)
+    """
+    return 1 / (DECODE_S + READ_S_PER_PIXEL * image_size_px**2)
 
 
 def measured_core_days(*, num_cores: int, days: float) -> CoreDays:

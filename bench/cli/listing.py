@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from bench.errors import DataError
 from bench.plan.spec import JobGraph
 from bench.specs import JobResult, Pair, PlannedJob
 
@@ -112,8 +114,47 @@ def show_plan(console: Console, graph: JobGraph, rows: Sequence[Row]) -> None:
         number = sum(row["refused"] == reason for row in rows)
         words = f"refused: {number} jobs, since {reason}"
         console.print(words, markup=False, highlight=False, soft_wrap=True)
+    for words in (*_enlarged(graph), *_feeding(graph)):
+        console.print(f"images: {words}", markup=False, highlight=False, soft_wrap=True)
     for pair in graph.suite.pair:
         console.print(f"pair: {_pair_words(graph, pair)}", markup=False, highlight=False)
+
+
+def _enlarged(graph: JobGraph) -> Iterator[str]:
+    """Yield what to say of files that are smaller than what a protocol asks for."""
+    from bench.data.sizes import enlarged
+
+    for name, sizes_px in graph.image_sizes_px().items():
+        try:
+            yield from enlarged(graph.datasets[name], sizes_px)
+        except DataError as error:
+            yield str(error)
+
+
+def _feeding(graph: JobGraph) -> Iterator[str]:
+    """Yield how many cores decode what the hungriest job on a device asks for."""
+    from bench import cost
+    from bench.schedule.order import DEFAULT_FLOPS_PER_S, device_of
+
+    rates: dict[tuple[str, int], float] = {}
+    for job in graph.jobs:
+        device, protocol = device_of(job.resources), job.spec.protocol
+        if device != "cpu" and protocol is not None and job.train_examples and job.exaflops:
+            flops = job.exaflops * 1e18 / job.train_examples
+            key = (job.labels.system, protocol.image_size_px)
+            rates[key] = DEFAULT_FLOPS_PER_S[device] / flops
+
+    def cores(key: tuple[str, int]) -> float:
+        return rates[key] / cost.decoded_per_s(key[1])
+
+    if rates:
+        system, size_px = hungriest = max(rates, key=cores)
+        numbers = [f"{math.ceil(num * cores(hungriest)):,}" for num in (1, 4, 8)]
+        yield (
+            f"a device of 1e14 FLOP/s takes {rates[hungriest]:,.0f} a second of {system} at "
+            f"{size_px} px, and a core decodes {cost.decoded_per_s(size_px):,.0f} photographs: "
+            f"{numbers[0]} cores feed one device, {numbers[1]} four, {numbers[2]} eight"
+        )
 
 
 def _refused_work(rows: Sequence[Row]) -> str:

@@ -6,9 +6,9 @@ original, which a protocol crops and resizes. Only where a data set was asked fo
 squashed here, with Pillow's bilinear filter, which averages over the source pixels when it shrinks
 (antialiased).
 
-Plain JPEG files (grey or YCbCr, without metadata that could turn them) are decoded by simplejpeg,
-which calls libjpeg-turbo directly: the same pixels as Pillow's, up to five times as fast. Whatever
-else it is given, or warns of, goes to Pillow, which judges alone.
+Plain JPEG files (grey or YCbCr, not turned by their metadata) are decoded by simplejpeg, which
+calls libjpeg-turbo directly: the same pixels as Pillow's, up to five times as fast. Whatever else
+it is given, or warns of, goes to Pillow, which judges alone.
 """
 
 from __future__ import annotations
@@ -116,7 +116,8 @@ def _read(file: Path | IO[bytes], *, name: str) -> bytes:
 def plain_jpeg(content: bytes, *, colours: str = "RGB") -> np.ndarray | None:
     """Return the pixels of a JPEG that nothing is unusual about, else None.
 
-    Segments of kind APP1 hold EXIF and XMP, either of which may say that the image is turned.
+    Segments of kind APP1 hold EXIF and XMP, either of which may say that the image is turned; most
+    do not.
     """
     if not _is_plain(content):
         return None
@@ -131,7 +132,7 @@ def plain_jpeg(content: bytes, *, colours: str = "RGB") -> np.ndarray | None:
 
 
 def _is_plain(content: bytes) -> bool:
-    """Return whether a file is a JPEG without a segment APP1 before its pixels."""
+    """Return whether a file is a JPEG that nothing before its pixels turns."""
     if content[:2] != b"\xff\xd8":
         return False
     start = 2
@@ -140,9 +141,16 @@ def _is_plain(content: bytes) -> bool:
         if marker == b"\xda":  # the pixels begin
             return True
         if marker == b"\xe1":
-            return False
+            return _is_upright(content)
         start += 2 + int.from_bytes(content[start + 2 : start + 4], "big")
     return False  # padding, or damage: Pillow judges
+
+
+def _is_upright(content: bytes) -> bool:
+    """Return whether the metadata of a file can be read and do not turn it."""
+    with contextlib.suppress(DataError), _judged(""), Image.open(io.BytesIO(content)) as image:
+        return bool(image.getexif().get(ExifTags.Base.Orientation, 1) == 1)
+    return False
 
 
 def _by_pillow(file: IO[bytes], *, name: str) -> Image.Image:

@@ -62,6 +62,9 @@ def examine(
     checks += datasets.shared_images(
         datasets.upstream_of(spec), datasets.downstream_of(spec), cards, cache_dir=cache
     )
+    if graph is not None:
+        for name, sizes_px in graph.image_sizes_px().items():
+            checks += datasets.enlarged_images(graph.datasets[name], sizes_px)
     return [
         *_machine(spec, graph),
         *_folder(workdir, needed_bytes=_needed_bytes(graph, cards, cache)),

@@ -66,6 +66,17 @@ def one_set(card: DatasetCard, *, cache_dir: Path) -> list[Check]:
     return checks + guarded(topic, lambda: packed_state(card, cache_dir=cache_dir))
 
 
+def enlarged_images(card: DatasetCard, sizes_px: Sequence[int]) -> list[Check]:
+    """Say where files are smaller than what a protocol asks for."""
+    from bench.data.sizes import enlarged
+
+    topic = f"data {card.name}"
+    cure = "As in the paper where its owner's images are small (CIFAR); else get the originals"
+    return guarded(
+        topic, lambda: [warning(topic, words, cure) for words in enlarged(card, sizes_px)]
+    )
+
+
 def missing(card: DatasetCard) -> Check:
     """Return what is to be done about a set that is known but was never located."""
     topic = f"data {card.name}"

@@ -194,3 +194,11 @@ class JobGraph(Record):
     """Jobs, inputs first, each once."""
     datasets: dict[str, DatasetCard]
     """Cards of the data sets used, by name."""
+
+    def image_sizes_px(self) -> dict[str, list[int]]:
+        """Return the input sizes, in pixels, that the jobs ask of each data set."""
+        found: dict[str, set[int]] = {}
+        for job in self.jobs:
+            if job.dataset and job.spec.protocol is not None:
+                found.setdefault(job.dataset, set()).add(job.spec.protocol.image_size_px)
+        return {name: sorted(sizes) for name, sizes in found.items()}

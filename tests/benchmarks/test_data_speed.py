@@ -288,9 +288,10 @@ def test_faster_ways_to_a_small_square_that_move_pixels(shared_data: Path) -> No
 
 
 @pytest.mark.ordinary
+@pytest.mark.parametrize("size_px", [224, 384])
 @pytest.mark.parametrize("name", ["vit-train", "resize"])
-def test_originals_to_inputs(name: str, shared_data: Path, tmp_path: Path) -> None:
-    """Real pictures to 224 px: our batches, their bare parts, and torchvision on Pillow."""
+def test_originals_to_inputs(name: str, size_px: int, shared_data: Path, tmp_path: Path) -> None:
+    """Real pictures to inputs: our batches, their bare parts, and torchvision on Pillow."""
     files = sorted((shared_data / "imagenet-samples").glob("*.JPEG"))[:BATCH]
     for index, file in enumerate(files):
         folder = tmp_path / "set" / "train" / str(index % 2)
@@ -302,7 +303,7 @@ def test_originals_to_inputs(name: str, shared_data: Path, tmp_path: Path) -> No
     split = build.packed(card, cache_dir=tmp_path / "cache").split("train")
     images = split.images_NHWC
     assert isinstance(images, Originals)
-    preset = transforms.preset(name, size_px=224)
+    preset = transforms.preset(name, size_px=size_px)
     training = name == "vit-train"
     rows = np.arange(len(files))
     contents = [images.content(row) for row in rows]
@@ -311,22 +312,21 @@ def test_originals_to_inputs(name: str, shared_data: Path, tmp_path: Path) -> No
         return Draws(torch.Generator().manual_seed(0), num=len(files))
 
     assert preset.preset.where is not None
-    where = preset.preset.where(images.sizes_N2, draws(), 224)
+    where = preset.preset.where(images.sizes_N2, draws(), size_px)
 
     def bare() -> np.ndarray:
-        x_BCHW = np.empty((len(files), 3, 224, 224), dtype=np.float32)
+        x_BCHW = np.empty((len(files), 3, size_px, size_px), dtype=np.float32)
         for row, content in enumerate(contents):
-            image_HW4 = simplejpeg.decode_jpeg(content, "RGBA")
-            read_OOC = taps.read(image_HW4, *where, row)
-            np.subtract(read_OOC.transpose(2, 0, 1), np.float32(127.5), out=x_BCHW[row])
-            x_BCHW[row] /= np.float32(127.5)
+            taps.read(simplejpeg.decode_jpeg(content, "RGBA"), *where, row, x_BCHW[row])
         return x_BCHW
 
     def ours() -> torch.Tensor:
         with decoding(1, spare=False):
             return inputs(split, rows, preset, draws() if training else None, torch.device("cpu"))
 
-    resized = v2.RandomResizedCrop(224, (0.05, 1.0)) if training else v2.Resize((224, 224))
+    resized = (
+        v2.RandomResizedCrop(size_px, (0.05, 1.0)) if training else v2.Resize((size_px, size_px))
+    )
     flip = v2.RandomHorizontalFlip(0.5 if training else 0.0)
     theirs = v2.Compose([resized, flip, v2.PILToTensor(), v2.ToDtype(torch.float32, scale=True)])
 
@@ -342,8 +342,8 @@ def test_originals_to_inputs(name: str, shared_data: Path, tmp_path: Path) -> No
     sides = {"decode": decoded, "bare": bare, "ours": ours, "torchvision": torchvision}
     best = fastest(sides, rounds=5)  # type: ignore[arg-type]
     rates = ", ".join(f"{side} {len(files) / best[side]:,.0f}" for side in sides)
-    tell(f"{name} of originals at 224 px, images/s on one thread: {rates}")
-    tell(f"{name}: loader over its bare parts {best['ours'] / best['bare'] - 1:+.1%}")
+    tell(f"{name} of originals at {size_px} px, images/s on one thread: {rates}")
+    tell(f"{name}, {size_px} px: loader over its bare parts {best['ours'] / best['bare'] - 1:+.1%}")
 
 
 @pytest.mark.ordinary

@@ -491,3 +491,20 @@ def test_taps_hold_indices_inside_the_image() -> None:
         assert (found.high_BO < lengths[:, None]).all()
         assert (found.low_BO <= found.high_BO).all()
         assert ((found.lerp_BO >= 0) & (found.lerp_BO < 1)).all()
+
+
+# --- what is said of sizes --------------------------------------------------------------------
+
+
+def test_files_that_a_protocol_enlarges_are_named(folder: Path) -> None:
+    from bench.data.sizes import enlarged
+
+    card = card_of(folder)
+    assert list(enlarged(card, [1])) == []
+    assert list(enlarged(card, [32, 300])) == [
+        "mine: 71% of the images are enlarged to 32 px (shorter sides: 1 to 33 px)",
+        "mine: all images are enlarged to 300 px (shorter sides: 1 to 33 px)",
+    ]
+    squares = card_of(folder, image_size_px=24)
+    assert "(shorter sides: 24 to 24 px)" in next(iter(enlarged(squares, [32])))
+    assert list(enlarged(catalog.dataset("digits"), [384])) == []

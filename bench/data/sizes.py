@@ -1,0 +1,47 @@
+"""How large the images of a data set are, from a few of them: will a protocol enlarge them?"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from itertools import islice
+
+from bench.data.readers import reader_of
+from bench.specs import DatasetCard
+
+SAMPLED = 64
+"""Images of each split whose heads are read."""
+
+
+def enlarged(card: DatasetCard, wanted_px: Iterable[int]) -> Iterator[str]:
+    """Yield what to say of each input size, in pixels, that is larger than images of a data set.
+
+    Only files are looked at: what is drawn, or packaged, has the size that it was chosen for.
+    Raises DataError.
+    """
+    if not card.digest or "path" not in card.args:
+        return
+    sides_px = _shorter_sides(card)
+    for size_px in wanted_px:
+        small = sum(side < size_px for side in sides_px)
+        if small:
+            share = "all" if small == len(sides_px) else f"{small / len(sides_px):.0%} of the"
+            yield (
+                f"{card.name}: {share} images are enlarged to {size_px} px "
+                f"(shorter sides: {min(sides_px)} to {max(sides_px)} px)"
+            )
+
+
+def _shorter_sides(card: DatasetCard) -> list[int]:
+    """Look at the heads of the first images of each split."""
+    from bench.data.decode import size_of
+
+    source = reader_of(card).open(card)
+    sides: list[int] = []
+    for split in card.splits:
+        known = source.size_px(split)
+        if known is not None:
+            sides.append(min(known))
+            continue
+        for name, content_of in islice(source.encoded(split, start=0), SAMPLED):
+            sides.append(min(size_of(content_of(), name=name)))
+    return sides

@@ -26,7 +26,7 @@ import baselines
 from baselines.counting import Padding
 from bench.errors import SuiteError, UnknownName, UserError
 from bench.facts import JFT_IMAGES
-from bench.specs import Record, SystemCard, SystemUse
+from bench.specs import Precision, Record, SystemCard, SystemUse
 
 TRAIN_FACTOR = 3
 """FLOPs of training by FLOPs of a forward pass."""
@@ -38,7 +38,7 @@ TPUV3_CORE_PEAK_FLOPS = 61.5e12
 
 System = str | SystemCard | SystemUse
 Basis = Literal["measured", "estimated"]
-_BYTES = {"float32": 4, "bfloat16": 2}
+_BYTES = {"float32": 4, "tf32": 4, "bfloat16": 2, "float16": 2}
 _GIB = 2**30
 
 
@@ -159,7 +159,7 @@ def train_memory(
     batch_size: int,
     image_size_px: int | None = None,
     num_classes: int = 1000,
-    precision: Literal["float32", "bfloat16"] = "float32",
+    precision: Precision = "float32",
     optimizer: Literal["adam", "sgd"] = "adam",
 ) -> Memory:
     """Return the memory of a training step on one device, in GiB.

@@ -18,6 +18,23 @@ def describe(device: str) -> dict[str, str]:
 
 
 @functools.cache
+def machine(device: str) -> str:
+    """Return what a measured speed belongs to: processor and cores, or the model of a GPU.
+
+    Nothing heavy is imported: it is asked when a suite is planned.
+    """
+    if device == "cpu":
+        return f"{_cpu_name()}, {os.cpu_count() or 1} cores"
+    if device == "tpu":
+        return os.environ.get("TPU_ACCELERATOR_TYPE", "TPU")
+    for file in sorted(Path("/proc/driver/nvidia/gpus").glob("*/information")):
+        for line in file.read_text(encoding="utf-8").splitlines():
+            if line.startswith("Model:"):
+                return line.partition(":")[2].strip()
+    return "GPU"
+
+
+@functools.cache
 def device_name(device: str) -> str:
     """Return the model name of the device, as its vendor prints it."""
     if device == "cuda":

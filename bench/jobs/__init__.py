@@ -10,7 +10,7 @@ import gc
 import importlib
 import os
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -119,25 +119,30 @@ def _settings(context: JobContext) -> Iterator[None]:
     from bench.training.memory import kept_memory
 
     num_threads = torch.get_num_threads()
-    deterministic = torch.are_deterministic_algorithms_enabled()
-    warn_only = torch.is_deterministic_algorithms_warn_only_enabled()
     torch.set_num_threads(context.spec.num_threads)
-    if context.device == "cuda":
-        # On a CPU the same threads give the same bits without being asked; cuBLAS wants its
-        # workspace fixed before it is first used.
-        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
-        torch.use_deterministic_algorithms(True, warn_only=True)
     try:
         blas = threadpool_limits(context.spec.num_threads, user_api="blas")
-        with blas, kept_memory(), decoding(**_decoders(context)):
+        with blas, kept_memory(), decoding(**_decoders(context)), _arithmetic(context):
             yield
     finally:
         torch.set_num_threads(num_threads)
-        torch.use_deterministic_algorithms(deterministic, warn_only=warn_only)
         if context.device == "cuda":
             # The next job of this process, or of its neighbour, finds the memory free.
             gc.collect()
             torch.cuda.empty_cache()
+
+
+def _arithmetic(context: JobContext) -> AbstractContextManager[None]:
+    """Return the arithmetic of the job: that of its recipe, or that of its kind's arguments.
+
+    What is measured for its speed may choose the fastest algorithms, for every family alike.
+    """
+    from bench.training.arithmetic import arithmetic
+
+    recipe, params = context.spec.recipe, context.spec.params
+    precision: Any = recipe.precision if recipe else params.get("precision", "float32")
+    deterministic = recipe.deterministic if recipe else "precision" not in params
+    return arithmetic(context.device, precision, deterministic=deterministic)
 
 
 def _decoders(context: JobContext) -> dict[str, Any]:

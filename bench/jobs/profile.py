@@ -34,6 +34,7 @@ from bench.jobs import JobContext, _work, is_exhausted
 from bench.jobs._peak import Peak
 from bench.paths import CachePaths
 from bench.specs import JobResult, Metric, Recipe
+from bench.training.arithmetic import autocast
 from bench.training.memory import returned_memory
 
 MAX_BATCH = 1 << 14
@@ -61,6 +62,7 @@ def run(context: JobContext) -> JobResult:
     `<work>_memory_gib/<batch>` and `<work>_largest_batch`, where `<work>` is `inference` or
     `train`. A batch that does not fit has a reason in place of values.
     """
+    _check_machine(context)
     with _one_at_a_time(context):
         meter = _work.Meter(context)
         profile = _Profile(context)
@@ -73,6 +75,18 @@ def run(context: JobContext) -> JobResult:
             num_evaluated=profile.num_images,
             # Each measure started the mark of the process anew.
             others=[_work.Spent(num_images=0, core_s=0.0, peak_memory_gib=profile.highest_gib)],
+        )
+
+
+def _check_machine(context: JobContext) -> None:
+    """Raise JobError on another machine than the one that the speeds would be said to be of."""
+    from bench import environment
+
+    planned, here = context.spec.params.get("machine"), environment.machine(context.device)
+    if planned not in (None, here):
+        raise JobError(
+            f"speeds of {planned} were planned, and this is {here}",
+            hint="Plan and run profiles on the machine that they are of",
         )
 
 
@@ -196,9 +210,7 @@ class _Profile:
     @torch.inference_mode()
     def _infer(self, x_BCHW: Tensor, steps: int) -> float:
         self._model.eval()
-        half = torch.autocast(
-            self._device.type, dtype=torch.bfloat16, enabled=self.precision == "bfloat16"
-        )
+        half = autocast(self._device.type, self.precision)
         _wait_for(x_BCHW)
         started_s = time.perf_counter()
         for _ in range(steps):

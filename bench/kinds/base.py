@@ -21,6 +21,7 @@ from bench.specs import (
     DataUse,
     MetricCard,
     PlannedJob,
+    Precision,
     Recipe,
     Record,
     Scales,
@@ -156,6 +157,10 @@ class Planner(Protocol):
         """Seeds of the suite."""
 
     @property
+    def machine(self) -> str:
+        """Processor or device of this machine, which what is measured belongs to."""
+
+    @property
     def starts(self) -> list[Start]:
         """What was pre-trained or loaded so far; a kind that leaves checkpoints adds to it."""
 
@@ -197,6 +202,9 @@ class Planner(Protocol):
 
     def check_image(self, system: SystemCard, image_size_px: int, key: str, where: str) -> None:
         """Raise where images of a side cannot be an input of a system."""
+
+    def check_arithmetic(self, precision: Precision, key: str) -> None:
+        """Raise where the suite's devices do not have an arithmetic."""
 
     def check_objective(self, system: SystemCard, recipe: Recipe, key: str) -> None:
         """Raise where a system cannot learn what a recipe asks."""

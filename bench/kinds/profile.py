@@ -5,12 +5,12 @@ Source: arXiv:2010.11929, appendix D.5 and Figure 12.
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any
 
 from pydantic import Field, model_validator
 
 from bench.kinds.base import PROFILING, Block, KindCard, Planner, Stage
-from bench.specs import Args, MetricCard, SystemCard
+from bench.specs import Args, MetricCard, Precision, SystemCard
 
 NUM_CLASSES = 1000
 """Outputs of the classifier: those of ImageNet."""
@@ -25,7 +25,7 @@ class ProfileBlock(Block):
     """Sides of the square input, in pixels."""
     batch_sizes: tuple[int, ...] = Field(min_length=1)
     """Images pushed through at once."""
-    precision: Literal["float32", "bfloat16"] = "float32"
+    precision: Precision = "float32"
     """Arithmetic of forward and backward; weights stay float32."""
     steps: int = Field(default=5, gt=0, le=1000)
     """Batches in one timing."""
@@ -52,6 +52,7 @@ def plan(planner: Planner, block: ProfileBlock, key: str) -> None:
     """Plan one job for each system and input size of a block."""
     for index, name in enumerate(block.systems):
         system = planner.system(name, f"{key}.systems[{index}]")
+        planner.check_arithmetic(block.precision, f"{key}.precision")
         for size_index, size_px in enumerate(block.image_sizes_px):
             planner.check_image(system, size_px, f"{key}.image_sizes_px[{size_index}]", "profile")
             _add(planner, block, system, size_px)
@@ -63,7 +64,7 @@ def _add(planner: Planner, block: ProfileBlock, system: SystemCard, size_px: int
         stage="profile",
         name=f"profile {system.name} at {size_px} px",
         system=system,
-        params=_arguments(block, size_px),
+        params={**_arguments(block, size_px), "machine": planner.machine},
         labels={"recipe": block.precision},
         image_size_px=size_px,
         num_evaluated=_forward_passes(block),

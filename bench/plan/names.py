@@ -7,7 +7,15 @@ from collections.abc import Mapping, Sequence
 import baselines
 from bench.errors import SuiteError, UnknownName, UserError, suggest
 from bench.plan.spec import SuiteSpec
-from bench.specs import DatasetCard, Protocol, Recipe, SystemCard, WeightsSource
+from bench.specs import (
+    GPU_ARITHMETIC,
+    DatasetCard,
+    Precision,
+    Protocol,
+    Recipe,
+    SystemCard,
+    WeightsSource,
+)
 
 
 class Names:
@@ -68,7 +76,9 @@ class Names:
             raise self.error(
                 key, f'unknown recipe "{name}"', suggest(name, self.recipes, kind="recipe")
             )
-        return self.recipes[name]
+        found = self.recipes[name]
+        self.check_arithmetic(found.precision, key)
+        return found
 
     def weights(self, system: SystemCard, name: str, key: str) -> WeightsSource:
         """Return the weights `name` of a system, public or not."""
@@ -118,6 +128,16 @@ class Names:
                     f"{card.name} has no {split} split to {use}",
                     'It is for kind = "evaluate"' if split == "train" else "",
                 )
+
+    def check_arithmetic(self, precision: Precision, key: str) -> None:
+        """Raise SuiteError where the suite's devices do not have an arithmetic."""
+        if precision in GPU_ARITHMETIC and not self.suite.gpus:
+            raise self.error(
+                key,
+                f"{precision} is arithmetic of GPUs, and the suite runs on "
+                + ("TPUs" if self.suite.tpus else "CPUs"),
+                "Compute in float32 or bfloat16, or set gpus",
+            )
 
     def check_image(self, system: SystemCard, image_size_px: int, key: str, where: str) -> None:
         """Raise SuiteError where images of a side cannot be an input of the system."""

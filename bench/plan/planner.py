@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import baselines
+from bench import environment
 from bench.errors import suggest
 from bench.kinds import KINDS
 from bench.kinds.base import Start, TransferBlock
@@ -18,6 +19,7 @@ from bench.specs import (
     Args,
     DatasetCard,
     DataUse,
+    DeviceKind,
     JobSpec,
     Labels,
     PlannedJob,
@@ -48,6 +50,11 @@ class Planner(Names):
     def seeds(self) -> tuple[int, ...]:
         """Seeds of the suite."""
         return self.suite.seeds
+
+    @property
+    def machine(self) -> str:
+        """Processor or device of this machine, which what is measured belongs to."""
+        return environment.machine(self._device("profile"))
 
     # --- what a transfer starts from, and is measured on --------------------------------------
 
@@ -109,6 +116,7 @@ class Planner(Names):
             num_examples=num_examples,
             held_out=held_out,
             squared_px=card.squared_px,
+            version=card.version,
         )
 
     def fixed(self, recipe: Recipe, num_examples: int) -> Recipe:
@@ -128,6 +136,8 @@ class Planner(Names):
                 "learning_rates": (),
                 "held_out": None,
                 "source": "",
+                # On a CPU the same threads give the same bits, asked or not.
+                "deterministic": recipe.deterministic or not self.suite.gpus,
             }
         )
 
@@ -167,6 +177,7 @@ class Planner(Names):
             params=params or {},
             seed=seed,
             num_threads=self.suite.num_threads,
+            device=self._device(kind),
             needs=dict(needs or {}),
         )
         job_id = spec.job_id
@@ -194,6 +205,12 @@ class Planner(Names):
             refused=(source.refused if source else "") or refused or (card.refusal if card else ""),
         )
         return self.jobs[job_id]
+
+    def _device(self, kind: str) -> DeviceKind:
+        """Return what the jobs of a kind compute on."""
+        if not KINDS[kind].uses_device:
+            return "cpu"
+        return "tpu" if self.suite.tpus else "cuda" if self.suite.gpus else "cpu"
 
     def _resources(self, kind: str) -> Resources:
         if not KINDS[kind].uses_device:

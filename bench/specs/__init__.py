@@ -20,7 +20,9 @@ Glossary (one word per idea)
 """
 
 from bench.specs.cards import (
+    GPU_ARITHMETIC,
     DatasetCard,
+    Precision,
     Protocol,
     Recipe,
     SplitCard,
@@ -31,6 +33,7 @@ from bench.specs.cards import (
 from bench.specs.compared import UNRANKED, Compared, NotCompared, comparisons
 from bench.specs.jobs import (
     DataUse,
+    DeviceKind,
     JobSpec,
     Labels,
     PlannedJob,
@@ -50,12 +53,14 @@ from bench.specs.suites import (
 )
 
 __all__ = [
+    "GPU_ARITHMETIC",
     "UNRANKED",
     "Args",
     "Compared",
     "Cost",
     "DataUse",
     "DatasetCard",
+    "DeviceKind",
     "JobResult",
     "JobSpec",
     "Labels",
@@ -64,6 +69,7 @@ __all__ = [
     "NotCompared",
     "Pair",
     "PlannedJob",
+    "Precision",
     "Protocol",
     "PublishedResult",
     "Recipe",

@@ -154,6 +154,14 @@ class Protocol(Record):
 _LENGTH = NotCompared("lengths are compared in steps, those of pre-training in epochs of its data")
 
 
+Precision = Literal["float32", "tf32", "bfloat16", "float16"]
+"""Arithmetic of a model, in every operation alike (`bench/training/arithmetic.py`): `float32` is
+IEEE; `tf32` is that of NVIDIA GPUs; the others keep weights and sums in float32."""
+
+GPU_ARITHMETIC = ("tf32", "float16")
+"""Arithmetic that a CPU does not have, or a hundred times slower."""
+
+
 class Recipe(Record):
     """How weights are updated. Exactly one of `steps`, `epochs`, `examples` sets the length."""
 
@@ -199,8 +207,10 @@ class Recipe(Record):
     head_bias: Annotated[float, Compared("first biases of the classifier", 212)] = 0.0
     """First value of the classifier's biases in pre-training (-10 with big_vision's sigmoid loss on
     ImageNet-21k)."""
-    precision: Annotated[Literal["float32", "bfloat16"], Compared("arithmetic", 213)] = "float32"
+    precision: Annotated[Precision, Compared("arithmetic", 213)] = "float32"
     """Arithmetic of forward and backward; weights stay float32."""
+    deterministic: Annotated[bool, NotCompared("the same sums, added up in another order")] = True
+    """Whether a GPU must give the same bits again; false: libraries choose what is fastest."""
     drop_steps: Annotated[tuple[int, ...], Compared("steps of decay", 208)] = ()
     """Steps after each of which the learning rate is a tenth (BiT-HyperRule)."""
     drop_shares: Annotated[tuple[float, ...], Compared("decay after shares of the steps", 209)] = ()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 from pydantic import Field
 
 from bench.specs.cards import Protocol, Recipe
@@ -36,8 +38,14 @@ class DataUse(Record):
     """Size of the random subset of the training split; None: all of it."""
     held_out: float | None = None
     """Share of the training split kept for choosing; None: train on all of it."""
+    version: int = 1
+    """Version of the card."""
     squared_px: int | None = None
     """Side of the squares that images were squashed to before the protocol; None: originals."""
+
+
+DeviceKind = Literal["cpu", "cuda", "tpu"]
+"""Kind of device that a job computes on."""
 
 
 class JobSpec(Record):
@@ -61,6 +69,8 @@ class JobSpec(Record):
     """Seed of initialization, data order and augmentation."""
     num_threads: int = 1
     """CPU threads; the same seed gives other bits at another number."""
+    device: DeviceKind = "cpu"
+    """Kind of device; the same seed gives other numbers on another."""
     needs: dict[str, str] = {}
     """Job ids of inputs by role: `checkpoint`, `select`, `candidate:0`, ..."""
 

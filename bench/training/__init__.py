@@ -2,6 +2,7 @@
 
 loop.py          training, for pre-training and fine-tuning alike; scoring with frozen weights
 objectives.py    what is minimized
+arithmetic.py    what float32, tf32, bfloat16 and float16 mean; same bits again
 optimizer.py     how a single update is made
 checkpoint.py    checkpoints, and files of weights
 memory.py        what the C library keeps of freed memory

@@ -27,6 +27,7 @@ from bench.data.transforms import Transform
 from bench.errors import CheckpointError, Diverged
 from bench.specs import Recipe
 from bench.training import objectives
+from bench.training.arithmetic import LossScale, autocast
 from bench.training.checkpoint import Checkpoints
 from bench.training.optimizer import Optimizer, learning_rate
 
@@ -173,17 +174,17 @@ class _Run:
         self.num_images = 0
         self.clock = _Clock()
         self._line = (0.0, 0)
-        self._autocast = torch.autocast(
-            self.device.type, dtype=torch.bfloat16, enabled=recipe.precision == "bfloat16"
-        )
+        self._autocast = autocast(self.device.type, recipe.precision)
+        self._scale = LossScale(enabled=recipe.precision == "float16")
 
     def update(self, x_BCHW: Tensor, labels_B: Tensor) -> None:
         """Take one optimizer step; nothing here waits for the device."""
         loss = self.objective.loss(self._forward, x_BCHW, labels_B, step=self.step)
         # Not right after the step: memory freed at once goes back to the kernel, page by page.
         self.optimizer.zero_grad()
-        loss.backward()
-        self.optimizer.step(learning_rate(self.recipe, self.step, num_steps=self.num_steps))
+        self._scale.scaled(loss).backward()
+        if self._scale.unscale(self.optimizer.gradients()):
+            self.optimizer.step(learning_rate(self.recipe, self.step, num_steps=self.num_steps))
         if self.recipe.polyak is not None:
             with torch.no_grad():
                 torch._foreach_lerp_(
@@ -244,6 +245,7 @@ class _Run:
             self._restore(tensors)
             self.num_images = int(meta["num_images"])
             self.clock = _Clock(**meta["clock"])
+            self._scale.value, self._scale.good_steps = meta.get("loss_scale", (1.0, 0))
         except (KeyError, TypeError, RuntimeError) as error:
             raise CheckpointError(
                 f"the checkpoint of step {self.step} in {checkpoints.folder} does not fit the model"
@@ -268,7 +270,11 @@ class _Run:
         )
 
     def _meta(self) -> dict[str, Any]:
-        return {"num_images": self.num_images, "clock": self.clock.totals()}
+        return {
+            "num_images": self.num_images,
+            "clock": self.clock.totals(),
+            "loss_scale": (self._scale.value, self._scale.good_steps),
+        }
 
     def _tensors(self) -> dict[str, Tensor]:
         return {

@@ -120,12 +120,15 @@ class Optimizer:
         """
         clip_norm = self._recipe.clip_norm
         if clip_norm is not None:
-            grads = [p.grad for p in self.parameters.values() if p.grad is not None]
-            clip_gradients(grads, clip_norm)
+            clip_gradients(self.gradients(), clip_norm)
         for names, weight_decay in self._groups:
             used = [name for name in names if self.parameters[name].grad is not None]
             if used:
                 self._update(used, rate=rate, weight_decay=weight_decay)
+
+    def gradients(self) -> list[Tensor]:
+        """Return the gradients that there are."""
+        return [p.grad for p in self.parameters.values() if p.grad is not None]
 
     def zero_grad(self) -> None:
         """Drop the gradients."""

@@ -16,6 +16,7 @@ import pytest
 
 import baselines
 from bench.data import catalog
+from bench.errors import SuiteError
 from bench.plan import plan
 from bench.plan import suites as suites
 from bench.plan.spec import JobGraph, SuiteSpec
@@ -182,10 +183,10 @@ def test_the_order_of_arguments_is_not(suite: SuiteSpec) -> None:
 
 # --- what a suite, a card or a recipe says ---------------------------------------------------
 
-CHANGES_A_SUITE_NUMBER = {"seeds", "num_threads", "limit_steps"}
+CHANGES_A_SUITE_NUMBER = {"seeds", "num_threads", "limit_steps", "gpus", "tpus"}
 """Top-level fields of a suite that change numbers; its blocks are walked below."""
-NO_NUMBER_IN_A_SUITE = {"decoders",
-    "name", "title", "claim", "source", "gpus", "tpus", "max_attempts", "report", "scales",
+NO_NUMBER_IN_A_SUITE = {
+    "name", "title", "claim", "source", "decoders", "max_attempts", "report", "scales",
 }  # fmt: skip
 BLOCKS = {
     "scale",
@@ -212,7 +213,8 @@ def test_words_and_resources_of_a_suite_change_no_job(suite: SuiteSpec) -> None:
         assert (ids(planned(restored)) != before) == (field in CHANGES_A_SUITE_NUMBER), path
 
 
-NO_NUMBER_IN_A_RECIPE = {"source"}
+NO_NUMBER_IN_A_RECIPE = {"source", "deterministic"}
+"""The same threads of a CPU give the same bits, asked or not."""
 DEFAULTS_IN_A_RECIPE = {"learning_rates", "held_out"}
 """Defaults for the planner: they change which jobs there are, not what a job is."""
 
@@ -223,9 +225,39 @@ def test_a_recipe_changes_its_jobs_unless_its_source_does(suite: SuiteSpec) -> N
     for path, other in changed(recipe):
         if path in ("epochs", "examples"):
             other = other.model_copy(update={"steps": None})
+        if path == "precision":  # the walk finds one that CPUs do not have
+            other = other.model_copy(update={"precision": "bfloat16"})
         graph = planned(suite.model_copy(update={"recipe": {**suite.recipe, "pretrain": other}}))
         same = path in NO_NUMBER_IN_A_RECIPE | DEFAULTS_IN_A_RECIPE
         assert (graph.jobs[0].job_id == before) == same, path
+
+
+def test_a_gpu_is_asked_for_the_same_bits_by_the_recipe(suite: SuiteSpec) -> None:
+    on_gpu = suite.model_copy(update={"gpus": 0.5})
+    recipes = {
+        name: {**suite.recipe, "pretrain": suite.recipe["pretrain"].model_copy(update=update)}
+        for name, update in {
+            "fast": {"deterministic": False}, "tf32": {"precision": "tf32"},
+            "float16": {"precision": "float16"}, "as before": {},
+        }.items()
+    }  # fmt: skip
+    found = {
+        name: planned(on_gpu.model_copy(update={"recipe": recipe})).jobs[0]
+        for name, recipe in recipes.items()
+    }
+    assert len({job.job_id for job in found.values()}) == 4
+    assert {job.spec.device for job in found.values()} == {"cuda"}
+    assert planned(suite).jobs[0].spec.device == "cpu"
+    more = planned(on_gpu.model_copy(update={"gpus": 1.0})).jobs[0]  # a share changes no number
+    assert more.job_id == found["as before"].job_id
+
+
+@pytest.mark.parametrize("precision", ["tf32", "float16"])
+def test_arithmetic_that_cpus_do_not_have_is_refused(suite: SuiteSpec, precision: str) -> None:
+    recipe = suite.recipe["pretrain"].model_copy(update={"precision": precision})
+    asked = suite.model_copy(update={"recipe": {**suite.recipe, "pretrain": recipe}})
+    with pytest.raises(SuiteError, match=rf"{precision} is arithmetic of GPUs, .* runs on CPUs"):
+        planned(asked)
 
 
 def test_the_names_of_recipes_and_systems_change_no_job(suite: SuiteSpec, tmp_path: Path) -> None:
@@ -240,8 +272,8 @@ def test_the_names_of_recipes_and_systems_change_no_job(suite: SuiteSpec, tmp_pa
 
 
 NO_NUMBER_ON_A_DATASET = {
-    "title", "reader", "args", "class_names", "metric", "group", "version", "source",
-    "licence", "how_to_get",
+    "title", "reader", "args", "class_names", "metric", "group", "source", "licence",
+    "how_to_get",
 }  # fmt: skip
 """Fields of a data card besides the content: the digest stands for what a reader yields."""
 

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 import baselines
+from bench import environment
 from bench.data import catalog
 from bench.errors import SuiteError
 from bench.plan import plan
@@ -71,7 +72,7 @@ def test_there_is_a_job_for_each_system_and_size_and_it_needs_nothing(tmp_path: 
         assert job.spec.image_size_px in (8, 16)
         assert dict(job.spec.params) == {
             "image_size_px": job.spec.image_size_px, "num_classes": 1000, "batch_sizes": (1, 4),
-            "precision": "float32", "steps": 2, "repeats": 3,
+            "precision": "float32", "steps": 2, "repeats": 3, "machine": environment.machine("cpu"),
         }  # fmt: skip
 
 
@@ -95,6 +96,14 @@ def test_seeds_and_order_of_batches_change_no_speed(tmp_path: Path) -> None:
         assert not set(other) & set(ids), setting
 
 
+def test_speeds_belong_to_the_machine_that_they_are_of(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ids = [job.job_id for job in planned(tmp_path, PROFILE).jobs]
+    monkeypatch.setattr(environment, "machine", lambda device: "another processor, 3 cores")
+    assert not set(ids) & {job.job_id for job in planned(tmp_path, PROFILE).jobs}
+
+
 def test_profiles_stand_beside_other_blocks(tmp_path: Path) -> None:
     graph = planned(tmp_path, PRETRAIN, FEWSHOT, PROFILE)
     assert [job.labels.stage for job in graph.jobs] == ["pretrain", "fewshot"] + ["profile"] * 4
@@ -110,7 +119,7 @@ def test_profiles_stand_beside_other_blocks(tmp_path: Path) -> None:
         ("image_sizes_px=[16,2]", "profile[0].image_sizes_px[1]: image size 2 px is smaller than"),
         ("batch_sizes=[1000000]", "batch_sizes must lie between 1 and 16,384"),
         ("batch_sizes=['many']", "profile[0].batch_sizes[0]: "),
-        ("precision='float16'", "profile[0].precision: input should be 'float32' or 'bfloat16'"),
+        ("precision='float16'", "profile[0].precision: float16 is arithmetic of GPUs, and"),
         ("repeats=0", "profile[0].repeats: input should be greater than 0"),
         ("memory_gib=-1", "profile[0].memory_gib: input should be greater than 0"),
         ("memory=1", 'profile[0].memory: unknown key. Did you mean "memory_gib"?'),

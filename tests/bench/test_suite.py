@@ -85,7 +85,7 @@ def ids(spec: SuiteSpec) -> list[str]:
         {"name": "other"},
         {"title": "Another title"},
         {"claim": "Another claim"},
-        {"gpus": 0.5},
+        {"decoders": 2},
         {"max_attempts": 7},
         {"report.confidence": 0.9},
     ],
@@ -99,6 +99,8 @@ def test_identity_ignores_what_changes_no_number(change: dict[str, Any]) -> None
     "change",
     [
         {"num_threads": 2},
+        {"gpus": 0.5},
+        {"tpus": 1},
         {"transfer[0].learning_rates": [0.03, 0.2]},
         {"transfer[0].held_out": 0.2},
         {"transfer[1].l2": 1.0},

@@ -502,7 +502,7 @@ def test_files_that_a_protocol_enlarges_are_named(folder: Path) -> None:
     card = card_of(folder)
     assert list(enlarged(card, [1])) == []
     assert list(enlarged(card, [32, 300])) == [
-        "mine: 71% of the images are enlarged to 32 px (shorter sides: 1 to 33 px)",
+        "mine: 86% of the images are enlarged to 32 px (shorter sides: 1 to 33 px)",
         "mine: all images are enlarged to 300 px (shorter sides: 1 to 33 px)",
     ]
     squares = card_of(folder, image_size_px=24)

@@ -129,10 +129,11 @@ def untimed(lines: list[Line]) -> dict[int, Line]:
         {"optimizer": "sgd", "weight_decay": 0.0},
         {"dropout": 0.3},
         {"precision": "bfloat16"},
+        {"precision": "float16"},
         {"loss": "sigmoid"},
         {"mixup": 0.2, "polyak": 0.7, "drop_steps": (4, 8)},
     ],
-    ids=["adam", "sgd", "dropout", "bfloat16", "sigmoid", "mixup-polyak-drops"],
+    ids=["adam", "sgd", "dropout", "bfloat16", "float16", "sigmoid", "mixup-polyak-drops"],
 )
 def test_killed_at_any_step_the_run_ends_with_the_same_bits(
     tmp_path: Path, fields: dict[str, object]

@@ -49,7 +49,11 @@ DeviceKind = Literal["cpu", "cuda", "tpu"]
 
 
 class JobSpec(Record):
-    """Everything that changes the number of a job, and nothing else."""
+    """What changes the number of a job, as far as a suite says it; names and resources do not.
+
+    Versions of libraries and the model of the device may change the last bits: they are recorded
+    with the result (`JobResult.environment`).
+    """
 
     kind: str
     """Job kind: a card in `bench/kinds/`."""

@@ -4,7 +4,8 @@ Recipes follow Dosovitskiy et al., "An Image is Worth 16x16 Words" (arXiv:2010.1
 and 4; what is minimized is in `objectives.py`, how a single update is made in `optim.py`.
 
 What happens at a step is a function of (seed, step) alone, so a run that is killed and resumed
-from a checkpoint has the same bits as one that never stopped. Nothing on the step path waits for
+from a checkpoint has the same bits as one that never stopped, wherever the arithmetic has
+(`arithmetic.py`: always on a CPU, on a GPU where the recipe is deterministic). Nothing on the step path waits for
 the device: losses stay there and are read when a progress line is due.
 """
 

@@ -189,3 +189,25 @@ def test_the_suite_in_the_documents_plans(tmp_path: Path) -> None:
     path.write_text(block[1], encoding="utf-8")
     graph = plan(suite.load(str(path)), datasets=catalog.datasets(), protocols=PROTOCOLS)
     assert len(graph.jobs) == 12  # two systems, three seeds: pre-training and few-shot
+
+
+IDENTITY = {
+    "kind": "kind", "kind_version": "version", "system": "system", "data": "data",
+    "protocol": "protocol", "recipe": "recipe", "params": "arguments of the kind", "seed": "seed",
+    "num_threads": "number of CPU threads", "device": "kind of device",
+    "needs": "the ids of the jobs that it starts from",
+}  # fmt: skip
+"""Fields of a job's identity, as the documents call them."""
+
+
+def test_what_identifies_a_job_is_documented_and_nothing_is_promised_beyond_it() -> None:
+    assert set(IDENTITY) == set(specs.JobSpec.model_fields)
+    section = TEXTS["suites.md"].split("## What makes a job another job")[1].split("\n## ")[0]
+    said = " ".join(section.split())
+    for field, words in IDENTITY.items():
+        assert words in said, field
+    for part in ("content", "version of the card", "split", "subset", "squares"):
+        assert part in said
+    assert len(specs.DataUse.model_fields) == 8
+    for package in ("Python", "torch", "timm"):
+        assert package in said.split("Not part of it")[1]

@@ -2,8 +2,8 @@
 
 Records are frozen, forbid unknown fields and turn into canonical JSON. The identity of a job
 (`job_id`) is the hash of its `JobSpec`, which therefore holds what a suite says that changes the
-number, and no more: names, labels, paths, resources and the suite live in `PlannedJob`. What a suite
-asks and the graph that it becomes are in `bench/plan/spec.py`, which knows the kinds of jobs.
+number, and no more: names, labels, paths, resources and the suite live in `PlannedJob`. What a
+suite asks and the graph that it becomes are in `bench/plan/spec.py`, which knows the kinds of jobs.
 
 Glossary (one word per idea)
     suite       a file that states a claim and the comparison that tests it

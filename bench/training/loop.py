@@ -1,12 +1,12 @@
 """The one training loop, for pre-training and fine-tuning alike, and scoring with frozen weights.
 
 Recipes follow Dosovitskiy et al., "An Image is Worth 16x16 Words" (arXiv:2010.11929), tables 3
-and 4; what is minimized is in `objectives.py`, how a single update is made in `optim.py`.
+and 4; what is minimized is in `objectives.py`, how a single update is made in `optimizer.py`.
 
 What happens at a step is a function of (seed, step) alone, so a run that is killed and resumed
-from a checkpoint has the same bits as one that never stopped, wherever the arithmetic has
-(`arithmetic.py`: always on a CPU, on a GPU where the recipe is deterministic). Nothing on the step path waits for
-the device: losses stay there and are read when a progress line is due.
+from a checkpoint has the same bits as one that never stopped: always on a CPU, on a GPU where the
+recipe is deterministic (`arithmetic.py`). Nothing on the step path waits for the device: losses
+stay there and are read when a progress line is due.
 """
 
 from __future__ import annotations

@@ -177,6 +177,16 @@ def test_the_eight_position_embeddings_of_table_8_differ_in_their_arguments() ->
     assert () in [row.system_args for row in rows]  # learned, one-dimensional, at the stem
 
 
+def test_dropout_in_a_systems_words_is_that_of_its_recipe() -> None:
+    """The authors' README gives each system twice: `dropout=0.0` and `dropout=0.1`."""
+    found = {0.0: 0, 0.1: 0}
+    for row in _rows(paper="ViT repo", table="README replication", metric="top1"):
+        rate = float(row.system.partition("dropout=")[2])
+        assert baselines.recipe(row.transfer_id).dropout == rate, row
+        found[rate] += 1
+    assert found == {0.0: 15, 0.1: 15}
+
+
 def test_several_lengths_are_all_kept() -> None:
     row = _rows(table="Table 2", system="ViT-L/16", pretrain_dataset="ImageNet-21k")[0]
     assert row.epochs == (30, 90)

@@ -89,7 +89,9 @@ PROTOCOLS = {
             image_size_px=224,
             train_transform="fewshot",
             eval_transform="fewshot",
-            source="google-research/big_vision, configs/common_fewshot.py",
+            fewshot_pool=65_000,
+            source="google-research/big_vision, configs/common_fewshot.py: of ImageNet, the only "
+            "one of its sets that has as many, train[:65000]",
         ),
         Protocol(
             name="bit-small",

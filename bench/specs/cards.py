@@ -147,6 +147,13 @@ class Protocol(Record):
     splits: Annotated[Literal["held-out", "vtab-1k"], Compared("split rule", 100)] = "held-out"
     """`held-out`: choose on a held-out share of train, then train on all of it. `vtab-1k`: choose
     on train800 and val200, then train on those 1,000 (arXiv:1910.04867)."""
+    fewshot_pool: Annotated[
+        int | None,
+        Field(gt=0),
+        Compared("images that shots are drawn from", 125, by_rule=True),
+    ] = None
+    """Of a larger training split, few-shot takes the first so many images, in the order that they
+    are stored in (`bench.data.splits.pool_rows`); None: all. Other kinds leave it alone."""
     source: Annotated[str, NotCompared("says where the protocol is taken from")] = ""
     """Paper, section or table."""
 

@@ -185,7 +185,8 @@ def test_the_order_of_arguments_is_not(suite: SuiteSpec) -> None:
 CHANGES_A_SUITE_NUMBER = {"seeds", "num_threads", "limit_steps"}
 """Top-level fields of a suite that change numbers; its blocks are walked below."""
 NO_NUMBER_IN_A_SUITE = {
-    "name", "title", "claim", "source", "gpus", "tpus", "max_attempts", "report", "scales",
+    "name", "title", "claim", "source", "gpus", "tpus", "decoders", "max_attempts", "report",
+    "scales",
 }  # fmt: skip
 BLOCKS = {
     "scale",
@@ -274,10 +275,27 @@ def test_a_protocol_changes_its_jobs_unless_its_source_does(suite: SuiteSpec, na
     protocols = catalog.protocols()
     before = ids(planned(suite))
     for path, other in changed(protocols[name]):
-        if path == "image_size_px":
+        if path in ("image_size_px", "fewshot_pool"):
             other = other.model_copy(update={path: 20})
         after = ids(planned(suite, protocols={**protocols, name: other}))
-        assert (after == before) == (path == "source"), path
+        same = path == "source"
+        if path == "fewshot_pool":  # read by `fewshot` alone
+            same = name != "fewshot-micro"
+        assert (after == before) == same, path
+
+
+def test_a_pool_changes_few_shot_alone_and_only_where_the_set_is_larger(suite: SuiteSpec) -> None:
+    protocols, num_train = catalog.protocols(), catalog.dataset("digits").splits["train"]
+    before = planned(suite).jobs
+
+    def changed_by(pool: int) -> set[str]:
+        other = protocols["fewshot-micro"].model_copy(update={"fewshot_pool": pool})
+        after = planned(suite, protocols={**protocols, "fewshot-micro": other}).jobs
+        return {one.spec.kind for one, two in zip(before, after, strict=True)
+                if one.job_id != two.job_id}  # fmt: skip
+
+    assert changed_by(num_train.num_examples) == set()
+    assert changed_by(num_train.num_examples - 1) == {"fewshot"}
 
 
 NUMBER_ON_A_SYSTEM = {"family", "args", "version", "follows"}

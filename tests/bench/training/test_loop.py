@@ -485,3 +485,6 @@ def test_features_are_rows_of_the_representation() -> None:
     expected = to_unit(torch.from_numpy(split.images_NHWC), None).flatten(1).numpy()
     np.testing.assert_array_equal(z_ND, expected)
     assert z_ND.dtype == np.float32
+    rows_N = np.array([7, 250, 251])
+    some_ND = training.extract_features(Featured(), split, to_unit, rows_N=rows_N)
+    np.testing.assert_array_equal(some_ND, expected[rows_N])

@@ -198,6 +198,8 @@ class Recipe(Record):
     """Dropout rate after dense layers and position embeddings."""
     loss: Annotated[Literal["softmax", "sigmoid"], Compared("loss", 207)] = "softmax"
     """Cross-entropy over classes, or one binary cross-entropy per class."""
+    label_smoothing: Annotated[float, Field(ge=0, lt=1), Compared("label smoothing", 214)] = 0.0
+    """softmax: share of each target that is spread evenly over all classes."""
     objective: Annotated[Literal["classification", "masked-patch"], Compared("objective", 211)] = (
         "classification"
     )
@@ -229,6 +231,9 @@ class Recipe(Record):
     def _fields_of_a_kind(self) -> Recipe:
         if self.objective == "masked-patch" and (self.mixup or self.loss != "softmax"):
             raise ValueError("masked patch prediction has its own targets: no mixup, softmax only")
+        softmax = self.objective == "classification" and self.loss == "softmax"
+        if self.label_smoothing and not softmax:
+            raise ValueError("label_smoothing belongs to the softmax loss of classes")
         if self.end_lr and self.schedule != "linear":
             raise ValueError("end_lr belongs to the linear schedule")
         if self.coupled_decay and self.optimizer != "sgd":

@@ -24,7 +24,7 @@ CHANGED = {
     "polyak": 0.999, "batch_size": 64, "optimizer": "adam", "schedule": "constant", "end_lr": 1e-5,
     "coupled_decay": True, "warmup_steps": 7, "weight_decay": 0.1, "clip_norm": None,
     "dropout": 0.1, "loss": "sigmoid", "drop_steps": (3, 6), "drop_shares": (0.3, 0.6),
-    "mixup": 0.2, "objective": "masked-patch", "head_bias": -10.0, "precision": "bfloat16",
+    "mixup": 0.2, "label_smoothing": 0.1, "objective": "masked-patch", "head_bias": -10.0, "precision": "bfloat16",
 }  # fmt: skip
 """Another value for each field of a recipe that is compared by its value."""
 

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from bench import facts
 from bench.data import catalog
 from bench.data.cards import vtab
 from bench.data.packs import build
@@ -89,7 +90,7 @@ def test_exports_and_owners_files_have_readers() -> None:
     """The label rules of exports go by the names of the readers of the owners' files."""
     assert {card.reader for card in vtab.CARDS} <= set(READERS)
     rules = {task.own_reader for task in vtab.TASKS.values()} - {""}
-    assert rules == set(vtab_labels.EXPORTED)
+    assert rules == set(vtab_labels.EXPORTED) == set(facts.VTAB_OWN_READERS)
     assert rules <= set(READERS)
 
 

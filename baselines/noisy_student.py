@@ -200,13 +200,14 @@ class NoisyStudent:
 
 
 def _weights(name: str, note: str) -> WeightsSource:
+    """Return released weights as timm has them: the authors' own are TensorFlow checkpoints."""
     return WeightsSource(
         name=name.split(".")[1],
         url=f"hf-hub:timm/{name}",
         layout="timm",
         trained_on=(Training(dataset="imagenet-1k", unlabelled="jft-300m"),),
         licence="Apache-2.0",
-        note=note,
+        note=f"{note}; made for images less the mean of ImageNet's channels, over their deviation",
     )
 
 
@@ -228,8 +229,10 @@ SYSTEMS = (
         image_size_px=800,
         source="arXiv:1911.04252, Table 2; arXiv:2010.11929, Table 2",
         weights=(
-            _weights("tf_efficientnet_l2.ns_jft_in1k", "800 px; converted from the authors' files"),
-            _weights("tf_efficientnet_l2.ns_jft_in1k_475", "475 px"),
+            _weights("tf_efficientnet_l2.ns_jft_in1k", "800 px, converted from the authors' files"),
+            _weights(
+                "tf_efficientnet_l2.ns_jft_in1k_475", "475 px, converted from the authors' files"
+            ),
         ),
     ),
 )

@@ -89,7 +89,9 @@ PROTOCOLS = {
             image_size_px=224,
             train_transform="fewshot",
             eval_transform="fewshot",
-            source="google-research/big_vision, configs/common_fewshot.py",
+            fewshot_pool=65_000,
+            source="google-research/big_vision, configs/common_fewshot.py: of ImageNet, the only "
+            "one of its sets that has as many, train[:65000]",
         ),
         Protocol(
             name="bit-small",
@@ -127,3 +129,16 @@ PROTOCOLS = {
         ),
     )
 }
+
+PREPARATIONS = {
+    "resize": "resize, two taps",
+    "resize-antialias": "resize, antialiased",
+    "resize-legacy": "resize, TensorFlow 1's",
+    "fewshot": "resize to 8/7 of the side, two taps, then its centre",
+    "vit-train": "Inception crop, two taps, flip",
+    "bit-train": "resize to a larger square, two taps, random crop, flip",
+    "shift": "resize, two taps, moved by up to an eighth",
+    "shift-flip": "resize, two taps, moved by up to an eighth, flip",
+}
+"""What the presets of protocols do to an image, in words: the resize rule with them. Two taps are
+TensorFlow 2's bilinear rule, without antialiasing (`bench/data/taps.py`)."""

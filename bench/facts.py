@@ -57,6 +57,11 @@ VTAB_MEMBERS = {
     ),
 }  # fmt: skip
 """Cards of the tasks in each group of VTAB."""
+VTAB_OWN_READERS = (
+    "clevr-count", "clevr-dist", "kitti-dist", "dsprites-loc", "dsprites-ori", "smallnorb-azim",
+    "smallnorb-elev",
+)  # fmt: skip
+"""Readers of the owners' own files: as many images as the benchmark takes, drawn with seed 0."""
 VTAB_GROUPS = {name: len(tasks) for name, tasks in VTAB_MEMBERS.items()}
 """Number of tasks in each group."""
 VTAB_TASKS = sum(VTAB_GROUPS.values())

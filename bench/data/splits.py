@@ -99,6 +99,17 @@ def drawn_vtab_rows(
     return rng.permutation(num_train)[:VTAB_TRAIN], rng.permutation(num_val)[:VTAB_VAL]
 
 
+def pool_rows(labels_N: np.ndarray, num_examples: int) -> np.ndarray:
+    """Return the sorted rows of the images that few-shot draws its shots from.
+
+    They are the first `num_examples` in the stored order (all, where there are fewer), as in
+    big_vision, whose order is that of TensorFlow Datasets' files, which are shuffled. Labels in
+    sorted order say that images are stored class by class, where the first 65,000 of ImageNet would
+    be of 50 classes: then they are the first of a random order, drawn with seed 0.
+    """
+    return np.sort(_stored_order(labels_N)[:num_examples])
+
+
 def _stored_order(labels_N: np.ndarray) -> np.ndarray:
     """Return the stored order, or a random one where images are stored class by class."""
     if len(labels_N) > 1 and (np.diff(labels_N) >= 0).all():

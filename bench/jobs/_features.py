@@ -6,6 +6,7 @@ computed again.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import logging
 import time
@@ -47,18 +48,24 @@ class Extracted:
     """Seconds that took."""
 
 
-def features(context: JobContext, data: Packed, split: str) -> Extracted:
-    """Return the features of a split under the job's checkpoint and evaluation transform."""
-    digest = content_id(_identity(context, split))
+def features(
+    context: JobContext, data: Packed, split: str, *, rows_N: np.ndarray | None = None
+) -> Extracted:
+    """Return the features of a split under the job's checkpoint and evaluation transform.
+
+    With `rows_N` they are of these rows alone, and no other image is looked at.
+    """
+    digest = content_id(_identity(context, split, rows_N))
     paths = CachePaths(context.cache_dir).features(digest)
     paths.folder.mkdir(parents=True, exist_ok=True)
     with FileLock(paths.lock):
         clear_stale(paths.folder)
-        z_ND = _read(paths, num_rows=len(data.split(split).labels_N))
+        num_rows = len(data.split(split).labels_N if rows_N is None else rows_N)
+        z_ND = _read(paths, num_rows=num_rows)
         if z_ND is not None:
             return Extracted(z_ND, 0, 0.0)
         started_s = time.perf_counter()
-        z_ND = _compute(context, data, split)
+        z_ND = _compute(context, data, split, rows_N)
         computing_s = time.perf_counter() - started_s
         _write(paths, z_ND)
     return Extracted(z_ND, len(z_ND), computing_s)
@@ -125,7 +132,7 @@ def work(*extracted: Extracted) -> dict[str, Any]:
     }
 
 
-def _identity(context: JobContext, split: str) -> dict[str, object]:
+def _identity(context: JobContext, split: str, rows_N: np.ndarray | None) -> dict[str, object]:
     spec = context.spec
     result, _ = context.inputs["checkpoint"]
     return {
@@ -139,15 +146,19 @@ def _identity(context: JobContext, split: str) -> dict[str, object]:
         "image_size_px": context.image_size_px,
         "num_threads": spec.num_threads,
         "device": context.device,
+        **({} if rows_N is None else {"rows": hashlib.sha256(rows_N.tobytes()).hexdigest()}),
     }
 
 
-def _compute(context: JobContext, data: Packed, split: str) -> np.ndarray:
+def _compute(
+    context: JobContext, data: Packed, split: str, rows_N: np.ndarray | None
+) -> np.ndarray:
     protocol = context.protocol
     z_ND = training.extract_features(
         frozen_model(context),
         data.split(split),
         transforms.preset(protocol.eval_transform, size_px=protocol.image_size_px),
+        rows_N=rows_N,
     )
     _check_finite(z_ND, context, what="features")
     return z_ND

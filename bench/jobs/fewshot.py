@@ -1,8 +1,9 @@
 """Few-shot accuracy of a frozen pre-trained system, by least squares in closed form.
 
 Source: arXiv:2010.11929, section 4.1; rules of big_vision's `fewshot_lsr`. Shots come from the
-training split, accuracies from the whole evaluation split; draws have the seeds 0, 1, 2, ... for
-every system, so that systems are compared on the same shots.
+training split, or from a pool of it (`splits.pool_rows`), accuracies from the whole evaluation
+split; draws have the seeds 0, 1, 2, ... for every system, so that systems are compared on the same
+shots.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from bench.data.splits import pool_rows
 from bench.jobs import JobContext, _features, _work
 from bench.jobs._least_squares import FewShot
 from bench.specs import JobResult, Metric, Scalar
@@ -26,12 +28,14 @@ def run(context: JobContext) -> JobResult:
     params: dict[str, Any] = spec.params
     shots: tuple[int, ...] = tuple(params["shots"])
     data = _work.dataset(context)
-    train = _features.features(context, data, context.data.train_split)
+    labels_N = data.split(context.data.train_split).labels_N
+    rows_N = None if "pool" not in params else pool_rows(labels_N, params["pool"])
+    train = _features.features(context, data, context.data.train_split, rows_N=rows_N)
     test = _features.features(context, data, context.data.eval_split)
     labels_M = data.split(context.data.eval_split).labels_N
     task = FewShot(
         train.z_ND,
-        data.split(context.data.train_split).labels_N,
+        labels_N if rows_N is None else labels_N[rows_N],
         test.z_ND,
         num_classes=context.num_classes,
     )

@@ -13,7 +13,8 @@ from bench.facts import FEWSHOT_L2
 from bench.kinds import frozen
 from bench.kinds.base import FROZEN, KindCard, Planner, Stage, TransferBlock, metric_by
 from bench.paths import HITS
-from bench.specs import DatasetCard, MetricCard
+from bench.specs import Args, DatasetCard, MetricCard
+from bench.specs import Protocol as ImageProtocol
 
 
 class FewshotBlock(TransferBlock):
@@ -41,7 +42,9 @@ def plan(planner: Planner, block: FewshotBlock, key: str) -> None:
     protocol = planner.protocol(block.protocol, f"{key}.protocol")
     starts = frozen.once(planner.chosen(block, key, protocol))
     for card, _ in planner.downstream(block, key, splits=("train", "test")):
-        _check_shots(planner, block, key, card)
+        pool = _pool(protocol, card)
+        _check_shots(planner, block, key, card, pool)
+        params: Args = {"shots": block.shots, "draws": block.draws, "l2": block.l2}
         for start in starts:
             frozen.add(
                 planner,
@@ -50,18 +53,28 @@ def plan(planner: Planner, block: FewshotBlock, key: str) -> None:
                 card,
                 protocol,
                 words="few-shot",
-                params={"shots": block.shots, "draws": block.draws, "l2": block.l2},
+                params=params if pool is None else {**params, "pool": pool},
+                num_train=pool,
             )
 
 
-def _check_shots(planner: Planner, block: FewshotBlock, key: str, card: DatasetCard) -> None:
-    available = card.splits["train"].num_examples
+def _pool(protocol: ImageProtocol, card: DatasetCard) -> int | None:
+    """Return how many of the training images shots are drawn from; None: all of them."""
+    pool = protocol.fewshot_pool
+    return pool if pool is not None and pool < card.splits["train"].num_examples else None
+
+
+def _check_shots(
+    planner: Planner, block: FewshotBlock, key: str, card: DatasetCard, pool: int | None
+) -> None:
+    available = card.splits["train"].num_examples if pool is None else pool
+    words = f", of which {block.protocol} uses" if pool else ", whose training split has"
     for index, shots in enumerate(block.shots):
         if shots * card.num_classes > available:
             raise planner.error(
                 f"{key}.shots[{index}]",
                 f"{shots} images for each of {card.num_classes} classes requested from "
-                f"{card.name}, whose training split has {available:,}",
+                f"{card.name}{words} {available:,}",
                 f"At most {available // card.num_classes}",
             )
 

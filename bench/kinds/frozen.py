@@ -29,8 +29,14 @@ def add(
     words: str,
     params: Args,
     held_out: float | None = None,
+    num_train: int | None = None,
 ) -> None:
-    """Plan one job on the features of train and test; its stage is named as its kind."""
+    """Plan one job on the features of train and test; its stage is named as its kind.
+
+    `num_train` is the number of training images that it looks at; None: all.
+    """
+    if num_train is None:
+        num_train = card.splits["train"].num_examples
     planner.add(
         kind,
         stage=kind,
@@ -44,5 +50,5 @@ def add(
         seed=start.seed,
         needs={"checkpoint": start.job.job_id},
         labels={"protocol": protocol.name},
-        num_evaluated=sum(card.splits[name].num_examples for name in ("train", "test")),
+        num_evaluated=num_train + card.splits["test"].num_examples,
     )

@@ -172,7 +172,7 @@ class Planner(Names):
             kind_version=KINDS[kind].version,
             system=start.spec.system if start else baselines.use(system),
             data=data,
-            protocol=protocol,
+            protocol=protocol and _prepared(protocol),
             recipe=recipe,
             params=params or {},
             seed=seed,
@@ -229,6 +229,11 @@ class Planner(Names):
                 break
         self._titles.add(candidate)
         return candidate
+
+
+def _prepared(protocol: Protocol) -> Protocol:
+    """Return what of a protocol every kind follows: few-shot has its pool as an argument."""
+    return protocol.model_copy(update={"fewshot_pool": None})
 
 
 def _labels(

@@ -147,6 +147,13 @@ class Protocol(Record):
     splits: Annotated[Literal["held-out", "vtab-1k"], Compared("split rule", 100)] = "held-out"
     """`held-out`: choose on a held-out share of train, then train on all of it. `vtab-1k`: choose
     on train800 and val200, then train on those 1,000 (arXiv:1910.04867)."""
+    fewshot_pool: Annotated[
+        int | None,
+        Field(gt=0),
+        Compared("images that shots are drawn from", 125, by_rule=True),
+    ] = None
+    """Of a larger training split, few-shot takes the first so many images, in the order that they
+    are stored in (`bench.data.splits.pool_rows`); None: all. Other kinds leave it alone."""
     source: Annotated[str, NotCompared("says where the protocol is taken from")] = ""
     """Paper, section or table."""
 
@@ -199,6 +206,8 @@ class Recipe(Record):
     """Dropout rate after dense layers and position embeddings."""
     loss: Annotated[Literal["softmax", "sigmoid"], Compared("loss", 207)] = "softmax"
     """Cross-entropy over classes, or one binary cross-entropy per class."""
+    label_smoothing: Annotated[float, Field(ge=0, lt=1), Compared("label smoothing", 214)] = 0.0
+    """softmax: share of each target that is spread evenly over all classes."""
     objective: Annotated[Literal["classification", "masked-patch"], Compared("objective", 211)] = (
         "classification"
     )
@@ -232,6 +241,9 @@ class Recipe(Record):
     def _fields_of_a_kind(self) -> Recipe:
         if self.objective == "masked-patch" and (self.mixup or self.loss != "softmax"):
             raise ValueError("masked patch prediction has its own targets: no mixup, softmax only")
+        softmax = self.objective == "classification" and self.loss == "softmax"
+        if self.label_smoothing and not softmax:
+            raise ValueError("label_smoothing belongs to the softmax loss of classes")
         if self.end_lr and self.schedule != "linear":
             raise ValueError("end_lr belongs to the linear schedule")
         if self.coupled_decay and self.optimizer != "sgd":

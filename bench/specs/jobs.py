@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field
 
 from bench.specs.cards import Protocol, Recipe
+from bench.specs.compared import Compared, NotCompared
 from bench.specs.record import Args, Record, content_id
 
 
@@ -26,21 +27,21 @@ class SystemUse(Record):
 class DataUse(Record):
     """The part of a data set that changes a number."""
 
-    digest: str
+    digest: Annotated[str, NotCompared("a number is of a data set by its card, whose counts fit")]
     """Digest of the data set's content (or of what generates it)."""
-    num_classes: int
+    num_classes: Annotated[int, NotCompared("follows from the data set")]
     """Number of classes K."""
-    train_split: str
+    train_split: Annotated[str, NotCompared("follows from the protocol's split rule")]
     """Split trained on (or fitted, for few-shot)."""
-    eval_split: str
+    eval_split: Annotated[str, NotCompared("what is reported is always measured on test")]
     """Split evaluated on: `held-out` when choosing, `test` when reporting."""
-    num_examples: int | None = None
+    num_examples: Annotated[int | None, NotCompared("compared as upstream images")] = None
     """Size of the random subset of the training split; None: all of it."""
-    held_out: float | None = None
+    held_out: Annotated[float | None, NotCompared("compared as the recipe's split")] = None
     """Share of the training split kept for choosing; None: train on all of it."""
-    version: int = 1
+    version: Annotated[int, NotCompared("follows from the data set")] = 1
     """Version of the card."""
-    squared_px: int | None = None
+    squared_px: Annotated[int | None, Compared("images kept as", 72, by_rule=True)] = None
     """Side of the squares that images were squashed to before the protocol; None: originals."""
 
 

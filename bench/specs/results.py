@@ -161,3 +161,9 @@ class PublishedResult(Record):
     or the released code's."""
     transfer_unprinted: Annotated[tuple[str, ...], BeforeValidator(_words)] = ()
     """Fields of the recipe of fine-tuning that the paper leaves open."""
+    pretraining_tuned: Annotated[tuple[str, ...], BeforeValidator(_words)] = ()
+    """Fields of the recipe of pre-training that the paper tuned for this number, and whose outcome
+    it does not print: a run that has them at their default differs."""
+    early_stopping: str = ""
+    """By what the paper chose the step of pre-training that it reports, where it is not the last:
+    `best validation accuracy`."""

@@ -123,10 +123,15 @@ def evaluate(
     return (logits_NK.argmax(dim=1) == labels_N).cpu().numpy()
 
 
-def extract_features(model: nn.Module, split: Split, transform: Transform) -> np.ndarray:
-    """Return the frozen representation z_ND (float32) of every image; needs `model.features`."""
+def extract_features(
+    model: nn.Module, split: Split, transform: Transform, *, rows_N: np.ndarray | None = None
+) -> np.ndarray:
+    """Return the frozen representation z_ND (float32) of every image, or of some rows.
+
+    Needs `model.features`.
+    """
     features: Any = model.features
-    z_ND, _ = _apply(model, features, split, transform, None)
+    z_ND, _ = _apply(model, features, split, transform, rows_N)
     return z_ND.cpu().numpy()
 
 

@@ -77,13 +77,15 @@ class Classification:
         """Return the mean loss of a batch."""
         recipe = self._recipe
         if not recipe.mixup:
-            return loss_of(forward(x_BCHW), labels_B, loss=recipe.loss)
+            return self._of(forward(x_BCHW), labels_B)
         share = mixup_share(recipe.mixup, seed=self._seed, step=step)
         logits_BK = forward(share * x_BCHW + (1 - share) * x_BCHW.flip(0))
-        own, other = (
-            loss_of(logits_BK, labels, loss=recipe.loss) for labels in (labels_B, labels_B.flip(0))
-        )
+        own, other = (self._of(logits_BK, labels) for labels in (labels_B, labels_B.flip(0)))
         return share * own + (1 - share) * other
+
+    def _of(self, logits_BK: Tensor, labels_B: Tensor) -> Tensor:
+        smoothing = self._recipe.label_smoothing
+        return loss_of(logits_BK, labels_B, loss=self._recipe.loss, label_smoothing=smoothing)
 
 
 def mixup_share(alpha: float, *, seed: int, step: int) -> float:

@@ -70,14 +70,17 @@ def clip_gradients(gradients: list[Tensor], max_norm: float) -> None:
     torch._foreach_mul_(gradients, (max_norm / norm).clamp(max=1.0))
 
 
-def loss_of(logits_BK: Tensor, labels_B: Tensor, *, loss: str) -> Tensor:
+def loss_of(
+    logits_BK: Tensor, labels_B: Tensor, *, loss: str, label_smoothing: float = 0.0
+) -> Tensor:
     """Return the mean loss over a batch.
 
-    `softmax`: cross-entropy; `sigmoid`: binary cross-entropies, summed over classes.
+    `softmax`: cross-entropy, with a share of `label_smoothing` of each target spread evenly over
+    all classes; `sigmoid`: binary cross-entropies, summed over classes.
     """
     logits_BK = logits_BK.float()
     if loss == "softmax":
-        return functional.cross_entropy(logits_BK, labels_B)
+        return functional.cross_entropy(logits_BK, labels_B, label_smoothing=label_smoothing)
     targets = functional.one_hot(labels_B, logits_BK.shape[1]).to(logits_BK.dtype)
     losses_BK = functional.binary_cross_entropy_with_logits(logits_BK, targets, reduction="none")
     return losses_BK.sum(dim=1).mean()

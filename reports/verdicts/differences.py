@@ -8,17 +8,18 @@ somebody measured it. A field that the paper leaves open is not compared.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 import baselines
-from baselines.protocols import PROTOCOLS
-from bench.facts import FEWSHOT_L2
+from baselines.protocols import PREPARATIONS, PROTOCOLS
+from bench.facts import AVERAGES, FEWSHOT_L2, VTAB_OWN_READERS
 from bench.specs import (
     UNRANKED,
     Compared,
     DatasetCard,
+    DataUse,
     PlannedJob,
     Protocol,
     PublishedResult,
@@ -38,6 +39,8 @@ EFFECTS = {
     "(arXiv:2010.11929, Table 5)",
     "preparation of test images": "resize rules differ by up to 0.4 in [-1, 1] on single pixels "
     "when images shrink two- to threefold",
+    "images kept as": "squares are made with antialiasing, before the protocol's own resize: see "
+    "preparation of test images",
     "split": "the authors' released configurations train on 98 or 99 % of train, the paper on all",
     "learning rates": "a published number is the best of its sweep",
     "Polyak averaging": "only ImageNet in Table 2 used it",
@@ -49,10 +52,19 @@ WEIGHTS = Compared("weights", 10)
 SYSTEM = Compared("system", 20)
 UPSTREAM_IMAGES = Compared("upstream images", 30)
 UPSTREAM_EPOCHS = Compared("upstream epochs", 40)
+ORDER = Compared("order of the images", 105)
 SEARCH = Compared("search", 120)
 SHOTS_L2 = Compared("shots' regularization", 130)
+EARLY_STOPPING = Compared("early stopping", 215)
 
-_PROTOCOL, _RECIPE = comparisons(Protocol), comparisons(Recipe)
+TUNED = "tuned"
+"""What stands for a published value that was searched for and not printed."""
+TFDS, TFDS_READER = "TensorFlow Datasets", "tfds-export"
+"""Whose file order chooses the published images, and the reader that keeps it."""
+DRAWN_READERS = (*VTAB_OWN_READERS, "imagenet")
+"""Readers of owners' files, which lie class by class: the first ones are drawn with seed 0."""
+
+_PROTOCOL, _RECIPE, _DATA = comparisons(Protocol), comparisons(Recipe), comparisons(DataUse)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -91,7 +103,11 @@ def fields(
     `jobs` are those of its graph, by id: the pre-training and the sweep behind it count too.
     Without a number, the fields have what was run alone.
     """
-    found = list(_fields(job, row, jobs, datasets))
+    return by_effect(_fields(job, row, jobs, datasets))
+
+
+def by_effect(found: Iterable[Field]) -> tuple[Field, ...]:
+    """Return fields in the order of their known effect, the largest first."""
     return tuple(sorted(found, key=lambda field: min(field.rank, UNRANKED)))
 
 
@@ -134,10 +150,12 @@ def _fields(
     yield from _upstream(behind[-1], row, datasets)
     yield from _images(job, row)
     trained = next((b for b in behind[:-1] if b.spec.recipe is not None), None)
+    yield from _kept(job, trained or job, row)
+    yield from _order(trained or job, row, datasets)
     if trained is not None and row is not None and row.transfer_id:
         yield from _transfer(trained, row, jobs, datasets)
-    if "l2" in job.spec.params:
-        yield _field(SHOTS_L2, job.spec.params["l2"], FEWSHOT_L2)
+    if "shots" in job.spec.params:
+        yield from _shots(job, row, datasets)
 
 
 def _chain(job: PlannedJob, jobs: Mapping[str, PlannedJob]) -> list[PlannedJob]:
@@ -184,8 +202,20 @@ def _upstream(
         yield _field(UPSTREAM_EPOCHS, given if near else f"{epochs:.3g}", given)
     if start.spec.recipe is not None and row.pretraining_id:
         published = baselines.recipe(row.pretraining_id)
-        for field in _recipe(start.spec.recipe, published, row.pretraining_unprinted):
+        for field in _recipe(
+            start.spec.recipe, published, row.pretraining_unprinted, tuned=row.pretraining_tuned
+        ):
             yield replace(field, name=f"pre-training {field.name}", rank=UNRANKED)
+    if start.spec.data is not None and start.spec.data.squared_px is not None:
+        field = _field(_DATA["squared_px"], _squares(start), "originals")
+        yield replace(field, name=f"pre-training {field.name}")
+    if row.early_stopping:
+        yield early_stopping(row)
+
+
+def early_stopping(row: PublishedResult) -> Field:
+    """Return how the step that is reported was chosen: here it is always the last."""
+    return _field(EARLY_STOPPING, "none", row.early_stopping)
 
 
 def _release(start: PlannedJob) -> str:
@@ -213,16 +243,81 @@ def _images(job: PlannedJob, row: PublishedResult | None) -> Iterator[Field]:
         return
     for name, compared in _PROTOCOL.items():
         if not compared.by_rule:
-            yield _field(compared, getattr(protocol, name), getattr(published, name))
+            yield _field(
+                compared, _prepared(getattr(protocol, name)), _prepared(getattr(published, name))
+            )
     if job.spec.recipe is not None:  # otherwise nothing is trained on the images
         yield _field(
-            _PROTOCOL["train_transform"], protocol.train_transform, published.train_transform
+            _PROTOCOL["train_transform"],
+            _prepared(protocol.train_transform),
+            _prepared(published.train_transform),
         )
     yield _field(
         _PROTOCOL["version"],
         protocol.version,
         published.version if protocol.name == published.name else None,
     )
+
+
+def _prepared(value: Any) -> Any:
+    """Return what a preset does to an image, in words; other values as they are."""
+    return PREPARATIONS.get(value, value)
+
+
+def _kept(job: PlannedJob, trained: PlannedJob, row: PublishedResult | None) -> Iterator[Field]:
+    """Compare whether the protocol saw the original images, of training too."""
+    published = None if row is None else "originals"
+    if job.spec.data is not None:
+        yield _field(_DATA["squared_px"], _squares(job), published)
+    if trained is not job and _squares(trained) != _squares(job):
+        field = _field(_DATA["squared_px"], _squares(trained), published)
+        yield replace(field, name=f"training {field.name}")
+
+
+def _squares(job: PlannedJob) -> str:
+    side_px = job.spec.data.squared_px if job.spec.data else None
+    return "originals" if side_px is None else f"squares of {side_px} px"
+
+
+def _order(
+    job: PlannedJob, row: PublishedResult | None, datasets: Mapping[str, DatasetCard]
+) -> Iterator[Field]:
+    """Compare which images are the first ones, where only the first ones are learned from.
+
+    These are VTAB's 1,000, and the pool that shots are drawn from.
+    """
+    card = datasets.get(job.dataset)
+    if card is not None and (card.name in AVERAGES["VTAB-1k"] or "pool" in job.spec.params):
+        words = "the owner's files, drawn with seed 0"
+        if card.reader not in DRAWN_READERS:
+            words = TFDS if card.reader == TFDS_READER else f"files read by {card.reader}"
+        yield _field(ORDER, words, None if row is None else TFDS)
+
+
+def _pool(protocol: Protocol, card: DatasetCard) -> int | None:
+    """Return how many training images of a data set shots are drawn from; None: all of them."""
+    pool = protocol.fewshot_pool
+    return pool if pool is not None and pool < card.splits["train"].num_examples else None
+
+
+def _shots(
+    job: PlannedJob, row: PublishedResult | None, datasets: Mapping[str, DatasetCard]
+) -> Iterator[Field]:
+    """Compare few-shot: which images shots are drawn from, and what is fitted on them."""
+    card = datasets.get(job.dataset)
+    published = PROTOCOLS.get(row.protocol_id) if row is not None else None
+    if card is not None:
+        yield _field(
+            _PROTOCOL["fewshot_pool"],
+            _drawn_from(job.spec.params.get("pool"), card),
+            None if published is None else _drawn_from(_pool(published, card), card),
+        )
+    yield _field(SHOTS_L2, job.spec.params["l2"], FEWSHOT_L2)
+
+
+def _drawn_from(pool: Any, card: DatasetCard) -> str:
+    whole = card.splits["train"].num_examples
+    return f"all {whole:,}" if pool is None else f"the first {pool:,} of {whole:,}"
 
 
 def _transfer(
@@ -274,11 +369,20 @@ def _sweep(
     return share, tuple(sorted(r.base_lr for r in candidates if r is not None and r.base_lr))
 
 
-def _recipe(recipe: Recipe, published: Recipe, unprinted: Sequence[str]) -> Iterator[Field]:
-    """Compare two recipes field by field; `unprinted` ones are shown, not compared."""
+def _recipe(
+    recipe: Recipe, published: Recipe, unprinted: Sequence[str], *, tuned: Sequence[str] = ()
+) -> Iterator[Field]:
+    """Compare two recipes field by field.
+
+    `unprinted` ones are shown, not compared; `tuned` ones, whose outcome is not printed either,
+    differ where a run left them at their default.
+    """
     for name, compared in _RECIPE.items():
         if not compared.by_rule:
             there = None if name in unprinted else _or_none(getattr(published, name))
+            if name in tuned:
+                at_default = getattr(recipe, name) == Recipe.model_fields[name].default
+                there = TUNED if at_default else None
             yield _field(compared, getattr(recipe, name), there)
     if published.base_lr is not None and recipe.base_lr is not None:
         yield _field(_RECIPE["base_lr"], recipe.base_lr, published.base_lr)

@@ -17,7 +17,7 @@ from bench.specs import PlannedJob, PublishedResult
 from reports.printing.cells import text_cell
 from reports.printing.table import Column, Table
 from reports.study.study import Study, bare_name
-from reports.verdicts.differences import Field, fields
+from reports.verdicts.differences import Field, early_stopping, fields
 from reports.verdicts.linking import Counterpart, counterparts, differences
 from reports.verdicts.rule import VERDICT_VERSION
 
@@ -33,7 +33,7 @@ class Explanation:
     verdict: str
     """The verdict and what it follows from, in a sentence."""
     table: Table | None
-    """Field by field: as run, as published; None where nothing was run."""
+    """Field by field: as run, as published; None where nothing was run that could be compared."""
 
 
 def explain(study: Study, what: str) -> list[Explanation]:
@@ -140,7 +140,7 @@ def _unanswered(row: PublishedResult) -> Explanation:
             else f"not public: weights and data of {row.pretrain_dataset} were never released"
         )
         + (f"; its protocol: {recipes}" if recipes else ""),
-        table=None,
+        table=_table(_name(row), [early_stopping(row)]) if row.early_stopping else None,
     )
 
 

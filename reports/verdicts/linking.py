@@ -19,7 +19,7 @@ from reports.printing.table import Sample
 from reports.study.averages import TUNED, mean_of, members_of
 from reports.study.samples import Arm, Measure, values
 from reports.study.study import Study, bare_name
-from reports.verdicts.differences import Field, fields
+from reports.verdicts.differences import Field, by_effect, fields
 from reports.verdicts.rule import Measured, Printed, Verdict, judge, printed
 
 REFUSED = ("failed", "skipped", "absent")
@@ -95,7 +95,7 @@ def _averages(study: Study) -> Iterator[tuple[Arm, Measure, list[Sample]]]:
 
 def _of_one_set(mean: Sample) -> Sample:
     """Return a mean over data sets with the n of one test set of equal noise."""
-    return replace(mean, n=round(len(mean.job_ids) * mean.n), job_ids=mean.job_ids[:1])
+    return replace(mean, n=round(len(mean.job_ids) * mean.n))
 
 
 # --- which published number a cell answers --------------------------------------------------
@@ -154,8 +154,9 @@ def _answer(
     row: PublishedResult,
     number: Printed,
 ) -> Counterpart:
-    job = jobs[group[0].job_ids[0]]
-    found = fields(job, row, jobs=jobs, datasets=study.graph.datasets)
+    members = [jobs[job_id] for job_id in group[0].job_ids]
+    job = members[0]
+    found = _fields_of_all(members, row, jobs, study)
     verdict = judge(
         _measured(group),
         number,
@@ -167,6 +168,22 @@ def _answer(
         arm=arm, measure=_named(measure, row), row=row, printed=number, samples=tuple(group),
         fields=found, verdict=verdict,
     )  # fmt: skip
+
+
+def _fields_of_all(
+    members: Sequence[PlannedJob],
+    row: PublishedResult,
+    jobs: dict[str, PlannedJob],
+    study: Study,
+) -> tuple[Field, ...]:
+    """Return the fields of a job; of a mean, what differs in any of its jobs takes precedence."""
+    chosen: dict[str, Field] = {}
+    for member in members:
+        for field in fields(member, row, jobs=jobs, datasets=study.graph.datasets):
+            kept = chosen.setdefault(field.name, field)
+            if field.differs and not kept.differs:
+                chosen[field.name] = field
+    return by_effect(chosen.values())
 
 
 def _named(measure: Measure, row: PublishedResult) -> Measure:

@@ -89,8 +89,21 @@ def test_open_fields_are_compared_ones_of_a_recipe_that_is_named() -> None:
     known = {name for name, compared in comparisons(Recipe).items() if not compared.by_rule}
     for line, row in ROWS:
         assert {*row.pretraining_unprinted, *row.transfer_unprinted} <= known, line
-        assert row.pretraining_id or not row.pretraining_unprinted, line
+        assert set(row.pretraining_tuned) <= known - {*row.pretraining_unprinted}, line
+        assert row.pretraining_id or not (row.pretraining_unprinted or row.pretraining_tuned), line
         assert row.transfer_id or not row.transfer_unprinted, line
+
+
+def test_what_the_data_size_studies_tuned_is_said() -> None:
+    """arXiv:2010.11929, section 4.3: label smoothing (as weight decay and dropout, which Table 3
+    prints) on the smaller sets of Figure 3, whose numbers are Table 5; early stopping in Figure 4.
+    """
+    for _, row in ROWS:
+        small = row.upstream_id in ("imagenet-1k", "imagenet-21k") and row.pretraining_id
+        tuned = (row.paper, row.table) == ("ViT", "Table 5") and small
+        assert row.pretraining_tuned == (("label_smoothing",) if tuned else ())
+        stops = (row.paper, row.table) == ("ViT", "Figure 4")
+        assert row.early_stopping == ("best validation accuracy" if stops else "")
 
 
 def test_every_transfer_of_the_paper_has_a_protocol() -> None:
@@ -175,6 +188,16 @@ def test_the_eight_position_embeddings_of_table_8_differ_in_their_arguments() ->
     assert {row.system_id for row in rows} == {"vit-b16"}
     assert len({row.system_args for row in rows}) == 8
     assert () in [row.system_args for row in rows]  # learned, one-dimensional, at the stem
+
+
+def test_dropout_in_a_systems_words_is_that_of_its_recipe() -> None:
+    """The authors' README gives each system twice: `dropout=0.0` and `dropout=0.1`."""
+    found = {0.0: 0, 0.1: 0}
+    for row in _rows(paper="ViT repo", table="README replication", metric="top1"):
+        rate = float(row.system.partition("dropout=")[2])
+        assert baselines.recipe(row.transfer_id).dropout == rate, row
+        found[rate] += 1
+    assert found == {0.0: 15, 0.1: 15}
 
 
 def test_several_lengths_are_all_kept() -> None:

@@ -44,12 +44,14 @@ TABLE_4 = {
     "vit-finetune-vtab": (2_500, (), None, 0),
 }
 
-# name: steps, share held out, warm-up (released code)
+# name: steps, share held out, warm-up, dropout (released code)
 CODE = {
-    "vit-finetune-imagenet-code": (20_000, 0.01, 500),
-    "vit-finetune-cifar-code": (10_000, 0.02, 500),
-    "vit-finetune-pets-code": (500, 0.1, 100),
-    "vit-finetune-flowers-code": (500, 0.1, 100),
+    "vit-finetune-imagenet-code": (20_000, 0.01, 500, 0.0),
+    "vit-finetune-cifar-code": (10_000, 0.02, 500, 0.0),
+    "vit-finetune-pets-code": (500, 0.1, 100, 0.0),
+    "vit-finetune-flowers-code": (500, 0.1, 100, 0.0),
+    "vit-finetune-imagenet-code-dropout": (20_000, 0.01, 500, 0.1),
+    "vit-finetune-cifar-code-dropout": (10_000, 0.02, 500, 0.1),
 }
 
 # name: (warm-up, decays, end), mixup (arXiv:1912.11370, section 3.3; bit_hyperrule.py)
@@ -133,11 +135,11 @@ def test_table_4(name: str) -> None:
 
 @pytest.mark.parametrize("name", CODE)
 def test_released_code(name: str) -> None:
-    steps, held_out, warmup = CODE[name]
-    assert facts(baselines.recipe(name)) == {
-        "steps": steps, "batch_size": 512, "optimizer": "sgd", "base_lr": 0.03,
-        "held_out": held_out, "schedule": "cosine", "warmup_steps": warmup, "clip_norm": 1.0,
-    }  # fmt: skip
+    steps, held_out, warmup, dropout = CODE[name]
+    assert facts(baselines.recipe(name)) == without_none(
+        steps=steps, batch_size=512, optimizer="sgd", base_lr=0.03, held_out=held_out,
+        schedule="cosine", warmup_steps=warmup, clip_norm=1.0, dropout=dropout,
+    )  # fmt: skip
 
 
 @pytest.mark.parametrize("name", HYPERRULE)

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+import baselines
 from bench.data import catalog
 from bench.errors import SuiteError
 from bench.plan import plan
@@ -230,6 +231,29 @@ protocol = "vit-finetune"
     assert {job.spec.seed for job in of_stage(graph, "final")} == {0, 1}
     starts = {job.job_id for job in of_stage(graph, "weights")}
     assert {job.spec.needs["checkpoint"] for job in of_stage(graph, "final")} == starts
+
+
+def test_shots_of_imagenet_come_from_its_first_65000_images(tmp_path: Path) -> None:
+    """big_vision, configs/common_fewshot.py; sets that are not larger are used whole."""
+    weights = '[[weights]]\nsystems = ["vit-b16"]\nweights = "in21k"\n'
+    shots = """
+[[transfer]]
+kind = "fewshot"
+datasets = ["imagenet-1k", "cifar100"]
+protocol = "vit-fewshot"
+shots = [1, 10]
+"""
+    graph = planned(tmp_path, weights, shots)
+    found = {job.dataset: job for job in of_stage(graph, "fewshot")}
+    whole = {"shots": (1, 10), "draws": 3, "l2": 1024.0}
+    assert found["imagenet-1k"].spec.params == {**whole, "pool": 65_000}
+    assert found["cifar100"].spec.params == whole
+    flops = baselines.forward_flops(baselines.system("vit-b16"), 224)
+    for name, num_images in (("imagenet-1k", 65_000 + 50_000), ("cifar100", 60_000)):
+        assert found[name].exaflops == pytest.approx(num_images * flops / 1e18)
+        assert found[name].spec.protocol.fewshot_pool is None  # its use stands in the arguments
+    with pytest.raises(SuiteError, match=r"imagenet-1k, of which vit-fewshot uses 65,000"):
+        planned(tmp_path, weights, shots.replace("10]", "66]"))
 
 
 def test_a_variant_is_a_system_of_its_own(tmp_path: Path) -> None:

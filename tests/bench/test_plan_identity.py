@@ -306,10 +306,27 @@ def test_a_protocol_changes_its_jobs_unless_its_source_does(suite: SuiteSpec, na
     protocols = catalog.protocols()
     before = ids(planned(suite))
     for path, other in changed(protocols[name]):
-        if path == "image_size_px":
+        if path in ("image_size_px", "fewshot_pool"):
             other = other.model_copy(update={path: 20})
         after = ids(planned(suite, protocols={**protocols, name: other}))
-        assert (after == before) == (path == "source"), path
+        same = path == "source"
+        if path == "fewshot_pool":  # read by `fewshot` alone
+            same = name != "fewshot-micro"
+        assert (after == before) == same, path
+
+
+def test_a_pool_changes_few_shot_alone_and_only_where_the_set_is_larger(suite: SuiteSpec) -> None:
+    protocols, num_train = catalog.protocols(), catalog.dataset("digits").splits["train"]
+    before = planned(suite).jobs
+
+    def changed_by(pool: int) -> set[str]:
+        other = protocols["fewshot-micro"].model_copy(update={"fewshot_pool": pool})
+        after = planned(suite, protocols={**protocols, "fewshot-micro": other}).jobs
+        return {one.spec.kind for one, two in zip(before, after, strict=True)
+                if one.job_id != two.job_id}  # fmt: skip
+
+    assert changed_by(num_train.num_examples) == set()
+    assert changed_by(num_train.num_examples - 1) == {"fewshot"}
 
 
 NUMBER_ON_A_SYSTEM = {"family", "args", "version", "follows"}

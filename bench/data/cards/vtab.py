@@ -90,7 +90,7 @@ _TASKS = (
     Task("clevr-dist", "Clevr-Dist", 'clevr(task="closest_object_distance")', "clevr:3.*.*",
          STRUCTURED, 6, 63_000, 7000, 15_000, test_in="validation", own_reader="clevr-dist",
          note="smallest depth, at 8, 8.5, 9, 9.5 and 10; test is the owner's val"),
-    Task("dmlab", "DMLab", "dmlab", "dmlab:2.0.0",
+    Task("dmlab", "DMLab", "dmlab", "dmlab:2.0.1",
          STRUCTURED, 6, 65_550, 22_628, 22_735, "validation",
          note="{close, far, very far} x {positive, negative reward}"),
     Task("kitti-dist", "KITTI-Dist", 'kitti(task="closest_vehicle_distance")', "kitti:3.1.0",

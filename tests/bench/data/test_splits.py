@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bench.data.splits import held_out_indices, subset_indices
+from bench.data.splits import held_out_indices, pool_rows, subset_indices
 from bench.errors import DataError
 
 BALANCED = np.repeat(np.arange(64), 256)
@@ -67,3 +67,24 @@ def test_held_out_parts_follow_the_seed() -> None:
 def test_one_image_cannot_be_held_out() -> None:
     with pytest.raises(DataError, match="at least two images"):
         held_out_indices(np.zeros(1, dtype=int), 0.5, seed=0)
+
+
+# --- the pool of few-shot -----------------------------------------------------------------------
+
+
+def test_the_pool_is_the_first_images_of_an_order_that_mixes_classes() -> None:
+    labels_N = np.random.default_rng(0).permutation(np.repeat(np.arange(50), 20))
+    np.testing.assert_array_equal(pool_rows(labels_N, 130), np.arange(130))
+
+
+def test_the_pool_of_images_stored_class_by_class_is_drawn_with_seed_0() -> None:
+    """The first 130 would be of 7 classes."""
+    labels_N = np.repeat(np.arange(50), 20)
+    rows = pool_rows(labels_N, 130)
+    drawn = np.random.default_rng(0).permutation(1000)[:130]
+    np.testing.assert_array_equal(rows, np.sort(drawn))
+    assert len(np.unique(labels_N[rows])) > 40
+
+
+def test_a_pool_larger_than_the_set_is_the_set() -> None:
+    np.testing.assert_array_equal(pool_rows(np.array([0, 0, 1]), 5), np.arange(3))

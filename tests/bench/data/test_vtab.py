@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from bench import facts
 from bench.data import catalog
 from bench.data.cards import vtab
 from bench.data.packs import build
@@ -78,11 +79,18 @@ def test_exports_name_the_benchmarks_own_splits() -> None:
     assert exports["dtd"]["val200"] == "validation[0:200]"
 
 
+def test_builders_of_one_version_are_the_benchmarks() -> None:
+    """task_adaptation asks for these by their exact version: data/dmlab.py, data/kitti.py."""
+    builders = (task.builder.partition(":")[::2] for task in vtab.TASKS.values())
+    exact = {name: version for name, version in builders if "*" not in version}
+    assert exact == {"dmlab": "2.0.1", "kitti": "3.1.0"}
+
+
 def test_exports_and_owners_files_have_readers() -> None:
     """The label rules of exports go by the names of the readers of the owners' files."""
     assert {card.reader for card in vtab.CARDS} <= set(READERS)
     rules = {task.own_reader for task in vtab.TASKS.values()} - {""}
-    assert rules == set(vtab_labels.EXPORTED)
+    assert rules == set(vtab_labels.EXPORTED) == set(facts.VTAB_OWN_READERS)
     assert rules <= set(READERS)
 
 

@@ -33,7 +33,7 @@ def fewshot_spec(toy: Any, pretrained: tuple[JobResult, Path]) -> JobSpec:
 
 
 def literal_fewshot(
-    toy: Any, pretrained: tuple[JobResult, Path]
+    toy: Any, pretrained: tuple[JobResult, Path], *, num_train: int | None = None
 ) -> Iterator[tuple[int, int, np.ndarray]]:
     """big_vision's rule on features of a model that is built and loaded by hand."""
     model = models.build(
@@ -53,7 +53,7 @@ def literal_fewshot(
             .numpy()
             for name in ("train", "test")
         )
-    labels = toy.data.split("train").labels_N
+    train, labels = train[:num_train], toy.data.split("train").labels_N[:num_train]
     for shots in (1, 3, 30):
         for draw in range(2):
             rng = np.random.default_rng(draw)
@@ -96,6 +96,23 @@ def test_features_are_computed_once(
     assert second.cost.images_per_s is None
     assert second.metrics == first.metrics
     assert second.files == first.files
+
+
+def test_shots_come_from_the_pool_and_nothing_else_is_looked_at(
+    toy: Any, perform: Perform, pretrained: tuple[JobResult, Path], fewshot_spec: JobSpec
+) -> None:
+    """The pool is in the order that images are stored in here: its first ones."""
+    pool = 17
+    spec = fewshot_spec.model_copy(update={"params": {**fewshot_spec.params, "pool": pool}})
+    result, folder = perform(spec, {"checkpoint": pretrained})
+    assert result.cost is not None
+    assert result.cost.examples == pool + toy.num_test
+    hits = np.load(folder / "hits.npz")
+    for shots, draw, expected in literal_fewshot(toy, pretrained, num_train=pool):
+        np.testing.assert_array_equal(hits[f"shots_{shots}"][draw], expected)
+    whole, _ = perform(fewshot_spec, {"checkpoint": pretrained}, folder="whole")
+    assert whole.cost is not None
+    assert whole.cost.examples == toy.num_train  # other features; those of the test images are kept
 
 
 @pytest.mark.parametrize("damage", ["bytes", "truncated", "shape", "sidecar"])

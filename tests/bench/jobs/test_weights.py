@@ -9,7 +9,9 @@ from typing import Any
 
 import numpy as np
 import pytest
+import timm
 import torch
+from safetensors.torch import save_file
 
 import baselines
 from bench import models
@@ -97,6 +99,44 @@ def test_the_layer_before_the_head_comes_along_and_is_used(
         z_BD = _features.frozen_model(context).eval().features(x_BCHW)
         assert z_BD.shape == (2, 7)
         torch.testing.assert_close(z_BD, model.eval().features(x_BCHW))
+
+
+def noisy_student_file(path: Path) -> torch.nn.Module:
+    """Write timm's EfficientNet-B0 with random weights and statistics; return it."""
+    theirs: torch.nn.Module = timm.create_model("tf_efficientnet_b0.ns_jft_in1k", num_classes=5)
+    generator = torch.Generator().manual_seed(0)
+    state = theirs.state_dict()
+    for name, tensor in state.items():
+        if name.endswith(("bias", "running_mean")):
+            tensor.copy_(0.1 * torch.randn(tensor.shape, generator=generator))
+        elif tensor.ndim == 1:  # scales and variances of norms
+            tensor.copy_(0.5 + torch.rand(tensor.shape, generator=generator))
+    save_file(state, path)
+    return theirs.eval()
+
+
+def test_timms_file_of_a_noisy_student_gives_timms_logits(
+    toy: Any, perform: Perform, spec_of: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Padding, epsilon, squeeze and order of blocks: by another implementation of the same net."""
+    theirs = noisy_student_file(tmp_path / "model.safetensors")
+    monkeypatch.setattr(
+        "huggingface_hub.hf_hub_download", lambda *_, **__: str(tmp_path / "model.safetensors")
+    )
+    b0 = {**baselines.system("noisy-student-b7").args, "width_factor": 1.0, "depth_factor": 1.0}
+    system = baselines.use(baselines.system("noisy-student-b7")).model_copy(update={"args": b0})
+    params = {"weights": "ns", "url": "hf-hub:timm/tf_efficientnet_b0.ns_jft_in1k", "sha256": ""}
+    job = perform(spec_of(params, system=system))
+    spec = toy.spec(
+        "evaluate", system=system, num_classes=5, size_px=45, needs={"checkpoint": job[0].job_id}
+    )
+    context: JobContext = toy.context(spec, tmp_path / "jobs", {"checkpoint": job})
+    model = _features.frozen_model(context, classifier=True).eval()
+    x_BCHW = torch.randn(2, 3, 45, 45, generator=torch.Generator().manual_seed(1))
+    with torch.inference_mode():
+        expected = theirs(x_BCHW)
+        assert expected.std() > 0.01
+        torch.testing.assert_close(model(x_BCHW), expected, atol=1e-5, rtol=1e-5)
 
 
 def test_position_embeddings_stay_on_the_grid_of_the_file(

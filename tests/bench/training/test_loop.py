@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from pydantic import ValidationError
 from torch import nn
 
 from bench.data.packs.read import Split
@@ -410,6 +411,25 @@ def test_mixup_is_the_loss_of_mixed_images_on_mixed_targets() -> None:
     assert done.losses_T[0] != pytest.approx(float(plain.losses_T[0]), rel=1e-3)
 
 
+@pytest.mark.parametrize("mixup", [0.0, 0.2])
+def test_labels_are_smoothed_as_the_recipe_says(mixup: float) -> None:
+    spec = recipe(label_smoothing=0.1, mixup=mixup)
+    done = training.train(network(), Noise(), recipe=spec, num_steps=1, seed=3)
+    share = objectives.mixup_share(mixup, seed=3, step=0) if mixup else 1.0
+    x_BCHW, labels_B = Noise().at(0)
+    logits_BK = network().train()(share * x_BCHW + (1 - share) * x_BCHW.flip(0))
+    targets_BK = nn.functional.one_hot(labels_B, 5).float()
+    mixed_BK = share * targets_BK + (1 - share) * targets_BK.flip(0)
+    expected = nn.functional.cross_entropy(logits_BK, 0.9 * mixed_BK + 0.1 / 5)
+    assert done.losses_T[0] == pytest.approx(float(expected.detach()), rel=1e-5)
+
+
+@pytest.mark.parametrize("other", [{"loss": "sigmoid"}, {"objective": "masked-patch"}])
+def test_label_smoothing_is_of_the_softmax_over_classes(other: dict[str, str]) -> None:
+    with pytest.raises(ValidationError, match="label_smoothing belongs to the softmax loss"):
+        recipe(label_smoothing=0.1, **other)
+
+
 def test_mixup_shares_follow_the_beta_distribution() -> None:
     shares = np.array([objectives.mixup_share(0.1, seed=0, step=step) for step in range(2000)])
     # beta(a, a): mean 1/2, variance 1 / (4 (2a + 1)); five standard errors.
@@ -486,3 +506,6 @@ def test_features_are_rows_of_the_representation() -> None:
     expected = to_unit(torch.from_numpy(split.images_NHWC), None).flatten(1).numpy()
     np.testing.assert_array_equal(z_ND, expected)
     assert z_ND.dtype == np.float32
+    rows_N = np.array([7, 250, 251])
+    some_ND = training.extract_features(Featured(), split, to_unit, rows_N=rows_N)
+    np.testing.assert_array_equal(some_ND, expected[rows_N])

@@ -431,6 +431,18 @@ def test_softmax_loss() -> None:
     assert float(optim.loss_of(logits, labels, loss="softmax")) == pytest.approx(expected)
 
 
+def test_label_smoothing_gives_every_class_its_share() -> None:
+    """Targets of 0.1 over 4 classes: 0.925 for the label, 0.025 for the others."""
+    logits = [0.5, -1.0, 2.0, 0.0]
+    log_sum = math.log(sum(math.exp(value) for value in logits))
+    targets = [0.025, 0.025, 0.925, 0.025]
+    expected = -sum(t * (value - log_sum) for t, value in zip(targets, logits, strict=True))
+    found = optim.loss_of(
+        torch.tensor([logits]), torch.tensor([2]), loss="softmax", label_smoothing=0.1
+    )
+    assert float(found) == pytest.approx(expected)
+
+
 def test_sigmoid_loss_sums_over_classes_and_averages_over_the_batch() -> None:
     logits = torch.tensor([[0.0, 1.0], [2.0, -1.0]])
     labels = torch.tensor([0, 0])

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 import baselines
+from bench import facts
 from bench.cli.wiring import graph_of
 from bench.errors import UserError
 from bench.plan.spec import JobGraph
@@ -82,7 +84,7 @@ def test_500_steps_and_another_resize_are_named_exactly_and_first(tmp_path: Path
     assert differing == ["steps", "preparation of test images"]
     steps, images = found.table.rows[:2]
     assert [cell.text for cell in steps[:3]] == ["steps", "500", "10,000"]
-    assert [cell.text for cell in images[1:3]] == ["resize-antialias", "resize"]
+    assert [cell.text for cell in images[1:3]] == ["resize, antialiased", "resize, two taps"]
     assert found.verdict.startswith("off-protocol (rule")
     assert "because of 2: steps 500, published 10,000; preparation of test images" in found.verdict
 
@@ -139,3 +141,222 @@ def test_a_job_without_counterpart_shows_its_own_protocol_alone(made: Any) -> No
     shown = {row[0].text: row[1].text for row in found.table.rows}
     assert job.spec.recipe is not None
     assert shown["batch size"] == str(job.spec.recipe.batch_size)
+
+
+# --- what a reader must be told by name ---------------------------------------------------------
+
+VTAB = """
+name = "tasks"
+title = "ViT-L/16 on VTAB"
+claim = "A published run."
+
+[[weights]]
+systems = ["vit-l16"]
+weights = "in21k"
+
+[[transfer]]
+kind = "finetune"
+datasets = [{datasets}]
+protocol = "vtab-384"
+recipe = "vit-finetune-vtab"
+"""
+CLEVR = "Table 9: ViT-L/16, ImageNet-21k, VTAB-1k/Clevr-Count"
+CIFAR_CELL = ("Table 5", "CIFAR-10")
+CIFAR = "Table 5: ViT-B/16, ImageNet-21k, CIFAR-10"
+DRAWN = "the owner's files, drawn with seed 0"
+
+
+def _planned(text: str, folder: Path) -> JobGraph:
+    file = folder / "suite.toml"
+    file.write_text(text, encoding="utf-8")
+    return graph_of(str(file), None, None, None)
+
+
+def _vtab(folder: Path, *, reader: str, datasets: Sequence[str] = ("vtab-clevr-count",)) -> Study:
+    """A run on VTAB, CLEVR's images read by a reader."""
+    graph = _planned(VTAB.format(datasets=", ".join(f'"{name}"' for name in datasets)), folder)
+    card = graph.datasets["vtab-clevr-count"].model_copy(update={"reader": reader})
+    cards = {**graph.datasets, "vtab-clevr-count": card}
+    return _study(graph.model_copy(update={"datasets": cards}))
+
+
+def _changed(graph: JobGraph, stage: str, **parts: dict[str, Any]) -> Study:
+    """A study of a graph whose jobs of a stage have other fields: `recipe={"dropout": 0.1}`."""
+    jobs = []
+    for job in graph.jobs:
+        if job.labels.stage == stage:
+            old: dict[str, Any] = {part: getattr(job.spec, part) for part in parts}
+            new = {
+                part: {**old[part], **fields}
+                if isinstance(old[part], dict)
+                else old[part].model_copy(update=fields)
+                for part, fields in parts.items()
+            }
+            job = job.model_copy(update={"spec": job.spec.model_copy(update=new)})
+        jobs.append(job)
+    return _study(graph.model_copy(update={"jobs": tuple(jobs)}))
+
+
+def _differing(study: Study, cell: str) -> list[tuple[str, str, str]]:
+    """Return what `explain` prints of the fields that differ: name, as run, as published."""
+    (found,) = explain(study, cell)
+    assert found.table is not None
+    rows = [row for row in found.table.rows if row[3].text == "differs"]
+    for name, measured, published, *_ in rows:
+        assert f"{name.text} {measured.text}, published {published.text}" in found.verdict
+    return [(row[0].text, row[1].text, row[2].text) for row in rows]
+
+
+@pytest.mark.parametrize(
+    ("parts", "expected"),
+    [
+        (
+            {"data": {"squared_px": 384}},
+            ("images kept as", "squares of 384 px", "originals"),
+        ),
+        (
+            {"protocol": {"eval_transform": "resize-antialias"}},
+            ("preparation of test images", "resize, antialiased", "resize, two taps"),
+        ),
+        (
+            {"protocol": {"eval_transform": "resize-legacy"}},
+            ("preparation of test images", "resize, TensorFlow 1's", "resize, two taps"),
+        ),
+        ({"recipe": {"dropout": 0.1}}, ("dropout", "0.1", "0")),
+        ({"recipe": {"weight_decay": 0.1}}, ("weight decay", "0.1", "0")),
+        ({"recipe": {"label_smoothing": 0.1}}, ("label smoothing", "0.1", "0")),
+    ],
+)
+def test_pack_resize_dropout_and_decay_are_named(
+    tmp_path: Path, parts: dict[str, Any], expected: tuple[str, str, str]
+) -> None:
+    study = _changed(_graph(tmp_path), "final", **parts)
+    assert _differing(study, CIFAR) == [expected]
+    (answer,) = [a for a in counterparts(study) if (a.row.table, a.row.dataset) == CIFAR_CELL]
+    assert answer.verdict.word == "off-protocol"
+
+
+def test_squares_stand_next_to_the_preparation_of_test_images(tmp_path: Path) -> None:
+    study = _changed(
+        _graph(tmp_path),
+        "final",
+        data={"squared_px": 384},
+        protocol={"eval_transform": "resize-antialias", "train_transform": "bit-train"},
+    )
+    assert [name for name, *_ in _differing(study, CIFAR)] == [
+        "preparation of test images", "images kept as", "preparation of training images",
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("reader", "words"),
+    [("tfds-export", ""), ("clevr-count", DRAWN), ("vtab-folder", "files read by vtab-folder")],
+)
+def test_another_order_of_vtabs_images_is_named(tmp_path: Path, reader: str, words: str) -> None:
+    found = _differing(_vtab(tmp_path, reader=reader), CLEVR)
+    assert found == ([("order of the images", words, "TensorFlow Datasets")] if words else [])
+
+
+def test_a_mean_names_what_differs_in_any_of_its_data_sets(tmp_path: Path) -> None:
+    """The mean of the structured tasks: CLEVR-Count is one of eight, and not the first."""
+    tasks = facts.VTAB_MEMBERS["structured"][::-1]
+    cell = "Figure 2 (derived from Table 9): ViT-L/16, ImageNet-21k, VTAB-1k Structured (8)"
+    assert _differing(_vtab(tmp_path, reader="tfds-export", datasets=tasks), cell) == []
+    study = _vtab(tmp_path, reader="clevr-count", datasets=tasks)
+    assert _differing(study, cell) == [("order of the images", DRAWN, "TensorFlow Datasets")]
+    last = next(job for job in study.graph.jobs
+                if job.dataset == tasks[-1] and job.labels.stage == "final")  # fmt: skip
+    assert any("Structured" in item.title for item in explain(study, last.job_id))
+
+
+def _fewshot(**changes: Any) -> Study:
+    """Table 8's runs: 5-shot ImageNet; a change is of the arguments of few-shot."""
+    graph = graph_of("position-embeddings", None, None, None, scale="full")
+    return _changed(graph, "fewshot", params=changes)
+
+
+def _named_in(study: Study, name: str) -> set[tuple[str, str, bool]]:
+    found = [answer for answer in counterparts(study) if answer.row.table == "Table 8"]
+    assert len(found) == 8
+    return {(f.measured, f.published, f.differs) for a in found for f in a.fields if f.name == name}
+
+
+def test_the_pool_of_few_shot_and_its_order_are_named() -> None:
+    pool, order = "images that shots are drawn from", "order of the images"
+    first = "the first 65,000 of 1,281,167"
+    study = _fewshot()
+    assert _named_in(study, pool) == {(first, first, False)}
+    assert _named_in(study, order) == {(DRAWN, "TensorFlow Datasets", True)}
+    study = _fewshot(pool=1000)
+    assert _named_in(study, pool) == {("the first 1,000 of 1,281,167", first, True)}
+    graph = graph_of("position-embeddings", None, None, None, scale="full")
+    jobs = [
+        job.model_copy(
+            update={"spec": job.spec.model_copy(
+                update={"params": {k: v for k, v in job.spec.params.items() if k != "pool"}})}
+        )
+        for job in graph.jobs
+    ]  # fmt: skip
+    study = _study(graph.model_copy(update={"jobs": tuple(jobs)}))
+    assert _named_in(study, pool) == {("all 1,281,167", first, True)}
+    assert _named_in(study, order) == set()
+    exported = graph.datasets["imagenet-1k"].model_copy(update={"reader": "tfds-export"})
+    cards = {**graph.datasets, "imagenet-1k": exported}
+    study = _study(graph.model_copy(update={"datasets": cards}))
+    assert _named_in(study, order) == {("TensorFlow Datasets",) * 2 + (False,)}
+
+
+# --- what the data-size studies tuned -----------------------------------------------------------
+
+
+def _sizes(**pretraining: Any) -> Study:
+    """Table 5's runs, pre-trained here."""
+    graph = graph_of("data-size", None, None, None, scale="full")
+    return _changed(graph, "pretrain", **({"recipe": pretraining} if pretraining else {}))
+
+
+SMALL = "Table 5: ViT-B/16, ImageNet, CIFAR-10, 300 epochs"
+
+
+def test_tuned_label_smoothing_is_a_difference_of_the_small_sets_alone() -> None:
+    study = _sizes()
+    tuned = ("pre-training label smoothing", "0", "tuned")
+    assert _differing(study, SMALL) == [tuned]
+    assert _differing(study, "Table 5: ViT-B/16, ImageNet-21k, CIFAR-10") == [tuned]
+    assert _differing(study, "Table 5: ViT-B/16, JFT-300M, CIFAR-10") == []
+
+
+def test_smoothing_of_ones_own_is_not_held_against_what_is_not_printed() -> None:
+    assert _differing(_sizes(label_smoothing=0.1), SMALL) == []
+
+
+def test_dropout_and_decay_of_pre_training_are_named() -> None:
+    found = _differing(_sizes(dropout=0.0, weight_decay=0.1, label_smoothing=0.1), SMALL)
+    assert found == [
+        ("pre-training weight decay", "0.1", "0.3"),
+        ("pre-training dropout", "0", "0.1"),
+    ]
+
+
+def test_early_stopping_of_figure_4_is_a_difference(tmp_path: Path) -> None:
+    study = _study(_graph(tmp_path))
+    found = explain(study, "Figure 4")
+    assert len(found) == 4
+    for item in found:
+        assert item.table is not None
+        ((name, measured, published, state, _),) = item.table.rows
+        shown = (name.text, measured.text, published.text, state.text)
+        assert shown == ("early stopping", "none", "best validation accuracy", "differs")
+
+
+def test_a_run_with_dropout_answers_the_readmes_row_with_dropout(tmp_path: Path) -> None:
+    for recipe, words in (("vit-finetune-cifar-code", "dropout=0.0"),
+                          ("vit-finetune-cifar-code-dropout", "dropout=0.1")):  # fmt: skip
+        found = [
+            answer for answer in counterparts(_study(_graph(tmp_path, recipe=recipe)))
+            if (answer.row.paper, answer.row.table) == ("ViT repo", "README replication")
+        ]  # fmt: skip
+        assert {answer.row.dataset for answer in found} == {"CIFAR-10", "CIFAR-100"}
+        assert {answer.row.system for answer in found} == {f"ViT-B/16 {words}"}
+        for answer in found:
+            assert [field.name for field in answer.fields if field.differs] == ["split"]

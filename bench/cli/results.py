@@ -114,6 +114,8 @@ def explain(
         what, suite=suite, scale=scale, settings=settings, store=Store(workdir)
     ):
         typer.echo(f"{found.title}\n{found.verdict}")
+        for line in found.made:
+            typer.echo(_plain(line))
         if found.table is not None:
             typer.echo(terminal(found.table, width=console.width, color=console.is_terminal))
 

@@ -107,11 +107,12 @@ def check(
     at = f" ({address})" if address else ""
     for other in others:
         if not found.agrees(other):
-            raise CheckpointError(
+            words = (
                 f'weights "{name}"{at} are not the same file everywhere: SHA-256 {found.sha256} '
-                f"in {found.where}, {other.sha256} in {other.where}",
-                hint=cure,
+                f"in {found.where}, {other.sha256} in {other.where}"
             )
+            # Names may come from the bundle of somebody else: none of them steers a terminal.
+            raise CheckpointError("".join(c if c.isprintable() else "?" for c in words), hint=cure)
 
 
 # --- the record of a work folder ------------------------------------------------------------
@@ -197,5 +198,6 @@ def used(jobs: Iterable[PlannedJob], results: Mapping[str, JobResult]) -> Iterat
 
 
 def digest_of(result: JobResult) -> str:
-    """Return the digest of the public weights that a job loaded; empty where it loaded none."""
-    return str(result.values.get(VALUE) or "")
+    """Return the digest of the public weights that a job loaded; empty where it states none."""
+    found = str(result.values.get(VALUE))
+    return found if _WHOLE.fullmatch(found) else ""

@@ -13,6 +13,7 @@ from bench import digests
 from bench.digests import Stated
 from bench.errors import CheckpointError
 from bench.paths import CachePaths
+from bench.specs import JobResult
 
 URL = "https://storage.googleapis.com/vit_models/imagenet21k/ViT-B_16.npz"
 ONE, TWO = "1" * 64, "2" * 64
@@ -115,6 +116,15 @@ def test_what_names_say_of_a_digest(
     with_card = list(digests.published(address, TWO, link))
     assert [stated.sha256 for stated in with_card] == [TWO, *expected]
     assert with_card[0].where == "the card of the weights"
+
+
+def test_what_a_bundle_of_others_calls_its_weights_steers_no_terminal() -> None:
+    with pytest.raises(CheckpointError) as caught:
+        digests.check("in\x1b[2J21k", "", loaded(ONE), [Stated(TWO, "b\r.zip")])
+    assert str(caught.value).isprintable()
+    for value in ("\x1b[2J", "12", None, 3):
+        result = JobResult(job_id="0" * 16, status="done", values={digests.VALUE: value})
+        assert digests.digest_of(result) == ""
 
 
 def test_the_beginning_of_a_digest_is_enough_to_tell_two_apart() -> None:

@@ -1,8 +1,9 @@
 """Where pre-trained weights can be obtained: official addresses, file layouts, licences.
 
 Sources: the READMEs of google-research/vision_transformer and google-research/big_transfer, and the
-AugReg index. Nobody publishes digests of these files, so the first download notes one. Weights
-trained on JFT-300M were never published; that is said, not left out.
+AugReg index. No digest of these files is known to be published, and their names carry none: a work
+folder records them on first use (`bench/digests.py`). Weights trained on JFT-300M were never
+published; that is said, not left out.
 """
 
 from __future__ import annotations

@@ -1,4 +1,7 @@
-"""The machine a result came from: devices, versions, git state. Secrets are never recorded."""
+"""The machine a result came from: devices, versions, git state. Secrets are never recorded.
+
+None of it is part of a job's identity; tables that mix results of several say so.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +17,12 @@ _PACKAGES = ("vitbench", "torch", "timm", "numpy", "ray", "mlflow")
 
 def describe(device: str) -> dict[str, str]:
     """Return what a reader needs to judge a number; `device` is `cpu`, `cuda` or `tpu`."""
-    return {"device": device_name(device), "device_kind": device, **_process_facts()}
+    return {
+        "device": device_name(device),
+        "device_kind": device,
+        **_cuda(device),
+        **_process_facts(),
+    }
 
 
 @functools.cache
@@ -60,6 +68,15 @@ def _process_facts() -> dict[str, str]:
         except metadata.PackageNotFoundError:
             continue
     return facts
+
+
+def _cuda(device: str) -> dict[str, str]:
+    """Return the version of CUDA that torch was built with, where the device is one of its."""
+    if device != "cuda":
+        return {}
+    import torch
+
+    return {"cuda": torch.version.cuda} if torch.version.cuda else {}
 
 
 def _cpu_name() -> str:

@@ -3,6 +3,7 @@
 WORKDIR/
     jobs/<job_id>/       one folder per job: `JobPaths`
     data/                what all jobs share: `CachePaths`
+    data/weights.json    the digest of each file of public weights, from its first use on
     results.index        what job folders hold, known without reading them again
     mlflow.db, mlflow.lock, mlartifacts/        MLflow's store
     mirrored/<suite>.jsonl                      which results have arrived there
@@ -111,9 +112,19 @@ class FeaturePaths:
 
 @dataclass(frozen=True)
 class CachePaths:
-    """What all jobs share: packed data sets and frozen features, by digest."""
+    """What all jobs share: packed data sets and frozen features, by digest; digests of weights."""
 
     folder: Path
+
+    @property
+    def weights_record(self) -> Path:
+        """Digests of public weights by address: `bench/digests.py`."""
+        return self.folder / "weights.json"
+
+    @property
+    def weights_lock(self) -> Path:
+        """The kernel lock held while a digest is added to them."""
+        return self.folder / "weights.lock"
 
     def packed(self, digest: str) -> Path:
         """Return the folder of a packed data set."""

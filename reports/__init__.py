@@ -152,8 +152,11 @@ def check_names(
 def make_tables(study: Study, broken: dict[str, str] | None = None) -> dict[str, Table]:
     """Return the tables of a suite by name: those asked for, those always made, companions.
 
-    A table of another distribution that raises is left out: `broken` is given its name and why.
+    Those whose results were made with several versions or on several devices say so. A table of
+    another distribution that raises is left out: `broken` is given its name and why.
     """
+    from reports.study.made import with_mixtures
+
     broken = {} if broken is None else broken
     asked = set(study.graph.suite.report.tables)
     asked |= {card.name for card in TABLES.values() if card.always}
@@ -166,7 +169,7 @@ def make_tables(study: Study, broken: dict[str, str] | None = None) -> dict[str,
                 table = card.make(study)
                 if table.rows:
                     made[card.name] = table
-    return made
+    return {name: with_mixtures(study, table) for name, table in made.items()}
 
 
 @contextmanager

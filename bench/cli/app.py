@@ -248,12 +248,13 @@ def list_things(
 @app.command()
 def show(
     system: Annotated[str, typer.Argument(help="A name from `vitbench ls systems`.")],
+    workdir: Workdir = RUNS,
     as_json: AsJson = False,
 ) -> None:
-    """Show everything known about one system."""
+    """Show everything known about one system, and the weights that the work folder used."""
     from bench.cli.listing import show_system, system_facts
 
-    facts = system_facts(system)
+    facts = system_facts(system, WorkPaths(workdir).cache)
     if as_json:
         print_json(facts)
         return

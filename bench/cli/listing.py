@@ -8,8 +8,9 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from bench.errors import DataError
+from bench.paths import CachePaths
 from bench.plan.spec import JobGraph
-from bench.specs import JobResult, Pair, PlannedJob
+from bench.specs import JobResult, Pair, PlannedJob, WeightsSource
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -223,8 +224,11 @@ def show_status(console: Console, graph: JobGraph, outcomes: Mapping[str, JobRes
             console.print(f"failed  {job.name}: {result.error}", markup=False, highlight=False)
 
 
-def system_facts(name: str) -> dict[str, Any]:
-    """Return everything known about a system: its card, builder arguments, costs and weights."""
+def system_facts(name: str, cache: CachePaths) -> dict[str, Any]:
+    """Return everything known about a system: its card, builder arguments, costs and weights.
+
+    Of weights that a work folder used, `recorded_sha256` is the digest of the file.
+    """
     import dataclasses
 
     import baselines
@@ -246,8 +250,18 @@ def system_facts(name: str) -> dict[str, Any]:
             for px in (size, 2 * size)
         },
         "train_memory_gib": {"batch 32, float32, adam": dataclasses.asdict(memory)},
-        "weights": [source.model_dump(mode="json") for source in card.weights],
+        "weights": [
+            {**source.model_dump(mode="json"), "recorded_sha256": _recorded(source, cache)}
+            for source in card.weights
+        ],
     }
+
+
+def _recorded(source: WeightsSource, cache: CachePaths) -> str:
+    from bench import digests
+
+    found = digests.recorded(source.url, cache)
+    return found.sha256 if found is not None else ""
 
 
 def show_system(console: Console, facts: Mapping[str, Any]) -> None:
@@ -259,6 +273,9 @@ def show_system(console: Console, facts: Mapping[str, Any]) -> None:
                 _fact(console, f"weights {source['name']}", f"{where} ({source['licence']})")
                 if source["note"]:
                     _fact(console, "", source["note"])
+                for key, whose in (("sha256", "its owner's"), ("recorded_sha256", "as used here")):
+                    if source[key]:
+                        _fact(console, "", f"sha256 {source[key]} ({whose})")
         elif isinstance(value, Mapping):
             for key, inner in value.items():
                 _fact(console, f"{name} {key}", _inner(inner))

@@ -114,6 +114,8 @@ def explain(
         what, suite=suite, scale=scale, settings=settings, store=Store(workdir)
     ):
         typer.echo(f"{found.title}\n{found.verdict}")
+        for line in found.made:
+            typer.echo(_plain(line))
         if found.table is not None:
             typer.echo(terminal(found.table, width=console.width, color=console.is_terminal))
 
@@ -179,11 +181,15 @@ def verify(
     out: Annotated[
         Path | None, typer.Option("--out", help="Write the whole report here as well.")
     ] = None,
+    workdir: Workdir = RUNS,
 ) -> None:
-    """Check every hash of a bundle, render its tables again and compare; exit 1 if they differ."""
+    """Check every hash of a bundle, render its tables again and compare; exit 1 if they differ.
+
+    Public weights behind it must be the files that the work folder used, where it used them.
+    """
     from bench.cli import sharing
 
-    found = sharing.verify(file)
+    found = sharing.verify(file, workdir=workdir)
     evidence = found.evidence
     typer.echo(
         f"{file}: every hash matches: {len(evidence.results):,} of {len(evidence.graph.jobs):,} "
@@ -194,6 +200,8 @@ def verify(
         f"{found.num_equal} of {found.num_tables} files of tables are the same bytes when "
         "rendered here"
     )
+    for line in found.weights:
+        typer.echo(_plain(line))
     _tell(found.differences)
     if out is not None:
         typer.echo(f"page {sharing.render(evidence, out)}")

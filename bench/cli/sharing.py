@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from bench import digests
 from bench.cli.wiring import curves_of, reported
 from bench.errors import UserError
-from bench.paths import HITS
+from bench.paths import HITS, WorkPaths
 from bench.store import bundle
 
 if TYPE_CHECKING:
@@ -35,6 +36,8 @@ class Verified:
     """Those that are the same bytes when rendered here."""
     differences: tuple[Difference, ...]
     """Cells that differ between the bundle's tables and those rendered here."""
+    weights: tuple[str, ...] = ()
+    """The public weights behind the results, a line each."""
 
 
 def pack(graph: JobGraph, store: Store, path: Path) -> tuple[bundle.Evidence, str]:
@@ -52,12 +55,17 @@ def pack(graph: JobGraph, store: Store, path: Path) -> tuple[bundle.Evidence, st
     return evidence, bundle.write(path, evidence)
 
 
-def verify(path: Path) -> Verified:
-    """Check every hash of a bundle and render its tables again, from nothing but the bundle."""
+def verify(path: Path, *, workdir: Path | None = None) -> Verified:
+    """Check every hash of a bundle and render its tables again, from nothing but the bundle.
+
+    With a `workdir`, the public weights behind it must be the files that were used there, where
+    they were: CheckpointError otherwise.
+    """
     import reports
     from reports.exchange.check import check
 
     evidence = bundle.read(path)
+    weights = tuple(_weights(path, evidence, workdir))
     now = _tables(evidence)
     equal = [name for name, content in evidence.tables.items() if now.get(name) == content]
     found: tuple[Difference, ...] = ()
@@ -70,7 +78,22 @@ def verify(path: Path) -> Verified:
             tables = reports.make_tables(_study(evidence))
             versions = reports.versions_of(evidence.graph)
             found = tuple(check(reports.untimed(tables), Path(folder), versions=versions))
-    return Verified(evidence, len(evidence.tables), len(equal), found)
+    return Verified(evidence, len(evidence.tables), len(equal), found, weights)
+
+
+def _weights(path: Path, evidence: bundle.Evidence, workdir: Path | None) -> Iterator[str]:
+    """Yield a line for each file of public weights; raise where another one was used here."""
+    cache = None if workdir is None else WorkPaths(workdir).cache
+    lines: dict[str, None] = {}  # one for all jobs that loaded a file
+    for used in evidence.weights:
+        told = digests.Stated(used.sha256, f"job {used.job_id} of {path}")
+        known = [] if cache is None else [digests.recorded(used.address, cache)]
+        here = [stated for stated in known if stated is not None]
+        others = [*used.owners, *here]
+        digests.check(used.name, used.address, told, others, cure=digests.RUN_AGAIN)
+        words = "the same file here" if here else "not used here yet"
+        lines[f"{used}; {words}"] = None
+    yield from lines
 
 
 def render(evidence: bundle.Evidence, out: Path) -> Path:

@@ -69,7 +69,7 @@ def examine(
         *_machine(spec, graph),
         *_folder(workdir, needed_bytes=_needed_bytes(graph, cards, cache)),
         *checks,
-        *weights.all_weights(spec),
+        *weights.all_weights(spec, WorkPaths(workdir).cache),
         *refused,
     ]
 

@@ -7,24 +7,26 @@ import os
 from pathlib import Path
 
 import baselines
+from bench import digests
 from bench.doctor.check import Check, ok, problem, reported, warning
 from bench.errors import BenchError, suggest
+from bench.paths import CachePaths
 from bench.plan.spec import SuiteSpec
 from bench.specs import WeightsSource
 
 
-def all_weights(spec: SuiteSpec) -> list[Check]:
+def all_weights(spec: SuiteSpec, cache: CachePaths) -> list[Check]:
     """Check the weights that the suite starts from, system by system."""
     return [
-        one(system, block.weights)
+        one(system, block.weights, cache)
         for block in spec.weights
         if spec.runs(block)
         for system in block.systems
     ]
 
 
-def one(system: str, name: str) -> Check:
-    """Check one entry of a system's card."""
+def one(system: str, name: str, cache: CachePaths) -> Check:
+    """Check one entry of a system's card; the digest of a file is checked when it is loaded."""
     topic = f"weights {system}"
     try:
         card = baselines.system(system)
@@ -47,7 +49,13 @@ def one(system: str, name: str) -> Check:
             f"{name} are not here yet (licence: {source.licence})",
             f"The first run downloads them from {source.url}: it needs the network",
         )
-    return ok(topic, f"{name}: {place}")
+    try:
+        known = digests.recorded(source.url, cache)
+    except BenchError as error:
+        return reported(topic, error)
+    sha256 = source.sha256 or (known.sha256 if known is not None else "")
+    words = f"sha256 {sha256[:12]}..." if sha256 else "its digest is recorded on its first use"
+    return ok(topic, f"{name}: {place} ({words})")
 
 
 def local_file(source: WeightsSource) -> Path | None:
@@ -63,4 +71,4 @@ def local_file(source: WeightsSource) -> Path | None:
     home = Path(os.environ.get("TORCH_HOME") or f"{cache}/torch").expanduser()
     key = hashlib.sha256(source.url.encode()).hexdigest()[:16]
     files = sorted((home / "hub" / "checkpoints").glob(f"{key}-*"))
-    return next((file for file in files if file.suffix != ".sha256"), None)
+    return next((file for file in files if file.suffix != ".partial"), None)

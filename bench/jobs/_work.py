@@ -17,6 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from bench import models
+from bench.data import decoders
 from bench.data.packs.build import packed
 from bench.data.packs.read import Packed
 from bench.errors import CheckpointError, JobError
@@ -201,9 +202,14 @@ class Meter:
             values=dict(values or {}),
             files=dict(files or {}),
             cost=cost,
-            environment=environment.describe(context.device),
+            environment={**environment.describe(context.device), **_decoding(context)},
             attempt=context.attempt,
         )
+
+
+def _decoding(context: JobContext) -> dict[str, str]:
+    """Return how many threads decode images, of a job that reads any."""
+    return {} if context.dataset is None else {"decoders": str(decoders.num_threads())}
 
 
 def _reset_peak_memory(device_kind: str) -> None:

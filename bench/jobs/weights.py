@@ -2,7 +2,8 @@
 
 Source: the files that the authors released, `.npz` of arXiv:2010.11929 and arXiv:2106.10270 (ViT,
 hybrid) and of arXiv:1912.11370 (BiT), and timm's; each card in `baselines/` names its own. The
-digest that the card states is checked, and nothing in the file is executed.
+digest of the file is checked (`bench/digests.py`) and kept in the result, and nothing in the file
+is executed.
 """
 
 from __future__ import annotations
@@ -16,11 +17,12 @@ from typing import Any, NamedTuple
 from torch import Tensor
 
 import baselines
-from bench import models
+from bench import digests, models
 from bench.errors import CheckpointError
 from bench.jobs import JobContext, _work
 from bench.models.fetch import fetch
 from bench.models.weights import read_arrays
+from bench.paths import CachePaths
 from bench.specs import JobResult, WeightsSource
 
 _HEADS = re.compile(r"(^|/)(head/kernel|head/conv2d/kernel)$|^(head|head\.fc|classifier)\.weight$")
@@ -49,11 +51,12 @@ def run(context: JobContext) -> JobResult:
     """Return the file of encoder, layer before the head and classifier, as the source has them.
 
     Raises UserError where the weights are not public, CheckpointError where they cannot be
-    fetched, have another digest, are of another system or of another number of classes.
+    fetched, have another digest than was stated anywhere, are of another system or of another
+    number of classes.
     """
     meter = _work.Meter(context)
     source = _source(context)
-    path = fetch(source)
+    path, sha256 = fetch(source, shared=CachePaths(context.cache_dir))
     parts = _parts(context, read_arrays(path))
     classes = context.num_classes
     if parts.num_classes not in (None, classes):
@@ -65,7 +68,11 @@ def run(context: JobContext) -> JobResult:
     model = _load(context, path, parts)
     return meter.result(
         metrics={},
-        values={"weights": source.name, "num_classes": parts.num_classes},
+        values={
+            "weights": source.name,
+            digests.VALUE: sha256,
+            "num_classes": parts.num_classes,
+        },
         files=_work.write_weights(context, model, head=parts.num_classes is not None),
     )
 

@@ -2,6 +2,7 @@
 
 `hf-hub:OWNER/NAME[@REVISION]` goes through huggingface_hub, official addresses through torch.hub
 (both write to a temporary file and rename). The cache is torch.hub's, so `TORCH_HOME` moves it.
+What a file must be is known by `bench/digests.py`.
 """
 
 from __future__ import annotations
@@ -9,10 +10,13 @@ from __future__ import annotations
 import hashlib
 import re
 from pathlib import Path, PurePosixPath
+from typing import NamedTuple
 from urllib.parse import unquote, urlsplit
 
+from bench import digests
 from bench.errors import CheckpointError, UserError
-from bench.files import file_sha256, write_text
+from bench.files import file_sha256
+from bench.paths import CachePaths
 from bench.specs import WeightsSource
 
 OFFICIAL_HOSTS = ("storage.googleapis.com", "github.com", "huggingface.co")
@@ -21,21 +25,44 @@ OFFICIAL_HOSTS = ("storage.googleapis.com", "github.com", "huggingface.co")
 _HUB_NAME = re.compile(r"hf-hub:([\w.-]+/[\w.-]+)(?:@([\w.-]+))?")
 
 
-def fetch(source: str | WeightsSource, *, cache_dir: Path | None = None) -> Path:
+class Fetched(NamedTuple):
+    """A weights file on this machine."""
+
+    path: Path
+    """The file, in the cache."""
+    sha256: str
+    """SHA-256 of its bytes, in hex."""
+
+
+def fetch(
+    source: str | WeightsSource,
+    *,
+    cache_dir: Path | None = None,
+    shared: CachePaths | None = None,
+) -> Fetched:
     """Return the local file of `source`, downloaded where it is not yet in the cache.
 
+    Its digest must be what its owner publishes, where anything is known of that, and what the
+    work folder of `shared`, where one is given, recorded when it used the weights first.
     Raises UserError for a name that is none (or tries to be a path), CheckpointError where the
     file cannot be had or has another digest than it should.
     """
-    url, sha256 = (source, "") if isinstance(source, str) else (source.url, source.sha256)
+    name, url, sha256 = (
+        (source, source, "")
+        if isinstance(source, str)
+        else (source.name, source.url, source.sha256)
+    )
     if not url:
         raise UserError(
-            f'weights "{source.name}" are not public',  # type: ignore[union-attr]
-            hint="Only a file of your own can be loaded",
+            f'weights "{name}" are not public', hint="Only a file of your own can be loaded"
         )
     path = _from_hub(url) if url.startswith("hf-hub:") else _from_address(url, cache_dir)
-    _check_digest(path, sha256)
-    return path
+    found = file_sha256(path)
+    loaded = digests.Stated(found, f"the file {path}")
+    digests.check(name, url, loaded, digests.published(url, sha256, path))
+    if shared is not None:
+        digests.record(name, url, loaded, shared)
+    return Fetched(path, found)
 
 
 def _from_hub(url: str) -> Path:
@@ -75,19 +102,4 @@ def _from_address(url: str, cache_dir: Path | None) -> Path:
                 f"{url} could not be downloaded: {error}",
                 hint="Check the network, or load a file of your own",
             ) from error
-        write_text(path.with_name(f"{path.name}.sha256"), file_sha256(path))
     return path
-
-
-def _check_digest(path: Path, sha256: str) -> None:
-    """Compare with the digest of the card, or with the one noted when the file came."""
-    note = path.with_name(f"{path.name}.sha256")
-    blob = path.resolve().name  # the hub stores large files under their SHA-256
-    expected = sha256 or (note.read_text().strip() if note.is_file() else "")
-    if not expected and re.fullmatch(r"[0-9a-f]{64}", blob):
-        expected = blob
-    if expected and file_sha256(path) != expected:
-        raise CheckpointError(
-            f"{path} is damaged: its SHA-256 is not {expected[:12]}...",
-            hint="Delete the file to download it again",
-        )

@@ -31,6 +31,7 @@ from bench.models.build import Classifier, build
 from bench.models.fetch import fetch
 from bench.models.identify import looks_like
 from bench.models.state import check_shapes, encoder_state, load_encoder
+from bench.paths import WorkPaths
 from bench.specs import SystemUse, WeightsSource
 
 OWN = "safetensors"
@@ -54,11 +55,13 @@ def load_weights(
     *,
     head: Literal["load", "drop"] = "load",
     cache_dir: Path | None = None,
+    workdir: Path | None = None,
 ) -> None:
     """Load weights into `model` from a file, a hub name, an official address or a card's entry.
 
     Position embeddings of another grid are interpolated. `head="load"` takes representation layer
-    and head too, which then must fit; `head="drop"` takes the encoder only, for transfer. Raises
+    and head too, which then must fit; `head="drop"` takes the encoder only, for transfer. With a
+    `workdir`, what is public must be the file that this work folder used first. Raises
     CheckpointError, naming the array and both shapes and saying which system the file looks like;
     the model is then unchanged.
 
@@ -70,7 +73,7 @@ def load_weights(
     """
     if head not in ("load", "drop"):
         raise UserError(f'head = {head!r} is not "load" or "drop"')
-    arrays = read_arrays(_local(source, cache_dir))
+    arrays = read_arrays(_local(source, cache_dir, workdir))
     if any(name.startswith("encoder.") for name in arrays):
         _load_own(model, arrays, head == "load")
         return
@@ -173,9 +176,12 @@ def _load_own(model: Classifier, arrays: Mapping[str, Tensor], head: bool) -> No
         raise CheckpointError(error.message, hint=looks_like(shapes)) from error
 
 
-def _local(source: str | Path | WeightsSource, cache_dir: Path | None) -> Path:
+def _local(
+    source: str | Path | WeightsSource, cache_dir: Path | None, workdir: Path | None
+) -> Path:
     if isinstance(source, WeightsSource) or str(source).startswith(("hf-hub:", "https:", "http:")):
-        return fetch(source, cache_dir=cache_dir)  # type: ignore[arg-type]
+        shared = None if workdir is None else WorkPaths(workdir).cache
+        return fetch(source, cache_dir=cache_dir, shared=shared).path  # type: ignore[arg-type]
     path = Path(source)
     if not path.is_file():
         raise UserError(f"{path}: there is no such weights file", hint="Name a file or hf-hub:...")

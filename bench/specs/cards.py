@@ -38,7 +38,8 @@ class WeightsSource(Record):
     layout: str = ""
     """Name of a layout of the family, such as `npz`; empty: the names in the file tell."""
     sha256: str = ""
-    """Digest of the file, where known."""
+    """SHA-256 of the file, in hex, where its owner publishes it; part of the identity of the jobs
+    that load it. Others are recorded on first use: `bench/digests.py`."""
     note: str = ""
     """What a user must know, e.g. `not public`."""
 

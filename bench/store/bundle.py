@@ -9,7 +9,8 @@
     jobs/<job id>/hits.npz      which test images a job got right
     report/tables/*, report/timings/*   the tables, as rendered when it was made
 
-No checkpoints: their digests are in the results. No paths of the machine, and workers are
+No checkpoints: their digests are in the results, and so are those of the public weights that jobs
+started from (`Evidence.weights`). No paths of the machine, and workers are
 numbered: see `bench/store/scrub.py`. The same records give the same bytes. Hashes find damage and
 careless changes; they prove nothing about who made a bundle: its digest does,
 received by another route.
@@ -34,6 +35,7 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import TypeAdapter, ValidationError
 
+from bench import digests
 from bench.errors import UserError
 from bench.files import replacing
 from bench.paths import GRAPH, HITS, PROGRESS, RESULT
@@ -85,6 +87,11 @@ class Evidence:
     """Rendered tables by name, e.g. `tables/comparison.csv`."""
     digest: str = ""
     """SHA-256 of the manifest, which holds that of every file."""
+
+    @property
+    def weights(self) -> tuple[digests.Used, ...]:
+        """The public weights that its jobs loaded, with their digests."""
+        return tuple(digests.used(self.graph.jobs, self.results))
 
     def hits_of(self, job_id: str) -> np.ndarray | None:
         """Return hits_N (bool) of a job on the test images; None where it has none."""

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from bench import metrics, stats
+from bench import digests, metrics, stats
 from bench.errors import UnknownName
 from bench.specs import JobResult
 
@@ -82,8 +82,13 @@ class Comparison:
 
 
 def compare(first: Side, second: Side) -> Comparison:
-    """Compare two sets of results."""
+    """Compare two sets of results.
+
+    Raises CheckpointError where both start from public weights of one name and two digests: the
+    jobs after them are not the same jobs.
+    """
     shared = [job_id for job_id in first.results if job_id in second.results]
+    _check_weights(first, second, shared)
     differences: dict[str, list[float]] = {}
     values: list[Value] = []
     for job_id in shared:
@@ -107,6 +112,17 @@ def compare(first: Side, second: Side) -> Comparison:
         only_second=_only(second, first),
         environment=_environments(first, second, shared),
     )
+
+
+def _check_weights(first: Side, second: Side, shared: Sequence[str]) -> None:
+    for job_id in shared:
+        told = [
+            digests.Stated(digests.digest_of(side.results[job_id]), f"job {job_id} of {side.name}")
+            for side in (first, second)
+        ]
+        if all(stated.sha256 for stated in told):
+            name = str(first.results[job_id].values.get("weights"))
+            digests.check(name, "", told[0], [told[1]], cure=digests.RUN_AGAIN)
 
 
 def _paired(metric: str, differences: Sequence[float]) -> Paired:

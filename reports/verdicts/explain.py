@@ -7,15 +7,16 @@ explain(study, "Table 5: ViT-B/16, ImageNet-21k, CIFAR-10")   a published cell, 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import baselines
-from bench import metrics
+from bench import digests, metrics
 from bench.errors import UserError
 from bench.specs import PlannedJob, PublishedResult
 from reports.printing.cells import text_cell
 from reports.printing.table import Column, Table
+from reports.study.made import in_words, made_with
 from reports.study.study import Study, bare_name
 from reports.verdicts.differences import Field, early_stopping, fields
 from reports.verdicts.linking import Counterpart, counterparts, differences
@@ -34,6 +35,9 @@ class Explanation:
     """The verdict and what it follows from, in a sentence."""
     table: Table | None
     """Field by field: as run, as published; None where nothing was run that could be compared."""
+    made: tuple[str, ...] = ()
+    """What the results behind it were made with, and the public weights that they go back to, a
+    line each; none where nothing was run."""
 
 
 def explain(study: Study, what: str) -> list[Explanation]:
@@ -58,26 +62,37 @@ def _of_job(study: Study, start: str) -> Iterator[Explanation]:
             hint=f"Ids are in `vitbench plan {study.graph.suite.name} --json` and in the tables",
         )
     job = found[0]
-    answers = [a for a in counterparts(study) if _behind(study, a, job)]
+    answers = [a for a in counterparts(study) if job.job_id in _behind(study, _job_ids(a))]
     for answer in answers:
         yield _explained(study, answer)
     if not answers:
         yield _alone(study, job)
 
 
-def _behind(study: Study, answer: Counterpart, job: PlannedJob) -> bool:
-    """Return whether a job, or something that it was made from, is behind an answer."""
+def _behind(study: Study, job_ids: Iterable[str]) -> set[str]:
+    """Return the ids of some jobs and of everything that they were made from."""
     needs = {planned.job_id: planned.spec.needs.values() for planned in study.graph.jobs}
-    pending = [job_id for sample in answer.samples for job_id in sample.job_ids]
+    pending = list(job_ids)
     seen: set[str] = set()
     while pending:
         job_id = pending.pop()
-        if job_id == job.job_id:
-            return True
         if job_id not in seen:
             seen.add(job_id)
             pending += needs.get(job_id, ())
-    return False
+    return seen
+
+
+def _job_ids(answer: Counterpart) -> list[str]:
+    return [job_id for sample in answer.samples for job_id in sample.job_ids]
+
+
+def _made(study: Study, job_ids: Sequence[str]) -> tuple[str, ...]:
+    """Return what jobs were made with, and the public weights behind them."""
+    facts = made_with(study, job_ids)
+    ids = _behind(study, job_ids)
+    jobs = (job for job in study.graph.jobs if job.job_id in ids)
+    weights = dict.fromkeys(map(str, digests.used(jobs, study.results)))
+    return (*([f"made {in_words(facts)}"] if facts else []), *weights)
 
 
 def _alone(study: Study, job: PlannedJob) -> Explanation:
@@ -88,6 +103,7 @@ def _alone(study: Study, job: PlannedJob) -> Explanation:
         verdict="no published number is answered: none is known for this system, upstream data, "
         "downstream data and metric",
         table=_protocol(job, fields(job, None, jobs=jobs, datasets=study.graph.datasets)),
+        made=_made(study, [job.job_id]),
     )
 
 
@@ -160,6 +176,7 @@ def _explained(study: Study, answer: Counterpart) -> Explanation:
         verdict=f"{verdict.word} (rule {VERDICT_VERSION}); {because}"
         + ("" if words else f"; {'; '.join(verdict.reasons)}"),
         table=_table(_name(row), answer.fields),
+        made=_made(study, _job_ids(answer)),
     )
 
 

@@ -251,7 +251,7 @@ def test_weights_that_are_not_public_say_so():
 
 
 def test_download_is_cached_and_checked(tmp_path, monkeypatch):
-    """The network is replaced by a local file; the cache, its note and the digests are real."""
+    """The network is replaced by a local file; cache, record and digests are real."""
     model = random_model("vit")
     original = save_weights(model, tmp_path / "official.npz", layout="npz")
     calls = []
@@ -263,20 +263,28 @@ def test_download_is_cached_and_checked(tmp_path, monkeypatch):
 
     monkeypatch.setattr("torch.hub.download_url_to_file", download)
     url = "https://storage.googleapis.com/vit_models/imagenet21k/..%2F..%2FViT-B_16.npz"
-    cache = tmp_path / "cache"
+    cache, workdir = tmp_path / "cache", tmp_path / "runs"
     for _ in range(2):
         again = random_model("vit", seed=2)
-        load_weights(again, url, cache_dir=cache)
+        load_weights(again, url, cache_dir=cache, workdir=workdir)
         assert same_bits(model, again)
     assert calls == [url]
-    cached = next(cache.glob("*.npz"))
-    assert cached.parent == cache
-    cached.write_bytes(cached.read_bytes()[:-1])
-    with pytest.raises(CheckpointError, match="is damaged: its SHA-256"):
-        load_weights(again, url, cache_dir=cache)
+    (cached,) = cache.iterdir()
+    assert cached.suffix == ".npz"
+    # The owner has put another file at the address.
+    other = random_model("vit", seed=4)
+    first, original = original, save_weights(other, tmp_path / "new.npz", layout="npz")
+    with pytest.raises(CheckpointError) as caught:
+        load_weights(again, url, cache_dir=tmp_path / "elsewhere", workdir=workdir)
+    for part in (url, file_sha256(first), file_sha256(original), str(workdir), "elsewhere"):
+        assert part in str(caught.value)
+    assert same_bits(model, again)
+    load_weights(again, url, cache_dir=tmp_path / "elsewhere", workdir=tmp_path / "fresh")
+    assert same_bits(other, again)
     known = WeightsSource(name="x", url=url, layout="npz", licence="", sha256="0" * 64)
-    with pytest.raises(CheckpointError, match="its SHA-256 is not 000000000000"):
-        load_weights(again, known, cache_dir=tmp_path / "other")
+    with pytest.raises(CheckpointError, match=r"0{64} in the card of the weights"):
+        load_weights(again, known, cache_dir=cache, workdir=tmp_path / "unused")
+    assert not (tmp_path / "unused").exists()
 
 
 def test_unreachable_hub_is_told_in_one_line(monkeypatch):

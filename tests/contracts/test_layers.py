@@ -15,7 +15,7 @@ REPOSITORY = Path(__file__).resolve().parents[2]
 LAYERS = [
     {"bench.errors", "bench.facts"},
     {"bench.specs", "bench.stats", "bench.plugins", "bench.files", "bench.paths"},
-    {"bench.kinds"},
+    {"bench.kinds", "bench.digests"},
     {"bench.metrics", "baselines"},
     {"bench.cost", "bench.environment", "bench.data", "bench.models"},
     {"bench.plan", "bench.training"},

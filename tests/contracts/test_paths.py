@@ -17,7 +17,7 @@ OWNER = REPOSITORY / "bench" / "paths.py"
 FILES = (
     "spec.json", "result.json", "failure.json", "error.txt", "progress.jsonl", "hits.npz",
     "model.safetensors", "features.npy", "features.json", "results.index", "mlflow.db",
-    "mlflow.lock", "mlartifacts", "graph.json",
+    "mlflow.lock", "mlartifacts", "graph.json", "weights.json", "weights.lock",
 )  # fmt: skip
 """Names that mean nothing else: no other text of the code holds them."""
 FOLDERS = ("jobs", "data", "reports", "checkpoints", "features", "mirrored", "lock", "attempt")
@@ -103,7 +103,8 @@ def test_a_work_folder_lies_as_it_always_did() -> None:
             paths.cache.partial("abc"), paths.cache.lock("abc"), paths.cache.machine_lock("host"),
             features.array, features.sidecar, features.lock, paths.results_index,
             paths.mlflow_database, paths.mlflow_lock, paths.artifacts, paths.ledger("toy-smoke"),
-            paths.report("toy-smoke"), paths.graph("toy-smoke"),
+            paths.report("toy-smoke"), paths.graph("toy-smoke"), paths.cache.weights_record,
+            paths.cache.weights_lock,
         )
     ] == [
         "jobs/0123456789abcdef/spec.json", "jobs/0123456789abcdef/result.json",
@@ -115,6 +116,7 @@ def test_a_work_folder_lies_as_it_always_did() -> None:
         "data/features/abc/features.npy", "data/features/abc/features.json",
         "data/features/abc/lock", "results.index", "mlflow.db", "mlflow.lock", "mlartifacts",
         "mirrored/toy-smoke.jsonl", "reports/toy-smoke", "reports/toy-smoke/graph.json",
+        "data/weights.json", "data/weights.lock",
     ]  # fmt: skip
 
 

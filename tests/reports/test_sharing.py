@@ -13,8 +13,11 @@ import numpy as np
 import pytest
 
 import reports
+from bench import digests
 from bench.cli import sharing, wiring
-from bench.errors import UserError
+from bench.errors import CheckpointError, UserError
+from bench.paths import WorkPaths
+from bench.specs import JobResult
 from bench.store import Store, bundle
 from reports.exchange.compare import compare
 
@@ -146,3 +149,69 @@ def test_hits_of_another_job_are_refused(suite: tuple[Any, Store], tmp_path: Pat
     )  # fmt: skip
     with pytest.raises(UserError, match=r"hits.npz is not the file of its result"):
         sharing.verify(tmp_path / "b.zip")
+
+
+# --- public weights -------------------------------------------------------------------------
+
+STARTED = """
+name = "started"
+title = "From public weights"
+claim = "A start."
+
+[[weights]]
+systems = ["vit-b16"]
+weights = "in21k"
+
+[[transfer]]
+kind = "knn"
+neighbours = [5]
+datasets = ["digits"]
+protocol = "vit-fewshot"
+"""
+ONE, TWO = "1" * 64, "2" * 64
+
+
+def started(folder: Path, sha256: str) -> Path:
+    """Return the bundle of a suite whose one done job loaded the weights of this digest."""
+    file = folder / "started.toml"
+    file.write_text(STARTED, encoding="utf-8")
+    graph = wiring.graph_of(str(file), None, None, None)
+    job = next(job for job in graph.jobs if job.spec.kind == "weights")
+    values = {"weights": "in21k", digests.VALUE: sha256}
+    result = JobResult(job_id=job.job_id, status="done", values=values)
+    path = folder / f"{sha256[:4]}.zip"
+    evidence = bundle.Evidence(graph, {job.job_id: result}, {}, {}, (), {}, {})
+    bundle.write(path, replace(evidence, tables=sharing._tables(evidence)))
+    return path
+
+
+def test_digests_of_weights_travel_with_a_bundle(tmp_path: Path) -> None:
+    path = started(tmp_path, ONE)
+    (used,) = bundle.read(path).weights
+    assert (used.sha256, used.name, used.owners) == (ONE, "in21k of vit-b16", ())
+    workdir = tmp_path / "runs"
+    (line,) = sharing.verify(path, workdir=workdir).weights
+    assert line == (
+        f"weights in21k of vit-b16: sha256 {ONE} (of the first use: its owner publishes none); "
+        "not used here yet"
+    )
+    assert not workdir.exists()
+    cache = WorkPaths(workdir).cache
+    digests.record("in21k", used.address, digests.Stated(ONE, "here"), cache)
+    assert sharing.verify(path, workdir=workdir).weights[0].endswith("; the same file here")
+
+
+def test_a_bundle_of_other_weights_than_this_machines_is_refused(tmp_path: Path) -> None:
+    path, other = started(tmp_path, ONE), started(tmp_path, TWO)
+    (used,) = bundle.read(path).weights
+    cache = WorkPaths(tmp_path / "runs").cache
+    digests.record("in21k", used.address, digests.Stated(ONE, "here"), cache)
+    with pytest.raises(CheckpointError) as verified:
+        sharing.verify(other, workdir=tmp_path / "runs")
+    with pytest.raises(CheckpointError) as compared:
+        compare(sharing.side(path, None), sharing.side(other, None))
+    for error, place in ((verified, cache.weights_record), (compared, path)):
+        words = str(error.value)
+        for part in ("in21k", ONE, TWO, f"job {used.job_id} of {other}", str(place), "run what"):
+            assert part in words
+    assert compare(sharing.side(path, None), sharing.side(path, None)).num_shared == 1

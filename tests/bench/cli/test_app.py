@@ -8,7 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from bench import digests
 from bench.cli import app as cli
+from bench.paths import WorkPaths
 
 Run = Callable[..., tuple[int, str, str]]
 
@@ -115,11 +117,15 @@ def test_systems_are_filtered(run: Run) -> None:
     assert "hybrid-r50-vit-l16" not in {row["name"] for row in rows}  # its weights are JFT's
 
 
-def test_a_system_is_shown_with_its_costs_and_weights(run: Run) -> None:
+def test_a_system_is_shown_with_its_costs_and_weights(run: Run, tmp_path: Path) -> None:
     facts = json.loads(run("show", "ViT-B/16", "--json")[1])
     assert facts["num_params"] == 85_798_656
     assert facts["gflops"]["224 px"]["forward"] == pytest.approx(35.126, abs=1e-3)
-    assert "jft" in {source["name"] for source in facts["weights"]}
+    weights = {source["name"]: source for source in facts["weights"]}
+    assert weights["jft"]["recorded_sha256"] == weights["in21k"]["recorded_sha256"] == ""
+    cache = WorkPaths(tmp_path / "runs").cache
+    digests.record("w", weights["in21k"]["url"], digests.Stated("1" * 64, "here"), cache)
+    assert f"sha256 {'1' * 64} (as used here)" in run("show", "ViT-B/16")[1]
     code, out, _ = run("show", "R50x1")
     assert code == 0
     assert "not public" in out

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import socket
 import sqlite3
@@ -14,12 +15,15 @@ import pytest
 from filelock import FileLock
 from PIL import Image
 
+import baselines
+from bench import digests
 from bench.cli import app as cli
 from bench.data import catalog
 from bench.data.cards import imagenet
 from bench.data.packs import build
 from bench.doctor import Check, before, datasets, examine, folder, machine, weights
 from bench.errors import SuiteError
+from bench.paths import CachePaths
 from bench.specs import DatasetCard, SplitCard
 
 SUITE = """
@@ -254,6 +258,7 @@ def test_a_suite_that_cannot_be_read_is_refused(suite: Path) -> None:
 
 # --- problems of a machine, tried on numbers ------------------------------------------------
 
+NOWHERE = CachePaths(Path("/nowhere"))
 HERE = machine.Machine(num_cores=2, available_gib=4.0, num_gpus=0, num_tpus=0)
 VERSIONS = {name: floor for name, (floor, _) in machine.FLOORS.items()}
 
@@ -295,11 +300,14 @@ VERSIONS = {name: floor for name, (floor, _) in machine.FLOORS.items()}
         ),
         ([folder.writable(Path("/proc/nope"))], "problem", "/proc cannot be written", "--workdir"),
         (
-            [weights.one("vit-b16", "in21")],
+            [weights.one("vit-b16", "in21", NOWHERE)],
             "problem", 'unknown weights "in21"', 'mean "in21k"',
         ),
-        ([weights.one("vit-b16", "jft")], "problem", "not public", "vitbench show vit-b16"),
-        ([weights.one("vit-b61", "in21k")], "problem", "unknown system", 'mean "vit-b16"'),
+        (
+            [weights.one("vit-b16", "jft", NOWHERE)],
+            "problem", "not public", "vitbench show vit-b16",
+        ),
+        ([weights.one("vit-b61", "in21k", NOWHERE)], "problem", "unknown system", 'mean "vit-b16"'),
     ],
 )  # fmt: skip
 def test_what_a_machine_lacks(checks: list[Check], status: str, found: str, cure: str) -> None:
@@ -307,6 +315,27 @@ def test_what_a_machine_lacks(checks: list[Check], status: str, found: str, cure
     assert checks[0].status == status
     assert found in checks[0].found
     assert cure in checks[0].cure
+
+
+def test_weights_that_are_here_are_told_with_their_digest(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    source = baselines.system("vit-b16").weights[0]
+    key = hashlib.sha256(source.url.encode()).hexdigest()[:16]
+    place = tmp_path / "torch" / "hub" / "checkpoints"
+    place.mkdir(parents=True)
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path / "torch"))
+    cache = CachePaths(tmp_path / "runs" / "data")
+    (place / f"{key}-ViT-B_16.npz.0a1b.partial").touch()  # of a download that was cut short
+    assert weights.one("vit-b16", source.name, cache).status == "warning"
+    (place / f"{key}-ViT-B_16.npz").touch()
+    check = weights.one("vit-b16", source.name, cache)
+    assert (check.status, check.found[-41:]) == ("ok", "(its digest is recorded on its first use)")
+    digests.record("w", source.url, digests.Stated("1" * 64, "here"), cache)
+    assert weights.one("vit-b16", source.name, cache).found.endswith("(sha256 111111111111...)")
+    cache.weights_record.write_text("{")
+    damaged = weights.one("vit-b16", source.name, cache)
+    assert (damaged.status, "Remove it" in damaged.cure) == ("problem", True)
 
 
 def test_a_machine_that_has_everything() -> None:

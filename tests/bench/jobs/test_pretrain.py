@@ -39,6 +39,9 @@ def test_pretrain_returns_weights_loss_and_cost(pretrained: tuple[JobResult, Pat
     assert cost.images_per_s is not None
     assert 0 < cost.peak_memory_gib < 100
     assert result.environment["device_kind"] == "cpu"
+    assert {"vitbench", "torch", "timm", "device"} <= result.environment.keys()
+    assert result.environment["decoders"] == "1"  # the job's own thread
+    assert "cuda" not in result.environment
 
 
 def test_the_same_spec_gives_the_same_bits_and_another_seed_others(

@@ -82,7 +82,9 @@ def test_official_files_become_weights_of_ours(
     assert found.keys() == model.state_dict().keys()
     for key, value in model.state_dict().items():
         assert torch.equal(found[key], value), key
-    assert result.values == {"weights": "toy", "num_classes": 5}
+    assert result.values == {
+        "weights": "toy", "weights_sha256": params["sha256"], "num_classes": 5,
+    }  # fmt: skip
     assert not result.metrics
 
 
@@ -180,8 +182,21 @@ def test_another_digest_is_refused(
     perform: Perform, spec_of: Any, toy: Any, tmp_path: Path
 ) -> None:
     params = publish(random_model(toy.vit), tmp_path)
-    with pytest.raises(CheckpointError, match="is damaged: its SHA-256 is not 0000"):
+    with pytest.raises(CheckpointError, match=r"0{64} in the card of the weights"):
         perform(spec_of(params | {"sha256": "0" * 64}))
+
+
+def test_a_digest_that_nobody_published_is_recorded_by_the_first_job_and_binds_the_next(
+    perform: Perform, spec_of: Any, toy: Any, tmp_path: Path
+) -> None:
+    params = publish(random_model(toy.vit), tmp_path)
+    unknown = params | {"sha256": ""}
+    first, _ = perform(spec_of(unknown))
+    assert first.values["weights_sha256"] == params["sha256"]
+    place = next((tmp_path / "torch" / "hub" / "checkpoints").iterdir())
+    place.write_bytes(place.read_bytes() + b"x")
+    with pytest.raises(CheckpointError, match=r"cache/weights\.json \(first used on 20"):
+        perform(spec_of(unknown, seed=1))
 
 
 @pytest.mark.parametrize("layout", ["npz", "timm"])

@@ -107,6 +107,20 @@ def test_a_job_is_explained_by_the_start_of_its_id(tmp_path: Path) -> None:
     assert len(explain(study, weights.job_id)) >= len(by_job)  # it is behind every cell
 
 
+def test_public_weights_are_told_with_their_digest(tmp_path: Path) -> None:
+    study = _study(_graph(tmp_path))
+    start = study.graph.jobs[0]
+    values = {"weights": "in21k", "weights_sha256": "1" * 64}
+    loaded = JobResult(job_id=start.job_id, status="done", values=values)
+    study = Study(
+        study.graph, {**study.results, start.job_id: loaded}, {}, published=study.published
+    )
+    (found,) = explain(study, "Table 5: ViT-B/16, ImageNet-21k, CIFAR-10")
+    assert found.made == (
+        f"weights in21k of vit-b16: sha256 {'1' * 64} (of the first use: its owner publishes none)",
+    )
+
+
 def test_a_number_that_nobody_ran_says_so(tmp_path: Path) -> None:
     study = _study(_graph(tmp_path))
     (private,) = explain(study, "Table 2: ViT-H/14, CIFAR-10")

@@ -9,6 +9,7 @@ job identity, and each can be overridden in `bench.models.build`. torch and timm
 from __future__ import annotations
 
 import dataclasses
+import functools
 import re
 import typing
 from collections.abc import Callable, Collection, Iterable
@@ -129,7 +130,7 @@ class FamilyCard:
 
 def parse(family: FamilyCard, args: Args) -> Sizes:
     """Return the sizes that `args` describe; raise UserError on a wrong name, type or value."""
-    hints = typing.get_type_hints(family.sizes)
+    hints = _hints(family.sizes)
     for key, value in args.items():
         if key not in hints:
             raise UserError(
@@ -139,6 +140,12 @@ def parse(family: FamilyCard, args: Args) -> Sizes:
         if not _fits(value, hints[key]):
             raise UserError(f"{family.name}: {key} = {value!r} is not {_words(hints[key])}")
     return family.sizes(**{key: _plain(value) for key, value in args.items()})
+
+
+@functools.cache
+def _hints(sizes: type[Sizes]) -> dict[str, Any]:
+    """Return the types of a family's arguments, which take long to work out."""
+    return typing.get_type_hints(sizes)
 
 
 def positive(**sizes: float | tuple[int, ...]) -> None:

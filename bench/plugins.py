@@ -18,10 +18,12 @@ import functools
 import importlib
 import pkgutil
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from importlib import metadata
-from typing import Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from bench.errors import UnknownName
+
+if TYPE_CHECKING:
+    from importlib import metadata
 
 OURS = "vitbench"
 """Origin of what comes with the project."""
@@ -148,6 +150,8 @@ def _name(found: object) -> str:
 @functools.cache
 def entry_points() -> dict[str, tuple[metadata.EntryPoint, ...]]:
     """Return the entry points of all distributions in groups of ours, by group."""
+    from importlib import metadata  # what it imports takes longer than `vitbench --help`
+
     every = metadata.entry_points()
     groups = sorted(group for group in every.groups if group.startswith(f"{OURS}."))
     return {group: tuple(sorted(every.select(group=group))) for group in groups}

@@ -12,7 +12,8 @@ from bench.store import Store
 def perform(spec: JobSpec, card: DatasetCard | None, *, workdir: Path, device: str) -> JobResult:
     """Do one job in this process, under its claim, and commit its result.
 
-    Returns the result that is there when another process finished the job first.
+    Returns the result that is there when another process finished the job first; raises JobHeld
+    where one works on it.
     """
     from bench import jobs
 

@@ -136,6 +136,10 @@ class CachePaths:
         """Return the kernel lock held while a data set is packed."""
         return self.folder / f"{digest}.lock"
 
+    def locks(self) -> list[Path]:
+        """Return the kernel locks that are there, in order."""
+        return sorted(self.folder.glob("*.lock"))
+
     def machine_lock(self, host: str) -> Path:
         """Return the kernel lock held while a job has a machine for itself."""
         return self.folder / f"profile-{host}.lock"

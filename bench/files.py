@@ -47,14 +47,14 @@ def replacing(path: Path, *, sync: bool = True) -> Iterator[Path]:
     for what can be made again.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = _temporary(path.parent)
+    temporary = temporary_name(path.parent)
     try:
         yield temporary
         if sync:
             _sync(temporary)
         os.replace(temporary, path)
     except BaseException:
-        _remove(temporary)
+        remove(temporary)
         raise
     if sync:
         _sync(path.parent)
@@ -74,12 +74,12 @@ def write_text(path: Path, text: str, *, sync: bool = True) -> None:
 @contextmanager
 def scratch_folder(folder: Path) -> Iterator[Path]:
     """Yield a new temporary folder inside `folder`, removed after the block."""
-    temporary = _temporary(folder)
+    temporary = temporary_name(folder)
     temporary.mkdir(parents=True)
     try:
         yield temporary
     finally:
-        _remove(temporary)
+        remove(temporary)
 
 
 def replace_folder(fresh: Path, path: Path) -> None:
@@ -88,7 +88,7 @@ def replace_folder(fresh: Path, path: Path) -> None:
     Both must lie on one file system. A crash in between leaves no folder at `path`, never a part.
     """
     _sync_tree(fresh)
-    former = _temporary(path.parent)
+    former = temporary_name(path.parent)
     with contextlib.suppress(FileNotFoundError):
         os.rename(path, former)
     try:
@@ -98,11 +98,12 @@ def replace_folder(fresh: Path, path: Path) -> None:
             os.rename(former, path)
         raise
     _sync(path.parent)
-    _remove(former)
+    remove(former)
 
 
-def _temporary(folder: Path) -> Path:
-    return folder / f".vitbench.{_machine()}.{os.getpid()}.{secrets.token_hex(6)}.tmp"
+def temporary_name(folder: Path) -> Path:
+    """Return a name in a folder that no other process or thread ever draws."""
+    return folder / f".vitbench.{machine()}.{os.getpid()}.{secrets.token_hex(6)}.tmp"
 
 
 def _sync(path: Path) -> None:
@@ -120,7 +121,7 @@ def _sync_tree(folder: Path) -> None:
         _sync(Path(place))
 
 
-def _remove(path: Path) -> None:
+def remove(path: Path) -> None:
     """Remove a file or a folder; what cannot be removed stays."""
     if path.is_dir() and not path.is_symlink():
         shutil.rmtree(path, ignore_errors=True)
@@ -140,7 +141,7 @@ def clear_stale(folder: Path, *, recursive: bool = False) -> None:
     for place, folders, names in os.walk(folder):
         for name in (*folders, *names):
             if _is_stale(Path(place, name)):
-                _remove(Path(place, name))
+                remove(Path(place, name))
         if not recursive:
             return
 
@@ -149,7 +150,7 @@ def _is_stale(path: Path) -> bool:
     found = _TEMPORARY.fullmatch(path.name)
     if found is None:
         return False
-    if found["machine"] == _machine():
+    if found["machine"] == machine():
         return not _is_alive(int(found["pid"]))
     try:
         newest_s = max(each.lstat().st_mtime for each in (path, *path.rglob("*")))
@@ -169,7 +170,7 @@ def _is_alive(pid: int) -> bool:
 
 
 @functools.cache
-def _machine() -> str:
+def machine() -> str:
     """Return a name of what numbers the processes: the host, and on Linux their namespace."""
     host = re.sub(r"[^\w.-]", "_", socket.gethostname())
     with contextlib.suppress(OSError):  # containers may share their host's name, not its processes

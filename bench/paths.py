@@ -7,6 +7,7 @@ WORKDIR/
     results.index        what job folders hold, known without reading them again
     mlflow.db, mlflow.lock, mlartifacts/        MLflow's store
     mirrored/<suite>.jsonl                      which results have arrived there
+    drivers/             who carries results there now
     reports/<suite>/     tables, figures and page; graph.json is the planned suite
 """
 
@@ -63,14 +64,18 @@ class JobPaths:
         return self.folder / PROGRESS
 
     @property
-    def attempt(self) -> Path:
-        """The number of the newest attempt; fences off a late writer."""
-        return self.folder / "attempt"
+    def records(self) -> tuple[Path, ...]:
+        """What is told of the job, whoever works on it."""
+        return (self.spec, self.result, self.failure, self.error, self.progress)
 
     @property
-    def lock(self) -> Path:
-        """The kernel lock held while an attempt works: the claim."""
-        return self.folder / "lock"
+    def attempts(self) -> Path:
+        """The folder of the claims: one file per attempt, named by its number."""
+        return self.folder / "attempts"
+
+    def attempt(self, number: int) -> Path:
+        """Return the claim of an attempt: who makes it, and how it ended."""
+        return self.attempts / str(number)
 
     @property
     def checkpoints(self) -> Path:
@@ -142,6 +147,10 @@ class CachePaths:
         """Return the kernel lock held while a data set is packed."""
         return self.folder / f"{digest}.lock"
 
+    def locks(self) -> list[Path]:
+        """Return the kernel locks that are there, in order."""
+        return sorted(self.folder.glob("*.lock"))
+
     def machine_lock(self, host: str) -> Path:
         """Return the kernel lock held while a job has a machine for itself."""
         return self.folder / f"profile-{host}.lock"
@@ -192,8 +201,12 @@ class WorkPaths:
 
     @property
     def mlflow_lock(self) -> Path:
-        """The kernel lock held while the database is made."""
+        """The kernel lock held while the database is made, and by who writes to it."""
         return self.root / "mlflow.lock"
+
+    def driver(self, name: str) -> Path:
+        """Return the file that a driver holds while its run in MLflow is open."""
+        return self.root / "drivers" / name
 
     @property
     def artifacts(self) -> Path:

@@ -83,6 +83,9 @@ class SuiteProgress:
         if event.what == "retried":
             self._say(f"[yellow]again[/]   {job.name}: {_plain(event.words)}")
             return
+        if event.what == "waiting":
+            self._say(f"waiting {job.name}: {_plain(event.words)}")
+            return
         self._left.pop(job.job_id, None)
         if event.result is None:
             return
@@ -132,7 +135,8 @@ class SuiteProgress:
         lines = self._store.progress(job_id)
         if not lines:
             return 0, ""
-        last = lines[-1]
+        # An older attempt may have come further than the newest has by now.
+        last = max(lines, key=lambda line: (line["attempt"], line["step"]))
         words = f"loss {last.get('loss', float('nan')):.3f}"
         if last.get("images_per_s"):
             words += f", {last['images_per_s']:,.0f} images/s"

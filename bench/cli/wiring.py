@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from bench import plugins
 from bench.errors import BenchError, UserError
+from bench.paths import WorkPaths
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -64,22 +65,39 @@ def _planned(spec: SuiteSpec, *, base_dir: Path, file: str) -> JobGraph:
 
 
 def prepare_data(graph: JobGraph, todo: Iterable[PlannedJob], store: Store) -> None:
-    """Pack the data sets that the jobs read: bad images are reported before anything runs."""
-    import shutil
+    """Pack the data sets that the jobs read: bad images are reported before anything runs.
 
+    Files go first: what is drawn is never bad, and need not be drawn where files are.
+    """
     from bench.data.packs.build import packed
     from bench.kinds import KINDS
 
     fresh = not store.workdir.exists()
+    names = {job.dataset: None for job in todo if KINDS[job.spec.kind].needs_data}
+    cards = [graph.datasets[name] for name in names]
     try:
-        for name in {job.dataset: None for job in todo if KINDS[job.spec.kind].needs_data}:
-            card = graph.datasets[name]
+        for card in sorted(cards, key=lambda card: "path" not in card.args):
             if not card.args.get("stream"):
                 packed(card, cache_dir=store.paths.cache.folder, num_workers=os.cpu_count() or 1)
     except BenchError:
         if fresh:
-            shutil.rmtree(store.workdir, ignore_errors=True)
+            _discard_unused(store.paths)
         raise
+
+
+def _discard_unused(paths: WorkPaths) -> None:
+    """Remove a work folder that holds locks alone; whatever another driver made there stays."""
+    from filelock import FileLock, Timeout
+
+    locks = paths.cache.locks()
+    if {*paths.root.rglob("*")} - {paths.cache.folder, *locks}:
+        return
+    with contextlib.suppress(OSError, Timeout):
+        for path in locks:
+            with FileLock(path, timeout=0):
+                path.unlink()
+        paths.cache.folder.rmdir()
+        paths.root.rmdir()
 
 
 def execute(

@@ -11,6 +11,8 @@ from pathlib import Path
 
 from bench.doctor.check import Check, ok, problem, warning
 from bench.paths import JobPaths, WorkPaths
+from bench.store.claims import newest_claim
+from bench.store.holds import holder
 
 NETWORK = frozenset(
     ("nfs", "nfs4", "cifs", "smb3", "smbfs", "9p", "afs", "ceph", "glusterfs", "lustre", "beegfs")
@@ -71,7 +73,7 @@ def leftovers(workdir: Path) -> list[Check]:
     """Find what killed processes left, and who else works in the folder."""
     paths = WorkPaths(workdir)
     jobs = list(paths.each_job())
-    working = [job.folder.name for job in jobs if job.lock.exists() and _is_held(job.lock)]
+    working = [job.folder.name for job in jobs if holder(newest_claim(job)) is not None]
     checks = []
     if working:
         checks.append(
@@ -104,23 +106,9 @@ def leftovers(workdir: Path) -> list[Check]:
     return checks or [ok("locks", "nothing is left over, no other process works there")]
 
 
-def _is_held(path: Path) -> bool:
-    from filelock import FileLock, Timeout
-
-    lock = FileLock(path)
-    try:
-        lock.acquire(timeout=0)
-    except Timeout:
-        return True
-    except OSError:
-        return False
-    lock.release()
-    return False
-
-
 def _is_open(job: JobPaths) -> bool:
     """Return whether an attempt was made at a job, without an outcome."""
-    return job.attempt.exists() and not (job.result.exists() or job.failure.exists())
+    return newest_claim(job).exists() and not (job.result.exists() or job.failure.exists())
 
 
 # --- MLflow's database ----------------------------------------------------------------------

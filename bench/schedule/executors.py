@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import os
 import secrets
+import socket
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
-from bench.errors import BenchError, UserError
+from bench.errors import BenchError, JobError, UserError
+from bench.paths import WorkPaths
 from bench.schedule.one_job import perform
 from bench.schedule.order import device_of
 from bench.specs import DatasetCard, JobResult, JobSpec, PlannedJob, Resources
+
+SHARE = "Give --workdir a folder that every node of the cluster shares"
+"""What to do where the work folder of a node is not that of the driver."""
 
 
 class Lost(Exception):
@@ -185,6 +190,8 @@ class RayExecutor:
 
 def _ray_task(spec: str, card: str, workdir: str, device: str, decoders: int) -> str:
     """Do one job in a Ray worker; records travel as JSON."""
+    if not WorkPaths(Path(workdir)).jobs.is_dir():
+        raise JobError(f"node {socket.gethostname()} has no {workdir}", hint=SHARE)
     return perform(
         JobSpec.model_validate_json(spec),
         DatasetCard.model_validate_json(card) if card else None,

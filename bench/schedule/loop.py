@@ -2,24 +2,33 @@
 
 from __future__ import annotations
 
+import socket
 import time
 import traceback
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from bench.errors import BenchError
+from bench.errors import BenchError, JobError, JobHeld, StaleAttempt
 from bench.plan.spec import JobGraph
-from bench.schedule.executors import Executor, first_line
+from bench.schedule.executors import SHARE, Executor, first_line
 from bench.schedule.order import Estimates, remaining_paths
 from bench.specs import JobResult, PlannedJob
-from bench.store import Store
+from bench.store import Holder, Store
 
 POLL_S = 0.2
+LOOK_S = 1.0
+"""Seconds between two looks at a job that another driver works on."""
+PAUSES_S = (0.0, *(0.1 * 2**power for power in range(8)))
+"""Pauses before each look for a record that is said to be there: a network file system may take
+half a minute to show what another node wrote."""
 
 
 @dataclass
 class Event:
-    """Something that happened to a job: `started`, `done`, `failed`, `skipped` or `retried`."""
+    """Something that happened to a job.
+
+    `started`, `done`, `failed`, `skipped`, `retried`, or `waiting` where another driver has it.
+    """
 
     what: str
     job: PlannedJob
@@ -35,6 +44,15 @@ class _State:
     waiting: dict[str, PlannedJob]
     running: dict[str, PlannedJob] = field(default_factory=dict)
     attempts: dict[str, int] = field(default_factory=dict)
+    held: dict[str, _Held] = field(default_factory=dict)
+
+
+@dataclass
+class _Held:
+    """A waiting job that another driver works on."""
+
+    holder: Holder
+    look_again_s: float
 
 
 def run(
@@ -63,13 +81,15 @@ def run(
             if all(need in state.outcomes for need in job.spec.needs.values())
         ]
         for job in sorted(ready, key=lambda job: -paths[job.job_id]):
-            if executor.fits(job.resources):
+            if executor.fits(job.resources) and _is_free(state, store, job, on_event):
                 state.running[job.job_id] = state.waiting.pop(job.job_id)
                 executor.submit(job)
                 on_event(Event("started", job))
-        if not state.running:
-            continue
-        finished = executor.next(POLL_S)
+        finished = None
+        if state.running:
+            finished = executor.next(POLL_S)
+        elif state.held:
+            time.sleep(POLL_S)  # there is nothing to do but wait for other drivers
         on_poll()
         if finished is not None:
             job = state.running.pop(finished[0])
@@ -77,6 +97,29 @@ def run(
             if job.job_id in state.outcomes:
                 estimates.learn(job, state.outcomes[job.job_id])
     return state.outcomes
+
+
+def _is_free(
+    state: _State, store: Store, job: PlannedJob, on_event: Callable[[Event], None]
+) -> bool:
+    """Tell whether a ready job is free to be done; one that another driver did is taken in."""
+    held = state.held.get(job.job_id)
+    if held is not None and time.monotonic() < held.look_again_s:
+        return False
+    holder = store.holder(job.job_id)
+    if holder is not None:
+        if held is None or held.holder != holder:
+            on_event(Event("waiting", job, words=f"being worked on by {holder}"))
+        state.held[job.job_id] = _Held(holder, time.monotonic() + LOOK_S)
+        return False
+    state.held.pop(job.job_id, None)
+    done = store.result(job.job_id)
+    if done is None:
+        return True
+    state.outcomes[job.job_id] = done
+    del state.waiting[job.job_id]
+    on_event(Event("done", job, done))
+    return False
 
 
 def _begin(graph: JobGraph, store: Store, on_event: Callable[[Event], None]) -> _State:
@@ -144,11 +187,18 @@ def _settle(
     outcome: JobResult | Exception,
     on_event: Callable[[Event], None],
 ) -> None:
-    """Take in what came of a job: done, to be tried again, or failed for good."""
-    if isinstance(outcome, JobResult):
-        state.outcomes[job.job_id] = outcome
-        on_event(Event("done", job, outcome))
+    """Take in what came of a job: done, another's by now, to be tried again, or failed for good."""
+    if isinstance(outcome, JobHeld | StaleAttempt):
+        state.waiting[job.job_id] = job
+        on_event(Event("waiting", job, words=first_line(outcome)))
         return
+    done = _committed(store, job.job_id, patient=isinstance(outcome, JobResult))
+    if done is not None:
+        state.outcomes[job.job_id] = done
+        on_event(Event("done", job, done))
+        return
+    if isinstance(outcome, JobResult):
+        outcome = _not_shared(store, outcome)
     attempt = state.attempts.get(job.job_id, 0) + 1
     state.attempts[job.job_id] = attempt
     words = first_line(outcome)
@@ -167,3 +217,23 @@ def _settle(
     store.record_failure(result, traceback="".join(traceback.format_exception(outcome)))
     state.outcomes[job.job_id] = result
     on_event(Event("failed", job, result))
+
+
+def _committed(store: Store, job_id: str, *, patient: bool) -> JobResult | None:
+    """Return the record of a job in the driver's own store: nothing else is believed."""
+    for pause_s in PAUSES_S if patient else PAUSES_S[:1]:
+        time.sleep(pause_s)
+        done = store.result(job_id)
+        if done is not None:
+            return done
+    return None
+
+
+def _not_shared(store: Store, told: JobResult) -> JobError:
+    """Return the error of a job that is done on its node and not here."""
+    node = told.cost.worker.partition(":")[0] if told.cost else "its node"
+    return JobError(
+        f"{node} says that job {told.job_id} is done, and {store.folder(told.job_id)} on "
+        f"{socket.gethostname()} has no record of it: they do not share the folder",
+        hint=SHARE,
+    )

@@ -14,7 +14,8 @@ def perform(
 ) -> JobResult:
     """Do one job in this process, under its claim, and commit its result.
 
-    Returns the result that is there when another process finished the job first.
+    Returns the result that is there when another process finished the job first; raises JobHeld
+    where one works on it.
     """
     from bench import jobs
 

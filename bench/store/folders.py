@@ -10,7 +10,7 @@ import json
 import os
 import tempfile
 from collections.abc import Iterable
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,7 +18,8 @@ from bench.errors import BenchError, UserError
 from bench.files import clear_stale, write_text
 from bench.paths import WorkPaths
 from bench.specs import JobResult, JobSpec
-from bench.store.claims import Claim, claim
+from bench.store.claims import Claim, claim, newest_claim
+from bench.store.holds import Holder, Watch
 from bench.store.index import Index
 
 if TYPE_CHECKING:
@@ -31,6 +32,7 @@ class Store:
     def __init__(self, workdir: Path) -> None:
         self.workdir = workdir.resolve()
         self.paths = WorkPaths(self.workdir)
+        self._watch = Watch()
 
     def create(self) -> None:
         """Make the work folder; raises UserError when it cannot be written to."""
@@ -50,12 +52,19 @@ class Store:
         """Return the folder of a job (which may not be there yet)."""
         return self.paths.job(job_id).folder
 
-    def claim(self, spec: JobSpec, *, timeout_s: float = 60.0) -> AbstractContextManager[Claim]:
-        """Hold the job's lock while the block runs, under a new attempt number.
+    def claim(self, spec: JobSpec) -> AbstractContextManager[Claim]:
+        """Work on a job while the block runs, as a new attempt.
 
-        Raises BenchError where another process works on the job for longer than `timeout_s`.
+        Raises JobHeld where another process works on it.
         """
-        return claim(self.paths.job(spec.job_id), spec, timeout_s=timeout_s)
+        return claim(self.paths.job(spec.job_id), spec)
+
+    def holder(self, job_id: str) -> Holder | None:
+        """Return who works on a job, None where nobody does.
+
+        Asked again and again, it gives up the processes of other machines that fell silent.
+        """
+        return self._watch.holder(newest_claim(self.paths.job(job_id)))
 
     # --- outcomes
 
@@ -90,12 +99,18 @@ class Store:
         return outcomes
 
     def record_failure(self, result: JobResult, *, traceback: str = "") -> None:
-        """Keep why a job failed or was skipped; a later success removes it."""
+        """Keep why a job failed or was skipped; a later success removes it.
+
+        Nothing is written where another process works on the job by now: it will tell.
+        """
+        if self.holder(result.job_id) is not None:
+            return
         paths = self.paths.job(result.job_id)
         paths.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-        write_text(paths.failure, result.model_dump_json(indent=1))
-        if traceback:
-            write_text(paths.error, traceback)
+        with suppress(FileNotFoundError):  # cleared by one who claims the job at this moment
+            write_text(paths.failure, result.model_dump_json(indent=1))
+            if traceback:
+                write_text(paths.error, traceback)
 
     # --- files
 
@@ -116,12 +131,16 @@ class Store:
         except FileNotFoundError:
             return []
         by_step: dict[int, dict[str, Any]] = {}
+        newest = 0
         for line in lines:
             try:
                 entry = json.loads(line)
-                by_step[int(entry["step"])] = entry
+                late = entry["attempt"] < newest
+                newest = max(newest, entry["attempt"])
+                if not late:
+                    by_step[int(entry["step"])] = entry
             except (ValueError, KeyError, TypeError):
-                continue  # the last line of a killed attempt may be cut short
+                continue  # the beginning of an attempt, or a line that a killed one cut short
         return [by_step[step] for step in sorted(by_step)]
 
     def hits(self, job_id: str) -> np.ndarray | None:

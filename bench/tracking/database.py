@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -30,18 +31,24 @@ def quiet_mlflow() -> None:
     logging.getLogger("alembic").setLevel(logging.ERROR)
 
 
-def connect(workdir: Path) -> MlflowClient:
-    """Open the work folder's MLflow store, created once under a lock.
+def exclusive(workdir: Path) -> AbstractContextManager[object]:
+    """Keep other drivers from making the MLflow store, and from writing to it, in the block.
 
-    Two processes that meet on a fresh store would both migrate it, and all but one would fail.
+    MLflow itself has no way to say "make this where it is not there yet": two processes that meet
+    on a fresh store would both migrate it, and two that carry the same job would make two runs.
     """
     from filelock import FileLock
 
+    return FileLock(WorkPaths(workdir.resolve()).mlflow_lock)
+
+
+def connect(workdir: Path) -> MlflowClient:
+    """Open the work folder's MLflow store, made by whoever comes first."""
     quiet_mlflow()
     from mlflow import MlflowClient
 
     paths = WorkPaths(workdir.resolve())
-    with FileLock(paths.mlflow_lock):
+    with exclusive(workdir):
         fresh = not paths.mlflow_database.exists()
         client = MlflowClient(tracking_uri=tracking_uri(workdir))
         client.search_experiments(max_results=1)  # creates and migrates the database

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import json
-import logging
 import queue
-import sqlite3
+import secrets
 import threading
 import time
 from collections import Counter
@@ -17,15 +16,16 @@ from bench.paths import WorkPaths
 from bench.plan.spec import JobGraph
 from bench.specs import JobResult, PlannedJob, content_id
 from bench.store import Store
-from bench.tracking import runs, sql, view
-from bench.tracking.database import TAG, connect, experiment
+from bench.store.holds import Hold, holder, take
+from bench.tracking import runs, view
+from bench.tracking.database import TAG, connect, exclusive, experiment
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
-log = logging.getLogger(__name__)
-
 _METRIC_BATCH = 1000
+_DRIVER = f"{TAG}driver"
+"""Tag of a suite's run: the file that its driver holds while it lives."""
 
 
 class Ledger:
@@ -35,16 +35,27 @@ class Ledger:
         self._path = WorkPaths(workdir).ledger(suite)
         self._entries: dict[str, tuple[str, str]] = {}
         self._verdicts: dict[str, str] = {}
-        if self._path.is_file():
-            for line in self._path.read_text(encoding="utf-8").splitlines():
-                try:
-                    entry = json.loads(line)
-                    if "verdict" in entry:
-                        self._verdicts[entry["run"]] = entry["verdict"]
-                    else:
-                        self._entries[entry["job"]] = (entry["result"], entry["run"])
-                except (ValueError, KeyError):
-                    continue  # a line cut short by a crash: that job is looked up in MLflow
+        self._num_read = 0
+        self.refresh()
+
+    def refresh(self) -> None:
+        """Take in what was added since the last look, by other drivers too."""
+        try:
+            with self._path.open("rb") as file:
+                file.seek(self._num_read)
+                added = file.read()
+        except FileNotFoundError:
+            return
+        self._num_read += len(added)
+        for line in added.splitlines():
+            try:
+                entry = json.loads(line)
+                if "verdict" in entry:
+                    self._verdicts[entry["run"]] = entry["verdict"]
+                else:
+                    self._entries[entry["job"]] = (entry["result"], entry["run"])
+            except (ValueError, KeyError):
+                continue  # a line cut short by a crash: that job is looked up in MLflow
 
     def has(self, result: JobResult) -> bool:
         """Tell whether this very result has arrived."""
@@ -95,7 +106,8 @@ class Mirror:
         self._experiment_id = ""
         self._parent_id = ""
         self._ledger = Ledger(store.workdir, graph.suite.label)
-        self._known: dict[str, str] = {}
+        self._driver = secrets.token_hex(8)
+        self._hold: Hold | None = None
         self.errors: list[str] = []
         self._thread = threading.Thread(target=self._work, name="mlflow-mirror", daemon=True)
         self._thread.start()
@@ -125,17 +137,23 @@ class Mirror:
             return [*self.errors, f"MLflow did not take everything within {timeout_s:.0f} s"]
         if self._client is not None and self._parent_id:
             try:
-                self._tell_verdicts(verdicts or {})
+                with exclusive(self._store.workdir):
+                    self._tell_verdicts(verdicts or {})
                 self._close_parent(outcomes, tuple(files), root, note)
             except Exception as error:
                 self.errors.append(_words(error))
+        if self._hold is not None:
+            self._store.paths.driver(self._driver).unlink(missing_ok=True)
+            self._hold.release()
         return self.errors
 
     # in the thread
 
     def _work(self) -> None:
         try:
-            self._open()
+            client = connect(self._store.workdir)
+            with exclusive(self._store.workdir):
+                self._open(client)
         except Exception as error:
             self.errors.append(_words(error))
         while (item := self._queue.get()) is not None:
@@ -146,13 +164,11 @@ class Mirror:
             except Exception as error:
                 self.errors.append(_words(error))
 
-    def _open(self) -> None:
-        workdir = self._store.workdir
-        client = connect(workdir)
-        suite = self._graph.suite
-        self._experiment_id = experiment(client, workdir, suite.label, note=suite.claim)
-        _end_abandoned(client, self._experiment_id)
-        self._known = _known_runs(client, workdir, self._experiment_id)
+    def _open(self, client: MlflowClient) -> None:
+        paths, suite = self._store.paths, self._graph.suite
+        self._experiment_id = experiment(client, paths.root, suite.label, note=suite.claim)
+        _end_abandoned(client, self._experiment_id, paths)
+        self._hold = take(paths.driver(self._driver))
         view.save(client, self._experiment_id, self._graph)
         started = time.strftime("%Y-%m-%d %H:%M")
         run = client.create_run(
@@ -163,6 +179,7 @@ class Mirror:
                 f"{TAG}suite": suite.name,
                 f"{TAG}claim": suite.claim,
                 f"{TAG}command": self._command,
+                _DRIVER: self._driver,
                 "mlflow.source.name": "vitbench",
                 "mlflow.source.type": "LOCAL",
                 **runs.suite_tags(self._graph),
@@ -173,10 +190,22 @@ class Mirror:
 
     def _carry(self, job: PlannedJob, result: JobResult, reused: bool) -> None:
         assert self._client is not None
-        key = runs.arrival_key(result)
-        if key not in self._known:
-            self._known[key] = self._create(self._client, job, result, reused)
-        self._ledger.add(result, self._known[key])
+        with exclusive(self._store.workdir):
+            self._ledger.refresh()
+            if not self._ledger.has(result):
+                run_id = self._arrived(self._client, result)
+                run_id = run_id or self._create(self._client, job, result, reused)
+                self._ledger.add(result, run_id)
+
+    def _arrived(self, client: MlflowClient, result: JobResult) -> str | None:
+        """Return the run of a result that a driver carried just before it died."""
+        found = client.search_runs(
+            [self._experiment_id],
+            f"tags.`{TAG}arrival` = '{runs.arrival_key(result)}' "
+            "AND attributes.status != 'RUNNING'",
+            max_results=1,
+        )
+        return found[0].info.run_id if found else None
 
     def _create(
         self, client: MlflowClient, job: PlannedJob, result: JobResult, reused: bool
@@ -190,7 +219,11 @@ class Mirror:
             self._experiment_id,
             start_time=start_ms,
             run_name=job.name,
-            tags={"mlflow.parentRunId": self._parent_id, "mlflow.source.name": "vitbench"},
+            tags={
+                f"{TAG}role": "job",
+                "mlflow.parentRunId": self._parent_id,
+                "mlflow.source.name": "vitbench",
+            },
         )
         run_id: str = run.info.run_id
         progress = self._store.progress(job.job_id)
@@ -221,6 +254,7 @@ class Mirror:
 
     def _tell_verdicts(self, verdicts: Mapping[str, str]) -> None:
         assert self._client is not None
+        self._ledger.refresh()
         for run_id, verdict in self._ledger.unsaid(verdicts).items():
             self._client.set_tag(run_id, "verdict", verdict)
             self._ledger.say(run_id, verdict)
@@ -256,28 +290,16 @@ def _words(error: Exception) -> str:
     return f"MLflow: {type(error).__name__}: {lines[0] if lines else ''}"
 
 
-def _known_runs(client: MlflowClient, workdir: Path, experiment_id: str) -> dict[str, str]:
-    """Return run ids by arrival key: what an earlier driver wrote just before it died."""
-    try:
-        return sql.arrivals(WorkPaths(workdir).mlflow_database, experiment_id)
-    except sqlite3.Error as error:
-        log.debug("MLflow is read through search_runs: %s", error)
-    found: dict[str, str] = {}
-    token = None
-    while True:
-        page = client.search_runs(
-            [experiment_id],
-            filter_string=f"tags.`{TAG}role` = 'job' AND attributes.status != 'RUNNING'",
-            max_results=5000,
-            page_token=token,
-        )
-        found.update({run.data.tags[f"{TAG}arrival"]: run.info.run_id for run in page})
-        token = page.token
-        if not token:
-            return found
+def _end_abandoned(client: MlflowClient, experiment_id: str, paths: WorkPaths) -> None:
+    """Put away what drivers that were killed left open; who looks has the store for itself.
 
-
-def _end_abandoned(client: MlflowClient, experiment_id: str) -> None:
-    """Mark what a killed driver left open, so that the UI does not show it as running forever."""
+    Their own runs are marked as killed, and those of living drivers left alone. The run of a job
+    that was not written to its end goes: the job is carried over anew.
+    """
     for run in client.search_runs([experiment_id], "attributes.status = 'RUNNING'"):
-        client.set_terminated(run.info.run_id, status="KILLED")
+        role, driver = run.data.tags.get(f"{TAG}role"), run.data.tags.get(_DRIVER, "none")
+        if role == "job":
+            client.delete_run(run.info.run_id)
+        elif role == "suite" and holder(paths.driver(driver)) is None:
+            client.set_terminated(run.info.run_id, status="KILLED")
+            paths.driver(driver).unlink(missing_ok=True)

@@ -30,13 +30,6 @@ _RECORDS = f"""
     ORDER BY runs.start_time, runs.run_uuid, part
 """
 
-_ARRIVALS = f"""
-    SELECT tags.value, runs.run_uuid
-    FROM tags JOIN runs ON runs.run_uuid = tags.run_uuid
-    WHERE tags.key = '{TAG}arrival' AND runs.status != 'RUNNING'
-      AND runs.experiment_id = ? AND runs.lifecycle_stage = 'active'
-"""
-
 
 class UnknownSchema(sqlite3.DatabaseError):
     """The tables are of an MLflow that these queries were not tested with."""
@@ -56,12 +49,6 @@ def records(database: Path, suite: str) -> list[str] | None:
         for run_id, _, value in connection.execute(_RECORDS, found):
             texts[run_id] = texts[run_id] + value if run_id in texts else value
         return list(texts.values())
-
-
-def arrivals(database: Path, experiment_id: str) -> dict[str, str]:
-    """Return run ids of an experiment's ended job runs by arrival key; raises sqlite3.Error."""
-    with _opened(database) as connection:
-        return dict(connection.execute(_ARRIVALS, (int(experiment_id),)))
 
 
 @contextmanager

@@ -205,7 +205,7 @@ def dead_pid() -> int:
 
 
 def test_clearing_goes_below_where_it_is_asked_to(tmp_path: Path) -> None:
-    name = f".vitbench.{files._machine()}.{dead_pid()}.0123456789ab.tmp"
+    name = f".vitbench.{files.machine()}.{dead_pid()}.0123456789ab.tmp"
     (tmp_path / "sub").mkdir()
     (tmp_path / "sub" / name).touch()
     files.clear_stale(tmp_path)
@@ -241,7 +241,7 @@ def test_files_of_others_are_never_cleared(tmp_path: Path, name: str) -> None:
 
 
 def test_the_machine_is_the_host() -> None:
-    assert files._machine().startswith(socket.gethostname())
+    assert files.machine().startswith(socket.gethostname())
 
 
 # --- folders --------------------------------------------------------------------------------
@@ -345,7 +345,7 @@ def test_names_of_threads_differ() -> None:
     names: set[Path] = set()
 
     def draw() -> None:
-        names.update(files._temporary(Path()) for _ in range(100))
+        names.update(files.temporary_name(Path()) for _ in range(100))
 
     threads = [threading.Thread(target=draw) for _ in range(4)]
     for thread in threads:

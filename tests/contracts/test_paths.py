@@ -20,7 +20,17 @@ FILES = (
     "mlflow.lock", "mlartifacts", "graph.json", "weights.json", "weights.lock",
 )  # fmt: skip
 """Names that mean nothing else: no other text of the code holds them."""
-FOLDERS = ("jobs", "data", "reports", "checkpoints", "features", "mirrored", "lock", "attempt")
+FOLDERS = (
+    "jobs",
+    "data",
+    "reports",
+    "checkpoints",
+    "features",
+    "mirrored",
+    "lock",
+    "attempts",
+    "drivers",
+)
 """Words that mean other things too: nobody else puts them into a path."""
 OTHERS = {
     ("bench/models/fetch.py", "checkpoints"): "torch.hub's folder",
@@ -98,25 +108,25 @@ def test_a_work_folder_lies_as_it_always_did() -> None:
     assert [
         str(path.relative_to("/w"))
         for path in (
-            job.spec, job.result, job.failure, job.error, job.progress, job.attempt, job.lock,
+            job.spec, job.result, job.failure, job.error, job.progress, job.attempt(2),
             job.checkpoints, job.weights, job.hits, paths.cache.packed("abc"),
             paths.cache.partial("abc"), paths.cache.lock("abc"), paths.cache.machine_lock("host"),
             features.array, features.sidecar, features.lock, paths.results_index,
-            paths.mlflow_database, paths.mlflow_lock, paths.artifacts, paths.ledger("toy-smoke"),
-            paths.report("toy-smoke"), paths.graph("toy-smoke"), paths.cache.weights_record,
-            paths.cache.weights_lock,
+            paths.mlflow_database, paths.mlflow_lock, paths.driver("a"), paths.artifacts,
+            paths.ledger("toy-smoke"), paths.report("toy-smoke"), paths.graph("toy-smoke"),
+            paths.cache.weights_record, paths.cache.weights_lock,
         )
     ] == [
         "jobs/0123456789abcdef/spec.json", "jobs/0123456789abcdef/result.json",
         "jobs/0123456789abcdef/failure.json", "jobs/0123456789abcdef/error.txt",
-        "jobs/0123456789abcdef/progress.jsonl", "jobs/0123456789abcdef/attempt",
-        "jobs/0123456789abcdef/lock", "jobs/0123456789abcdef/checkpoints",
+        "jobs/0123456789abcdef/progress.jsonl", "jobs/0123456789abcdef/attempts/2",
+        "jobs/0123456789abcdef/checkpoints",
         "jobs/0123456789abcdef/model.safetensors", "jobs/0123456789abcdef/hits.npz",
         "data/abc", "data/abc.partial", "data/abc.lock", "data/profile-host.lock",
         "data/features/abc/features.npy", "data/features/abc/features.json",
-        "data/features/abc/lock", "results.index", "mlflow.db", "mlflow.lock", "mlartifacts",
-        "mirrored/toy-smoke.jsonl", "reports/toy-smoke", "reports/toy-smoke/graph.json",
-        "data/weights.json", "data/weights.lock",
+        "data/features/abc/lock", "results.index", "mlflow.db", "mlflow.lock", "drivers/a",
+        "mlartifacts", "mirrored/toy-smoke.jsonl", "reports/toy-smoke",
+        "reports/toy-smoke/graph.json", "data/weights.json", "data/weights.lock",
     ]  # fmt: skip
 
 

@@ -242,4 +242,4 @@ def _workers(driver: int) -> set[int]:
 
 
 def _attempts(workdir: Path, job_id: str) -> int:
-    return int((workdir / "jobs" / job_id / "attempt").read_text())
+    return len(list((workdir / "jobs" / job_id / "attempts").iterdir()))

@@ -11,7 +11,8 @@ from __future__ import annotations
 import json
 import re
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -64,8 +65,7 @@ def packed(
     opened = open_packed(folder)
     if opened is not None and packing in (None, opened.packing):
         return opened
-    _make_folder(cache_dir)
-    with FileLock(CachePaths(cache_dir).lock(card.digest)):
+    with _locked(cache_dir, card.digest):
         opened = open_packed(folder)  # another process may have built it meanwhile
         if opened is None or packing not in (None, opened.packing):
             _build(card, folder, packing, num_workers=num_workers, on_progress=on_progress)
@@ -107,6 +107,20 @@ def verify(folder: Path) -> list[str]:
 # --- building -------------------------------------------------------------------------------
 
 
+@contextmanager
+def _locked(cache_dir: Path, digest: str) -> Iterator[None]:
+    """Hold the lock of a data set; its folder is made where there is none."""
+    lock = FileLock(CachePaths(cache_dir).lock(digest))
+    while not lock.is_locked:
+        _make_folder(cache_dir)
+        with suppress(FileNotFoundError):  # removed by one whose own data were wrong
+            lock.acquire()
+    try:
+        yield
+    finally:
+        lock.release()
+
+
 def _make_folder(folder: Path) -> None:
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -130,6 +144,7 @@ def _build(
     packing = packing or _choose(card, source, sizes_px, folder.parent)
     _check_room(card, source, packing, sizes_px, folder.parent)
     partial = CachePaths(folder.parent).partial(folder.name)
+    goes_on = partial.exists()
     try:
         build = Writer(card, source, partial, packing, sizes_px, on_progress)
         for split in card.splits:
@@ -144,7 +159,9 @@ def _build(
             hint="Free some space or choose another work folder; packing goes on where it stopped",
         ) from error
     except DataError:
-        shutil.rmtree(partial, ignore_errors=True)  # wrong data: nothing worth going on with
+        # Wrong data: nothing worth going on with, but what another began on files as they are.
+        if not goes_on or reader_of(card).digest(card) != card.digest:
+            shutil.rmtree(partial, ignore_errors=True)
         raise
 
 

@@ -44,6 +44,10 @@ def test_progress_counts_jobs_and_shows_loss_speed_and_failures(
         claim.report({"step": 1, "num_steps": 1, "loss": 1.25, "images_per_s": 4321.0})
     out = io.StringIO()
     console = Console(file=out, force_terminal=terminal, width=160)
+    with store.claim(jobs[2].spec) as claim:
+        claim.report({"step": 9, "num_steps": 9, "loss": 9.0})
+    with store.claim(jobs[2].spec) as claim:
+        claim.report({"step": 1, "num_steps": 9, "loss": 7.5})
     graph = make_graph(tuple(jobs))
     done = {jobs[0].job_id: make_result(jobs[0])}
     with SuiteProgress(
@@ -52,11 +56,17 @@ def test_progress_counts_jobs_and_shows_loss_speed_and_failures(
         progress.on_event(Event("started", jobs[1]))
         progress.on_poll()
         progress.on_event(Event("done", jobs[1], make_result(jobs[1])))
+        progress.on_event(Event("waiting", jobs[2], words="being worked on by vm, process 7"))
+        progress.on_event(Event("started", jobs[2]))
+        progress.on_poll()
         failed = JobResult(job_id=jobs[2].job_id, status="failed", error="[red]\x1b[2Jboom")
         progress.on_event(Event("failed", jobs[2], failed))
         progress.on_poll()
     shown = out.getvalue()
     assert "1/3 jobs done, 1 running" in shown
     assert "loss 1.250, 4,321 images/s" in shown
+    assert "waiting bad: being worked on by vm, process 7" in shown
+    assert "loss 7.500" in shown  # of the newest attempt, which has not come as far
+    assert "loss 9.000" not in shown
     assert "3/3 jobs done, 0 running" in shown
     assert "[red] [2Jboom" in shown  # shown as it is: no markup, no control characters

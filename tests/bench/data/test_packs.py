@@ -19,12 +19,14 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from filelock import FileLock
 
 from bench.data import catalog
 from bench.data.cards.generated import formula_card
 from bench.data.packs import build, read, write
 from bench.data.packs.read import Packed
 from bench.errors import DataError
+from bench.paths import CachePaths
 from bench.specs import DatasetCard, SplitCard
 
 Make = Callable[..., Path]
@@ -289,6 +291,56 @@ def test_a_packing_killed_while_it_notes_offsets_goes_on(tmp_path: Path, make_im
     resumed = build.packed(card, cache_dir=tmp_path / "cache", packing="encoded")
     assert resumed.content_digest == whole.content_digest
     assert not list((tmp_path / "cache").rglob("*.tmp"))
+
+
+@pytest.mark.parametrize("changed", [False, True])
+def test_wrong_data_end_a_packing_that_another_began_only_where_they_changed(
+    tmp_path: Path, make_images: Make, monkeypatch: pytest.MonkeyPatch, changed: bool
+) -> None:
+    """What was read of files that change is of no use; of others it is kept."""
+    monkeypatch.setattr(write, "CHUNK_BYTES", 5 * 8 * 8 * 3)
+    card = folder_card(make_images(tmp_path / "set", {"a": 20, "b": 20}), test_share=0.1)
+
+    def stop(done: int, total: int) -> None:
+        if done > 20:
+            raise Stopped
+
+    with pytest.raises(Stopped):
+        build.packed(card, cache_dir=tmp_path / "cache", on_progress=stop)
+    (partial,) = (tmp_path / "cache").glob("*.partial")
+    file = tmp_path / "set" / "b" / "019.png"
+    content = file.read_bytes()
+
+    def unreadable(done: int, total: int) -> None:
+        if changed:
+            file.write_bytes(content[:60])
+        raise DataError("b/019.png: cannot be read")
+
+    with pytest.raises(DataError, match="cannot be read"):
+        build.packed(card, cache_dir=tmp_path / "cache", on_progress=unreadable)
+    assert partial.exists() is not changed
+    file.write_bytes(content)
+    again: list[int] = []
+    build.packed(
+        card, cache_dir=tmp_path / "cache", on_progress=lambda done, total: again.append(done)
+    )
+    assert (min(again) <= 20) is changed
+
+
+def test_a_folder_removed_while_its_lock_is_waited_for_is_made_again(tmp_path: Path) -> None:
+    cache = tmp_path / "runs" / "data"
+    cache.mkdir(parents=True)
+    lock = FileLock(CachePaths(cache).lock(SMALL.digest))
+    found: list[Packed] = []
+    with lock:
+        waiting = threading.Thread(
+            target=lambda: found.append(build.packed(SMALL, cache_dir=cache))
+        )
+        waiting.start()
+        time.sleep(0.1)
+        shutil.rmtree(tmp_path / "runs")
+    waiting.join()
+    assert build.verify(found[0].folder) == []
 
 
 def test_notes_that_do_not_fit_begin_anew(tmp_path: Path) -> None:

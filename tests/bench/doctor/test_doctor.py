@@ -12,7 +12,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from filelock import FileLock
 from PIL import Image
 
 import baselines
@@ -23,8 +22,9 @@ from bench.data.cards import imagenet
 from bench.data.packs import build
 from bench.doctor import Check, before, datasets, examine, folder, machine, weights
 from bench.errors import SuiteError
-from bench.paths import CachePaths
+from bench.paths import CachePaths, WorkPaths
 from bench.specs import DatasetCard, SplitCard
+from bench.store import holds
 
 SUITE = """
 name = "mine"
@@ -193,9 +193,8 @@ def a_packed_copy_that_changed(root: Path) -> None:
 
 def a_job_that_never_ended(root: Path) -> None:
     job = root / "runs" / "jobs" / "0123456789abcdef"
-    job.mkdir(parents=True)
-    (job / "attempt").write_text("1")
-    (job / "lock").touch()
+    (job / "attempts").mkdir(parents=True)
+    (job / "attempts" / "1").touch()
 
 
 def a_half_packed_set(root: Path) -> None:
@@ -359,10 +358,12 @@ def test_a_taken_port_and_a_free_one() -> None:
     assert machine.port(number).status == "ok"
 
 
-def test_a_held_lock_is_not_an_interrupted_job(tmp_path: Path) -> None:
+def test_a_job_that_is_worked_on_is_not_an_interrupted_one(tmp_path: Path) -> None:
     a_job_that_never_ended(tmp_path)
-    with FileLock(tmp_path / "runs" / "jobs" / "0123456789abcdef" / "lock"):
-        checks = folder.leftovers(tmp_path / "runs")
+    hold = holds.take(WorkPaths(tmp_path / "runs").job("0123456789abcdef").attempt(2))
+    assert hold is not None
+    checks = folder.leftovers(tmp_path / "runs")
+    hold.release()
     assert [check.found for check in checks] == [
         "another process works on 1 jobs there (0123456789abcdef ...)"
     ]

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from bench import schedule
 from bench.errors import JobError
+from bench.files import write_text
 from bench.plan.spec import JobGraph
 from bench.schedule import Event, Lost, remaining_paths
 from bench.specs import JobResult, PlannedJob, Resources
@@ -27,13 +28,15 @@ class Simulated:
     def __init__(
         self,
         slots: int,
+        store: Store,
         *,
         seconds: Callable[[PlannedJob], float] = lambda job: 1.0,
         outcome: Callable[[PlannedJob], JobResult | Exception] | None = None,
     ) -> None:
         self.slots = slots
         self.seconds = seconds
-        self.outcome = outcome or (lambda job: JobResult(job_id=job.job_id, status="done"))
+        self.outcome = outcome or self.commit
+        self.store = store
         self.now_s = 0.0
         self.running: list[tuple[float, int, PlannedJob]] = []
         self.started: list[str] = []
@@ -50,6 +53,11 @@ class Simulated:
         self.running.sort(key=lambda entry: entry[:2])
         self.now_s, _, job = self.running.pop(0)
         return job.job_id, self.outcome(job)
+
+    def commit(self, job: PlannedJob) -> JobResult:
+        result = JobResult(job_id=job.job_id, status="done")
+        write_text(self.store.paths.job(job.job_id).result, result.model_dump_json(), sync=False)
+        return result
 
     def close(self) -> None: ...
 
@@ -72,7 +80,7 @@ def test_the_longest_remaining_path_starts_first(
     short = make_job("short", seed=1, exaflops=2e-9)
     head = make_job("head of a long chain", seed=2, exaflops=1e-9)
     tail = make_job("tail", seed=3, needs=(head,), exaflops=9e-9)
-    executor = Simulated(slots=1)
+    executor = Simulated(1, store)
     outcomes = schedule.run(make_graph((short, head, tail)), executor, store=store)
     assert executor.started == ["head of a long chain", "tail", "short"]
     assert all(result.status == "done" for result in outcomes.values())
@@ -101,10 +109,10 @@ def test_a_failed_job_skips_its_dependents_and_the_rest_goes_on(
     def outcome(job: PlannedJob) -> JobResult | Exception:
         if job.name == "bad":
             return JobError("diverged at step 3")
-        return JobResult(job_id=job.job_id, status="done")
+        return executor.commit(job)
 
     events: list[Event] = []
-    executor = Simulated(slots=2, outcome=outcome)
+    executor = Simulated(2, store, outcome=outcome)
     outcomes = schedule.run(
         make_graph((bad, child, grandchild, good)), executor, store=store, on_event=events.append
     )
@@ -130,9 +138,9 @@ def test_a_lost_process_is_tried_again_and_then_given_up(
         deaths[job.name] -= 1
         if deaths[job.name] >= 0:
             return Lost("the worker died")
-        return JobResult(job_id=job.job_id, status="done")
+        return executor.commit(job)
 
-    executor = Simulated(slots=1, outcome=outcome)
+    executor = Simulated(1, store, outcome=outcome)
     outcomes = schedule.run(make_graph((flaky, doomed), max_attempts=3), executor, store=store)
     assert outcomes[flaky.job_id].status == "done"
     assert outcomes[doomed.job_id].status == "failed"
@@ -149,7 +157,7 @@ def test_what_is_done_is_not_done_again(
     second = make_job("second", seed=2, needs=(first,))
     with store.claim(first.spec) as claim:
         claim.commit(make_result(first))
-    executor = Simulated(slots=1)
+    executor = Simulated(1, store)
     outcomes = schedule.run(make_graph((first, second)), executor, store=store)
     assert executor.started == ["second"]
     assert outcomes[first.job_id] == make_result(first)
@@ -160,7 +168,7 @@ def test_only_leaves_the_rest_alone(
 ) -> None:
     first = make_job("first", seed=1)
     second = make_job("second", seed=2, needs=(first,))
-    executor = Simulated(slots=1)
+    executor = Simulated(1, store)
     outcomes = schedule.run(
         make_graph((first, second)), executor, store=store, only=lambda job: job.name == "second"
     )
@@ -190,8 +198,9 @@ def test_no_schedule_is_longer_than_grahams_bound(
         seconds[job.job_id] = data.draw(st.floats(0.1, 10))
     slots = data.draw(st.integers(1, 4))
     graph = make_graph(tuple(jobs))
-    executor = Simulated(slots, seconds=lambda job: seconds[job.job_id])
-    outcomes = schedule.run(graph, executor, store=Store(tmp_path_factory.mktemp("bound")))
+    store = Store(tmp_path_factory.mktemp("bound"))
+    executor = Simulated(slots, store, seconds=lambda job: seconds[job.job_id])
+    outcomes = schedule.run(graph, executor, store=store)
     assert len(outcomes) == len(jobs)
     path = max(remaining_paths(graph, lambda job: seconds[job.job_id]).values())
     bound = max(path, sum(seconds.values()) / slots)

@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import json
 import logging
+import multiprocessing
+import os
+import signal
 import sqlite3
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -20,6 +24,7 @@ from bench.store import Store
 from bench.tracking import reading, sql, view
 
 REPOSITORY = Path(__file__).resolve().parents[3]
+FORK = multiprocessing.get_context("fork")
 
 pytestmark = [pytest.mark.ordinary, pytest.mark.xdist_group("mlflow")]
 
@@ -101,18 +106,95 @@ def test_a_run_shows_what_a_person_looks_for(
     assert parent.data.metrics["jobs_failed"] == 1
 
 
-def test_what_a_killed_driver_left_open_is_closed(
+def drive(store: Store, graph: JobGraph, outcomes: dict[str, JobResult], step: str) -> None:
+    """Carry results as a driver of its own, up to a step, and stay there."""
+    mirror = tracking.Mirror(graph, store)
+    if step == "half a run":
+        mirror._create = lambda client, *_: (
+            client.create_run(  # type: ignore[method-assign]
+                mirror._experiment_id, tags={"vitbench.role": "job"}
+            )
+            and os.kill(os.getpid(), signal.SIGSTOP)
+        )
+    for job in graph.jobs:
+        mirror.record(job, outcomes[job.job_id])
+    if step == "its own run":
+        mirror._queue.put(None)
+        mirror._thread.join()
+        (store.workdir / "there").touch()
+        time.sleep(60)
+    while not (store.workdir / "go on").exists():
+        time.sleep(0.01)
+    assert mirror.finish(outcomes=outcomes) == []
+
+
+def ended(store: Store) -> dict[str, list[str]]:
+    """Return how the runs ended, those of jobs by their names."""
+    client = tracking.connect(store.workdir)
+    found: dict[str, list[str]] = {}
+    for run in client.search_runs([client.get_experiment_by_name("toy").experiment_id]):
+        is_suite = run.data.tags["vitbench.role"] == "suite"
+        found.setdefault("toy" if is_suite else run.info.run_name, []).append(run.info.status)
+    return {name: sorted(statuses) for name, statuses in sorted(found.items())}
+
+
+JOBS = {"job 0": ["FINISHED"], "job 1": ["FINISHED"], "job 2": ["FAILED"], "job 3": ["FAILED"]}
+
+
+def test_many_drivers_at_once_on_a_fresh_store_make_one_run_of_each_job(
     suite: tuple[Store, JobGraph, dict[str, JobResult]],
 ) -> None:
     store, graph, outcomes = suite
-    killed = tracking.Mirror(graph, store)
-    killed._queue.put(None)
-    killed._thread.join()
+    (store.workdir / "go on").touch()
+    many = [FORK.Process(target=drive, args=(store, graph, outcomes, "")) for _ in range(3)]
+    for process in many:
+        process.start()
+    for process in many:
+        process.join()
+    assert [process.exitcode for process in many] == [0] * 3
+    assert ended(store) == {**JOBS, "toy": ["FAILED"] * 3}  # not every job was done
+    assert tracking.read_results(store.workdir, graph) == outcomes
+    assert not list((store.workdir / "drivers").iterdir())
+
+
+def test_only_a_driver_that_is_gone_has_its_own_run_closed(
+    suite: tuple[Store, JobGraph, dict[str, JobResult]],
+) -> None:
+    store, graph, outcomes = suite
+    process = FORK.Process(target=drive, args=(store, graph, outcomes, "its own run"))
+    process.start()
+    while not (store.workdir / "there").exists():
+        assert process.is_alive()
+        time.sleep(0.01)
     assert carry(store, graph, outcomes) == []
-    client = tracking.connect(store.workdir)
-    experiment = client.get_experiment_by_name("toy")
-    parents = client.search_runs([experiment.experiment_id], "tags.`vitbench.role` = 'suite'")
-    assert sorted(run.info.status for run in parents) == ["FAILED", "KILLED"]
+    assert ended(store) == {**JOBS, "toy": ["FAILED", "RUNNING"]}
+    process.kill()
+    process.join()
+    assert carry(store, graph, outcomes) == []
+    assert ended(store) == {**JOBS, "toy": ["FAILED", "FAILED", "KILLED"]}
+    assert not list((store.workdir / "drivers").iterdir())
+
+
+def test_the_half_written_run_of_a_job_is_written_anew(
+    suite: tuple[Store, JobGraph, dict[str, JobResult]],
+) -> None:
+    store, graph, outcomes = suite
+    process = FORK.Process(target=drive, args=(store, graph, outcomes, "half a run"))
+    process.start()
+    assert process.pid is not None
+    status = os.waitpid(process.pid, os.WUNTRACED)[1]
+    assert os.WIFSTOPPED(status)
+    from mlflow import MlflowClient
+
+    client = MlflowClient(tracking_uri=tracking.tracking_uri(store.workdir))
+    other = client.create_run("1", run_name="a person's own", tags={"vitbench.role": "notes"})
+    process.kill()
+    process.join()
+    assert carry(store, graph, outcomes) == []
+    assert ended(store) == {
+        **JOBS, "a person's own": ["RUNNING"], "toy": ["FAILED", "KILLED"],
+    }  # fmt: skip
+    assert client.get_run(other.info.run_id).info.lifecycle_stage == "active"
 
 
 def test_a_locked_store_is_told_and_caught_up_later(
@@ -178,9 +260,6 @@ def test_sql_reads_what_mlflow_reads(
     client = tracking.connect(store.workdir)
     experiment = client.get_experiment_by_name("toy").experiment_id
     runs = client.search_runs([experiment], "tags.`vitbench.role` = 'job'")
-    assert sql.arrivals(database, experiment) == {
-        run.data.tags["vitbench.arrival"]: run.info.run_id for run in runs
-    }
     assert sql.records(database, "other") is None
     client.delete_run(runs[0].info.run_id)
     assert len(sql.records(database, "toy") or ()) == 3

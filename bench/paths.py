@@ -65,7 +65,7 @@ class JobPaths:
 
     @property
     def records(self) -> tuple[Path, ...]:
-        """What is told of the job, whoever works on it."""
+        """What is reported of the job, whoever works on it."""
         return (self.spec, self.result, self.failure, self.error, self.progress)
 
     @property

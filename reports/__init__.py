@@ -106,7 +106,7 @@ def build(
     jobs by job id; `hits` gives a job's hits_N (bool) on the test images, or None; `open_file`
     gives any file that a job left, by the job's id and the file's name, or None;
     `published` are the numbers that measured cells may answer, `imported` those of others that
-    stand beside them; `digests` stand for the results in the report's key.
+    stand next to them; `digests` stand for the results in the report's key.
     Raises UnknownName for a format, table or figure that does not exist.
     """
     from reports.printing.page import html
@@ -320,7 +320,7 @@ def _page(
 def _sources_digest() -> str:
     """Return the digest of the files that make reports, so that a change of theirs shows.
 
-    What was published is a source too: it stands beside what was measured.
+    What was published is a source too: it stands next to what was measured.
     """
     from bench import kinds, metrics, stats
 

@@ -229,11 +229,11 @@ def _committed(store: Store, job_id: str, *, patient: bool) -> JobResult | None:
     return None
 
 
-def _not_shared(store: Store, told: JobResult) -> JobError:
+def _not_shared(store: Store, said: JobResult) -> JobError:
     """Return the error of a job that is done on its node and not here."""
-    node = told.cost.worker.partition(":")[0] if told.cost else "its node"
+    node = said.cost.worker.partition(":")[0] if said.cost else "its node"
     return JobError(
-        f"{node} says that job {told.job_id} is done, and {store.folder(told.job_id)} on "
+        f"{node} says that job {said.job_id} is done, and {store.folder(said.job_id)} on "
         f"{socket.gethostname()} has no record of it: they do not share the folder",
         hint=SHARE,
     )

@@ -116,13 +116,13 @@ def compare(first: Side, second: Side) -> Comparison:
 
 def _check_weights(first: Side, second: Side, shared: Sequence[str]) -> None:
     for job_id in shared:
-        told = [
+        said = [
             digests.Stated(digests.digest_of(side.results[job_id]), f"job {job_id} of {side.name}")
             for side in (first, second)
         ]
-        if all(stated.sha256 for stated in told):
+        if all(stated.sha256 for stated in said):
             name = str(first.results[job_id].values.get("weights"))
-            digests.check(name, "", told[0], [told[1]], cure=digests.RUN_AGAIN)
+            digests.check(name, "", said[0], [said[1]], cure=digests.RUN_AGAIN)
 
 
 def _paired(metric: str, differences: Sequence[float]) -> Paired:

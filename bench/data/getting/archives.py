@@ -2,7 +2,7 @@
 
 A member with an absolute path or `..`, a link that leads outside, a device, an encrypted member, or
 more than the disk or the limits hold: each ends the extraction before it does harm, and what was
-unpacked so far is removed. An archive is unpacked beside its place and moved there, so that it is
+unpacked so far is removed. An archive is unpacked next to its place and moved there, so that it is
 whole or absent.
 """
 

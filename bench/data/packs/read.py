@@ -73,7 +73,7 @@ class Split:
     labels_N: np.ndarray
     """int64 in [0, num_classes)."""
     details_NF: np.ndarray | None = None
-    """What scoring needs beside the labels (`scoring.judge`), int64; None where nothing."""
+    """What scoring needs besides the labels (`scoring.judge`), int64; None where nothing."""
 
     def images(self, rows: slice | np.ndarray) -> Any:
         """Return some images: uint8 (B, H, W, 3), or a list of (H, W, 3) where sizes differ."""
@@ -292,7 +292,7 @@ def labels_file(folder: Path, split: str) -> Path:
 
 
 def details_file(folder: Path, split: str) -> Path:
-    """Return the .npy of what scoring needs beside the labels; not there where nothing is."""
+    """Return the .npy of what scoring needs besides the labels; not there where nothing is."""
     return folder / f"{split}.details.npy"
 
 

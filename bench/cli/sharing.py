@@ -86,11 +86,11 @@ def _weights(path: Path, evidence: bundle.Evidence, workdir: Path | None) -> Ite
     cache = None if workdir is None else WorkPaths(workdir).cache
     lines: dict[str, None] = {}  # one for all jobs that loaded a file
     for used in evidence.weights:
-        stated = digests.Stated(used.sha256, f"job {used.job_id} of {path}")
+        own = digests.Stated(used.sha256, f"job {used.job_id} of {path}")
         known = [] if cache is None else [digests.recorded(used.address, cache)]
         here = [stated for stated in known if stated is not None]
         others = [*used.owners, *here]
-        digests.check(used.name, used.address, stated, others, cure=digests.RUN_AGAIN)
+        digests.check(used.name, used.address, own, others, cure=digests.RUN_AGAIN)
         words = "the same file here" if here else "not used here yet"
         lines[f"{used}; {words}"] = None
     yield from lines

@@ -16,7 +16,7 @@ import torch.nn.functional as F
 from PIL import Image
 from scipy import stats
 
-from bench.data import catalog, crops, decode, loader, taps, transforms
+from bench.data import catalog, crops, decode, loader, splits, taps, transforms
 from bench.data.packs import build
 from bench.data.packs.read import Originals
 from bench.data.transforms import preset
@@ -410,6 +410,26 @@ def test_small_files_of_one_size_become_arrays_with_the_same_pixels(tmp_path: Pa
     assert np.array_equal(
         packed.split("train").images(slice(None)), encoded.split("train").images(slice(None))
     )
+
+
+@pytest.mark.ordinary
+def test_the_1000_images_of_vtab_are_read_from_where_they_are(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    for index in range(1300):
+        folder = tmp_path / "set" / ("test" if index < 60 else "train") / "ab"[index % 2]
+        folder.mkdir(parents=True, exist_ok=True)
+        image = rng.integers(0, 256, (3 + index % 4, 5, 3), dtype=np.uint8)
+        Image.fromarray(image).save(folder / f"{index:04d}.png")
+    packed = build.packed(card_of(tmp_path / "set"), cache_dir=tmp_path / "cache")
+    train = packed.split("train")
+    rows = splits.vtab_rows("train800val200", train.labels_N, None)
+    chosen = packed.split("train800val200")
+    assert isinstance(chosen.images_NHWC, Originals)
+    assert len(chosen.images_NHWC) == len(chosen.labels_N) == 1000
+    for place, row in enumerate(np.concatenate([part for _, part in rows]).tolist()):
+        assert chosen.labels_N[place] == train.labels_N[row]
+        assert np.array_equal(chosen.images_NHWC[place], train.images_NHWC[row])
+    assert len(packed.split("val200").labels_N) == 200
 
 
 def test_batches_of_originals_resume_and_divide_among_workers(folder: Path, tmp_path: Path) -> None:

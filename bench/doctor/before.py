@@ -29,7 +29,7 @@ def check_place(
         tpus = max(job.resources.tpus for job in todo)
         checks += machine.devices(found, gpus=gpus, tpus=tpus)
         if not local:
-            threads = max(job.spec.num_threads for job in todo)
+            threads = max(job.spec.num_threads + job.resources.decoders for job in todo)
             checks.append(machine.cores(found, num_threads=threads))
     else:
         checks.append(cluster(address))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import os
 import re
 import sqlite3
 import tempfile
@@ -12,7 +13,7 @@ from pathlib import Path
 from bench.doctor.check import Check, ok, problem, warning
 from bench.paths import JobPaths, WorkPaths
 from bench.store.claims import newest_claim
-from bench.store.holds import holder
+from bench.store.holds import NO_LINKS, holder
 
 NETWORK = frozenset(
     ("nfs", "nfs4", "cifs", "smb3", "smbfs", "9p", "afs", "ceph", "glusterfs", "lustre", "beegfs")
@@ -35,9 +36,13 @@ def writable(workdir: Path) -> Check:
     if not place.is_dir():
         return problem("work folder", f"{place} is a file, not a folder", cure)
     try:
-        with tempfile.TemporaryFile(dir=place):
-            pass
+        with tempfile.NamedTemporaryFile(dir=place) as file:
+            os.link(file.name, f"{file.name}.link")
+            os.unlink(f"{file.name}.link")
     except OSError as error:
+        if error.errno in NO_LINKS:
+            cause = f"the file system of {place} makes no hard links"
+            return problem("work folder", cause, "Choose another file system with --workdir")
         return problem("work folder", f"{place} cannot be written to ({error.strerror})", cure)
     return ok("work folder", f"{workdir}" + ("" if place == workdir else ", made on the first run"))
 

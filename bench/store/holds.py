@@ -14,6 +14,7 @@ clocks of two machines are never compared closely.
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import json
 import os
@@ -24,10 +25,13 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import BinaryIO
 
+from bench.errors import UserError
 from bench.files import FOREIGN_AGE_S, machine, temporary_name
 
 BEAT_S = 15.0
 """Seconds between two touches of the holder."""
+NO_LINKS = (errno.EPERM, errno.ENOTSUP, errno.ENOSYS, errno.EMLINK)
+"""What file systems without hard links (exFAT, some of FUSE) answer."""
 SILENT_S = 180.0
 """Seconds without a touch after which another machine's holder is given up."""
 
@@ -92,6 +96,12 @@ def take(path: Path) -> Hold | None:
         os.close(descriptor)
         if isinstance(error, FileExistsError):
             return None
+        if isinstance(error, OSError) and error.errno in NO_LINKS:
+            raise UserError(
+                f"{path.parent}: its file system makes no hard links, by which processes agree on "
+                "who works on a job",
+                hint="Choose a folder on another file system with --workdir",
+            ) from error
         raise
     finally:
         temporary.unlink()

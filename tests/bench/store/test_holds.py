@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import multiprocessing
 import os
 import signal
@@ -12,6 +13,8 @@ from pathlib import Path
 
 import pytest
 
+from bench.doctor import folder
+from bench.errors import UserError
 from bench.store import holds
 from bench.store.holds import Holder, Watch
 
@@ -129,3 +132,18 @@ def test_a_clock_that_is_wrong_changes_nothing(tmp_path: Path, far: Callable[[fl
     (tmp_path / "a").write_text((tmp_path / "a").read_text().splitlines()[0] + "\n")
     os.utime(tmp_path / "a", (0, time.time() - 90_000))
     assert holds.holder(tmp_path / "a") is None  # a day is long enough for anybody's clock
+
+
+def test_a_file_system_without_hard_links_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def link(source: object, target: object) -> None:
+        raise OSError(errno.EPERM, "Operation not permitted")
+
+    monkeypatch.setattr(os, "link", link)
+    with pytest.raises(UserError, match=r"its file system makes no hard links.*--workdir"):
+        holds.take(tmp_path / "jobs" / "a")
+    assert not list((tmp_path / "jobs").iterdir())
+    check = folder.writable(tmp_path)
+    assert check.status == "problem"
+    assert "makes no hard links" in check.found

@@ -69,12 +69,14 @@ def prepare_data(graph: JobGraph, todo: Iterable[PlannedJob], store: Store) -> N
 
     Files go first: what is drawn is never bad, and need not be drawn where files are.
     """
-    from bench.data.packs.build import packed
+    from bench.data.packs.build import check_located, packed
     from bench.kinds import KINDS
 
     fresh = not store.workdir.exists()
     names = {job.dataset: None for job in todo if KINDS[job.spec.kind].needs_data}
     cards = [graph.datasets[name] for name in names]
+    for card in cards:
+        check_located(card)
     try:
         for card in sorted(cards, key=lambda card: "path" not in card.args):
             if not card.args.get("stream"):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib.util
-import os
 import re
 import sqlite3
 import tempfile
@@ -11,9 +10,10 @@ from contextlib import closing
 from pathlib import Path
 
 from bench.doctor.check import Check, ok, problem, warning
+from bench.errors import UserError
 from bench.paths import JobPaths, WorkPaths
 from bench.store.claims import newest_claim
-from bench.store.holds import NO_LINKS, holder
+from bench.store.holds import holder, try_link
 
 NETWORK = frozenset(
     ("nfs", "nfs4", "cifs", "smb3", "smbfs", "9p", "afs", "ceph", "glusterfs", "lustre", "beegfs")
@@ -37,12 +37,10 @@ def writable(workdir: Path) -> Check:
         return problem("work folder", f"{place} is a file, not a folder", cure)
     try:
         with tempfile.NamedTemporaryFile(dir=place) as file:
-            os.link(file.name, f"{file.name}.link")
-            os.unlink(f"{file.name}.link")
+            try_link(Path(file.name))
+    except UserError as error:
+        return problem("work folder", str(error.message), error.hint)
     except OSError as error:
-        if error.errno in NO_LINKS:
-            cause = f"the file system of {place} makes no hard links"
-            return problem("work folder", cause, "Choose another file system with --workdir")
         return problem("work folder", f"{place} cannot be written to ({error.strerror})", cure)
     return ok("work folder", f"{workdir}" + ("" if place == workdir else ", made on the first run"))
 

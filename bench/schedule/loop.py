@@ -189,8 +189,7 @@ def _settle(
 ) -> None:
     """Take in what came of a job: done, another's by now, to be tried again, or failed for good."""
     if isinstance(outcome, JobHeld | StaleAttempt):
-        state.waiting[job.job_id] = job
-        on_event(Event("waiting", job, words=first_line(outcome)))
+        state.waiting[job.job_id] = job  # the next look at it says whose it is
         return
     done = _committed(store, job.job_id, patient=isinstance(outcome, JobResult))
     if done is not None:

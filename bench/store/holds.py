@@ -91,21 +91,35 @@ def take(path: Path) -> Hold | None:
         # Locked and filled before it has its name: nobody ever sees it otherwise.
         fcntl.flock(descriptor, fcntl.LOCK_EX)
         os.write(descriptor, f"{json.dumps(asdict(holder))}\n".encode())
-        os.link(temporary, path)
+        _link(temporary, path)
     except BaseException as error:
         os.close(descriptor)
         if isinstance(error, FileExistsError):
             return None
-        if isinstance(error, OSError) and error.errno in NO_LINKS:
-            raise UserError(
-                f"{path.parent}: its file system makes no hard links, by which processes agree on "
-                "who works on a job",
-                hint="Choose a folder on another file system with --workdir",
-            ) from error
         raise
     finally:
         temporary.unlink()
     return Hold(descriptor)
+
+
+def try_link(file: Path) -> None:
+    """Raise UserError where the file system of a file makes no hard links."""
+    link = temporary_name(file.parent)
+    _link(file, link)
+    link.unlink()
+
+
+def _link(file: Path, link: Path) -> None:
+    try:
+        os.link(file, link)
+    except OSError as error:
+        if error.errno in NO_LINKS:
+            raise UserError(
+                f"{link.parent}: its file system makes no hard links, by which processes agree on "
+                "who works on a job",
+                hint="Choose a folder on another file system with --workdir",
+            ) from error
+        raise
 
 
 def holder(path: Path) -> Holder | None:

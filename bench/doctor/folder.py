@@ -36,8 +36,8 @@ def writable(workdir: Path) -> Check:
     if not place.is_dir():
         return problem("work folder", f"{place} is a file, not a folder", cure)
     try:
-        with tempfile.NamedTemporaryFile(dir=place) as file:
-            try_link(Path(file.name))
+        with tempfile.TemporaryFile(dir=place):
+            try_link(place)
     except UserError as error:
         return problem("work folder", str(error.message), error.hint)
     except OSError as error:

@@ -102,11 +102,15 @@ def take(path: Path) -> Hold | None:
     return Hold(descriptor)
 
 
-def try_link(file: Path) -> None:
-    """Raise UserError where the file system of a file makes no hard links."""
-    link = temporary_name(file.parent)
-    _link(file, link)
-    link.unlink()
+def try_link(folder: Path) -> None:
+    """Raise UserError where the file system of a folder makes no hard links."""
+    file, link = temporary_name(folder), temporary_name(folder)
+    file.touch(mode=0o600)
+    try:
+        _link(file, link)
+        link.unlink()
+    finally:
+        file.unlink()
 
 
 def _link(file: Path, link: Path) -> None:

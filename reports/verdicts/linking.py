@@ -195,6 +195,6 @@ def _measured(group: Sequence[Sample]) -> Measured:
     absent = next((sample for sample in group if sample.value is None), None)
     there = tuple(values(group))
     if there or absent is None:
-        return Measured(values=there, num_images=round(max(sample.n for sample in group)))
+        return Measured(values=there)
     failed = absent.status in REFUSED
     return Measured(status="failed" if failed else "not run", reason=absent.reason)

@@ -6,16 +6,22 @@ Words, in the order in which they are decided
     failed          the job failed, or an input of it did
     not run         the job was not run
     off-protocol    it ran, but not under the published protocol: the differences are listed
-    reproduced      the difference is shown to be smaller than the margin
-    within noise    no difference is shown, but the noise is too large to call it reproduced
-    off             the difference is larger than both the noise and the margin
+    reproduced      shown: the difference is smaller than the margin
+    off             shown: the difference is larger than the margin
+    within noise    nothing is shown, and the interval holds zero
+    undecided       nothing is shown, though some difference is: it may lie on either side of the
+                    margin; or one seed was run, of which no spread is known
 
-Noise is what may separate two honest runs of one protocol, as a half-width at the stated
-confidence. It joins, as independent errors, the seeds' standard error (with Student's quantile for
-the measured seeds) and the published spread; and the sampling error of the test set, sqrt(p (1-p) /
-N). Half a unit of the last printed digit is added in full, since rounding is not random. The test
-images are the published ones, so their sampling error is partly shared: counting all of it errs
-towards "within noise". One seed never reproduces: its own spread is unknown.
+A difference is shown to be on one side of the margin where its whole interval is: the difference
+plus and minus the noise. Noise is what may separate two honest runs of one protocol, as a
+half-width at the stated confidence. It joins, as independent errors, the seeds' standard error
+(with Student's quantile for the measured seeds) and the published spread over its own runs. Half a
+unit of the last printed digit is added in full, since rounding is not random. The test images are
+the published ones: what they happen to be moves both numbers alike, and is no noise of their
+difference.
+
+One seed says nothing of its own spread. Where the publication states one, that stands in for it;
+even so one seed never reproduces.
 """
 
 from __future__ import annotations
@@ -27,14 +33,15 @@ from typing import Literal
 
 from bench import metrics, stats
 
-VERDICT_VERSION = 1
+VERDICT_VERSION = 2
 """Bumped when the rule changes; printed with every verdict."""
 MARGIN = 0.005
 """Largest difference that counts as the same result in practice: half a point of accuracy."""
 
 Word = Literal[
-    "reproduced", "within noise", "off", "off-protocol", "not public", "not run", "failed"
-]
+    "reproduced", "within noise", "undecided", "off", "off-protocol", "not public", "not run",
+    "failed",
+]  # fmt: skip
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,8 +50,6 @@ class Measured:
 
     values: tuple[float, ...] = ()
     """Accuracies as fractions, one for each seed."""
-    num_images: int = 0
-    """Test images behind each value."""
     status: Literal["done", "failed", "not run"] = "done"
     """Whether there are values at all."""
     reason: str = ""
@@ -116,44 +121,44 @@ def judge(
     if differences:
         return Verdict("off-protocol", tuple(differences), difference)
     noise, sources = _noise(measured, published, found, confidence)
-    reasons = (_size(difference, noise), *sources)
-    gap = abs(difference)
-    if gap > max(noise, margin):
+    reasons, gap = (_size(difference, noise), *sources), abs(difference)
+    if noise is None:
+        return Verdict("undecided", reasons, difference)
+    if gap - noise > margin:
         return Verdict("off", reasons, difference, noise)
-    if found.n < 2:
-        return Verdict("within noise", (*reasons, "one seed cannot reproduce"), difference, noise)
-    if gap + noise <= margin or noise < gap <= margin:
+    if gap + noise <= margin and found.n > 1:
         return Verdict("reproduced", reasons, difference, noise)
-    return Verdict("within noise", reasons, difference, noise)
+    if found.n == 1:
+        reasons = (*reasons, "one seed cannot reproduce")
+    return Verdict("within noise" if gap <= noise else "undecided", reasons, difference, noise)
 
 
 def _noise(
     measured: Measured, published: Printed, found: stats.Summary, confidence: float
-) -> tuple[float, list[str]]:
-    """Return the half-width of the noise, and what it was made of."""
+) -> tuple[float | None, list[str]]:
+    """Return the half-width of the noise, and what it was made of; None where it is not known."""
     normal = stats.normal_quantile(confidence)
-    squares, sources = 0.0, []
+    spread = f"published spread {_points(published.std)}" if published.std is not None else ""
+    rounding = f"rounding {_points(published.rounding, decimals=3)}"
+    theirs = 0.0 if published.std is None else (normal * published.std) ** 2 / (published.n or 1)
     if found.std is not None:
         interval = stats.t_interval(measured.values, confidence=confidence)
         assert interval is not None  # two values or more
-        squares += ((interval.high - interval.low) / 2) ** 2
-        sources.append(f"{found.n} seeds")
+        ours, said = ((interval.high - interval.low) / 2) ** 2, f"{found.n} seeds"
+    elif published.std is not None:
+        ours, said = (
+            (normal * published.std) ** 2,
+            "one seed, taken to spread as the published ones",
+        )
     else:
-        sources.append("one seed, whose spread is unknown")
-    if published.std is not None:
-        squares += (normal * published.std) ** 2 / (published.n or 1)
-        sources.append(f"published spread {_points(published.std)}")
-    if measured.num_images:
-        p = published.value
-        squares += normal**2 * p * (1 - p) / measured.num_images
-        sources.append(f"{measured.num_images:,} test images")
-    sources.append(f"rounding {_points(published.rounding, decimals=3)}")
-    return math.sqrt(squares) + published.rounding, sources
+        return None, ["one seed, whose spread is unknown", rounding]
+    return math.sqrt(ours + theirs) + published.rounding, [*filter(None, (said, spread)), rounding]
 
 
-def _size(difference: float, noise: float) -> str:
+def _size(difference: float, noise: float | None) -> str:
     side = "above" if difference > 0 else "below"
-    return f"{_points(abs(difference))} points {side} the published value, noise {_points(noise)}"
+    known = "noise unknown" if noise is None else f"noise {_points(noise)}"
+    return f"{_points(abs(difference))} points {side} the published value, {known}"
 
 
 def _points(value: float, *, decimals: int = 2) -> str:

@@ -17,7 +17,8 @@ NO_PUBLISHED = (
 MEANINGS = {
     "reproduced": f"shown to lie within {MARGIN * 100:g} points of the published value",
     "within noise": "no difference shown, but too much noise to call it reproduced",
-    "off": "the difference exceeds both noise and margin",
+    "undecided": "may be nearer than that or farther: more seeds would tell",
+    "off": f"shown to lie farther than {MARGIN * 100:g} points from the published value",
     "off-protocol": "measured, but not under the published protocol",
     "not public": "weights or data were never released",
     "not run": "no job has run",

@@ -10,44 +10,60 @@ from bench.specs import PublishedResult
 from reports.study.study import Study
 from reports.tables.published import table
 from reports.verdicts.linking import counterparts
-from reports.verdicts.rule import Measured, Printed, judge, printed
+from reports.verdicts.rule import MARGIN, Measured, Printed, judge, printed
 
 TIGHT = Printed(value=0.9915, rounding=0.00005, std=0.0003, n=3)  # CIFAR-10, ViT-L/16, Table 2
-BIG, SMALL = 10_000, 360
 
 
 @pytest.mark.parametrize(
-    ("values", "num_images", "published", "word"),
+    ("values", "published", "word"),
     [
-        # three seeds that agree with the paper, on a large test set with little error left
-        ((0.9914, 0.9916, 0.9915), BIG, TIGHT, "reproduced"),
-        ((0.9912, 0.9913, 0.9911), BIG, TIGHT, "reproduced"),
-        # a difference beyond noise, but smaller than half a point: the same result in practice
-        ((0.9880, 0.9881, 0.9882), BIG, TIGHT, "reproduced"),
-        # beyond noise and beyond half a point, on either side
-        ((0.9830, 0.9831, 0.9829), BIG, TIGHT, "off"),
-        ((0.8600, 0.8605, 0.8595), BIG, printed("84.15"), "off"),
+        # three seeds that agree with the paper
+        ((0.9914, 0.9916, 0.9915), TIGHT, "reproduced"),
+        ((0.9912, 0.9913, 0.9911), TIGHT, "reproduced"),
+        # a difference beyond noise, but shown to be less than half a point: the same in practice
+        ((0.9880, 0.9881, 0.9882), TIGHT, "reproduced"),
+        # beyond half a point with all its noise, on either side
+        ((0.9830, 0.9831, 0.9829), TIGHT, "off"),
+        ((0.8600, 0.8605, 0.8595), printed("84.15"), "off"),
+        # 0.45 points below, interval [-0.77, -0.13]: less or more than half a point, who knows
+        ((0.9449, 0.9455, 0.9461), printed("95.00", "0.22", n=3), "undecided"),
+        # 0.49 below with little noise, and the same with more: neither is shown
+        ((0.9450, 0.9451, 0.9452), printed("95.00"), "undecided"),
+        ((0.9441, 0.9451, 0.9461), printed("95.00"), "undecided"),
         # seeds that scatter so much that nothing can be said
-        ((0.97, 0.99, 0.98), BIG, TIGHT, "within noise"),
-        # a test set so small that nothing can be said
-        ((0.96, 0.96, 0.96), SMALL, printed("95.0"), "within noise"),
-        # one seed is never a reproduction, and may still be off
-        ((0.9915,), BIG, TIGHT, "within noise"),
-        ((0.9000,), BIG, TIGHT, "off"),
+        ((0.97, 0.99, 0.98), TIGHT, "within noise"),
+        # one seed takes the published spread for its own, is never a reproduction, and may be off
+        ((0.9915,), TIGHT, "within noise"),
+        ((0.9000,), TIGHT, "off"),
+        # without one nothing is known of its spread
+        ((0.9915,), printed("99.15"), "undecided"),
+        ((0.9000,), printed("99.15"), "undecided"),
         # exactly as printed, no error known but the rounding
-        ((0.9915, 0.9915), 0, printed("99.15"), "reproduced"),
+        ((0.9915, 0.9915), printed("99.15"), "reproduced"),
         # rounding alone: 84 may be anything from 83.5 to 84.5
-        ((0.8440, 0.8440), 0, printed("84"), "within noise"),
-        ((0.8440, 0.8440), 0, printed("84.0"), "reproduced"),
-        ((0.8460, 0.8460), 0, printed("84"), "off"),
+        ((0.8440, 0.8440), printed("84"), "within noise"),
+        ((0.8440, 0.8440), printed("84.0"), "reproduced"),
+        ((0.8460, 0.8460), printed("84"), "undecided"),
+        ((0.8520, 0.8520), printed("84"), "off"),
     ],
 )
-def test_verdicts(
-    values: tuple[float, ...], num_images: int, published: Printed, word: str
-) -> None:
-    found = judge(Measured(values=values, num_images=num_images), published)
+def test_verdicts(values: tuple[float, ...], published: Printed, word: str) -> None:
+    found = judge(Measured(values=values), published)
     assert found.word == word
     assert found.reasons
+
+
+@pytest.mark.parametrize("spread", [0.0, 0.001, 0.003, 0.01])
+@pytest.mark.parametrize("gap", [0.0, 0.002, 0.0048, 0.0052, 0.02])
+def test_what_is_shown_is_shown_with_all_its_noise(gap: float, spread: float) -> None:
+    found = judge(
+        Measured(values=(0.9 + gap - spread, 0.9 + gap, 0.9 + gap + spread)), printed("90.00")
+    )
+    assert found.noise is not None
+    assert (found.word == "reproduced") == (gap + found.noise <= MARGIN)
+    assert (found.word == "off") == (gap - found.noise > MARGIN)
+    assert (found.word == "within noise") == (MARGIN - found.noise < gap <= found.noise)
 
 
 @pytest.mark.parametrize(
@@ -92,17 +108,20 @@ def test_rounding_is_read_from_the_print(text: str, value: float, rounding: floa
 
 def test_the_noise_is_what_its_parts_say() -> None:
     # two seeds: t = 12.706, std = sqrt(2) * 0.001, so the seeds' half-width is 12.706 * 0.001
-    found = judge(Measured(values=(0.900, 0.902), num_images=10_000), printed("90.0", "0.10", n=4))
-    seeds, spread, images = 12.7062 * 0.001, 1.95996 * 0.001 / 2, 1.95996 * 0.003
-    expected = (seeds**2 + spread**2 + images**2) ** 0.5 + 0.0005
+    found = judge(Measured(values=(0.900, 0.902)), printed("90.0", "0.10", n=4))
+    seeds, spread = 12.7062 * 0.001, 1.95996 * 0.001 / 2
+    expected = (seeds**2 + spread**2) ** 0.5 + 0.0005
     assert found.noise == pytest.approx(expected, rel=1e-4)
     assert found.difference == pytest.approx(0.001)
+    one = judge(Measured(values=(0.901,)), printed("90.0", "0.10", n=4))
+    assert one.noise == pytest.approx(1.95996 * 0.001 * 1.25**0.5 + 0.0005, rel=1e-4)
+    assert one.reasons[1] == "one seed, taken to spread as the published ones"
 
 
 def test_more_noise_never_turns_a_cell_off() -> None:
     for spread in (0.0, 0.001, 0.003, 0.01, 0.03):
         values = (0.98 - spread, 0.98, 0.98 + spread)
-        word = judge(Measured(values=values, num_images=BIG), printed("98.1")).word
+        word = judge(Measured(values=values), printed("98.1")).word
         assert word in ("reproduced", "within noise")
 
 
@@ -123,10 +142,10 @@ def test_a_measured_cell_meets_its_published_number(made: Any) -> None:
     assert [c.arm.upstream_examples for c in found] == [512, 2048, 8192]
     assert found[0].verdict.word == "off-protocol"
     assert found[0].verdict.reasons == ("upstream images 512, published 8,192",)
-    assert found[2].verdict.word == "within noise"  # 360 test images cannot say more
+    assert found[2].verdict.word == "within noise"
     shown = table(study)
     assert shown.rows[0][5].text == "95.7 ± 0.20"
-    assert "360 test images" in shown.notes[-1]
+    assert "3 seeds" in shown.notes[-1]
 
 
 @pytest.mark.parametrize(

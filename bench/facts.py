@@ -76,3 +76,6 @@ AVERAGES = {
 }
 """Data sets behind a reported mean, by the name that `published.csv` has in `dataset_id`. Each is
 the plain mean over its data sets; that of VTAB is over all tasks, not over the groups' means."""
+
+MARGIN = 0.005
+"""Largest difference that counts as the same result in practice: half a point of accuracy."""

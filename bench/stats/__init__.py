@@ -5,7 +5,7 @@ Rules that hold everywhere
       spread and no interval (None). Nothing is invented.
     - Standard deviations divide by n - 1.
     - Two systems are compared on the same seeds, by their differences. Where the interval of the
-      mean difference holds zero the answer is a tie: not "equal", but "no difference was shown".
+      mean difference holds zero nothing is decided; a tie is shown where it is also small.
     - Curves are read between measured points; only a fit, which says so, goes beyond them.
 
 Intervals follow Student's t and the bootstrap (Efron, 1979); practice with few runs follows

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import ArrayLike
 
-Leader = Literal["first", "second", "tie", "unknown"]
+Leader = Literal["first", "second", "tie", "undecided", "unknown"]
 
 
 @dataclass(frozen=True)
@@ -30,15 +30,22 @@ class Difference:
     """Interval of the mean difference; None for fewer than two pairs."""
     p_value: float | None
     """Two-sided p-value of "no difference"; None for fewer than two pairs."""
+    margin: float = 0.0
+    """Largest difference that is none in practice; 0 where no difference is that small."""
 
     @property
     def leader(self) -> Leader:
-        """`first`, `second`, `tie` (the interval holds zero) or `unknown` (no interval)."""
+        """Who leads: `first` or `second` where that is shown, else whether a tie is.
+
+        `tie`: the whole interval lies inside the margin; `undecided`: it holds zero, and more than
+        the margin; `unknown`: there is no interval.
+        """
         if self.interval is None or self.mean is None:
             return "unknown"
-        if self.interval.holds(0.0):
-            return "tie"
-        return "first" if self.mean > 0 else "second"
+        if not self.interval.holds(0.0):
+            return "first" if self.mean > 0 else "second"
+        inside = -self.margin <= self.interval.low and self.interval.high <= self.margin
+        return "tie" if inside else "undecided"
 
 
 def paired_difference(
@@ -47,19 +54,21 @@ def paired_difference(
     *,
     confidence: float = 0.95,
     resolution: float = 0.0,
+    margin: float = 0.0,
 ) -> Difference:
     """Compare first_N with second_N, where entry i of both came from the same seed.
 
     Gives the mean of first - second with Student's interval and p-value. `resolution` is the step
     in which the values come (1 / N for accuracies on N images): a few differences may agree by
     chance of rounding, so their spread counts as at least that of rounding, resolution / sqrt(6).
+    `margin` is the largest difference that counts as none.
     """
     a, b = finite(first), finite(second)
     if len(a) != len(b):
         raise ValueError(f"pairs need equal lengths, got {len(a)} and {len(b)}")
     found = summary(x - y for x, y in zip(a, b, strict=True))
     if found.mean is None or found.std is None:
-        return Difference(n=found.n, mean=found.mean, std=None, interval=None, p_value=None)
+        return Difference(found.n, found.mean, None, None, None, margin)
     error = max(found.std, resolution / math.sqrt(6)) / math.sqrt(found.n)
     half = t_quantile(found.n - 1, confidence) * error
     return Difference(
@@ -68,6 +77,7 @@ def paired_difference(
         std=found.std,
         interval=Interval(found.mean - half, found.mean + half, confidence),
         p_value=_t_p_value(found.mean, error, found.n - 1),
+        margin=margin,
     )
 
 

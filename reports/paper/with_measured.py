@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator
 
+from bench.facts import MARGIN
 from bench.specs import PublishedResult
 from reports.printing.cells import Notes, absent_cell, mean_cell, text_cell
 from reports.printing.table import Cell, Column, Table
@@ -15,7 +16,7 @@ from reports.study.samples import Arm, Measure, values
 from reports.study.study import Study
 from reports.verdicts.cells import COLUMNS, cells, printed_cell
 from reports.verdicts.linking import Counterpart, counterparts
-from reports.verdicts.rule import MARGIN, VERDICT_VERSION
+from reports.verdicts.rule import VERDICT_VERSION
 
 _NONE = "no counterpart"
 _MISSING = ("not run", "not public")

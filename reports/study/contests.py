@@ -1,6 +1,6 @@
 """The comparisons that a suite's pairs ask for: the first system against its rivals, by seed.
 
-"Tie" means that the interval holds zero: no difference was shown.
+"Undecided" means that the interval holds zero, "tie" that it also lies inside the margin.
 """
 
 from __future__ import annotations
@@ -58,8 +58,8 @@ class Contest:
 
 def outcome(names: tuple[str, str], ahead: stats.Leader) -> str:
     """Return who leads, in words; `names` are those of both."""
-    words = {"first": f"{names[0]} leads", "second": f"{names[1]} leads", "tie": "tie"}
-    return words.get(ahead, "one seed")
+    words = {"first": f"{names[0]} leads", "second": f"{names[1]} leads", "unknown": "one seed"}
+    return words.get(ahead, ahead)
 
 
 def reference_of(met: Iterable[Contest]) -> tuple[str, str]:

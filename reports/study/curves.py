@@ -17,6 +17,7 @@ from bench import stats
 from reports.printing.table import Sample
 from reports.study import averages, families, known
 from reports.study.contests import contests
+from reports.study.leading import margin_of
 from reports.study.samples import Arm, Measure, by_seed, resolution
 from reports.study.study import Study, bare_name, once
 
@@ -152,6 +153,7 @@ def read(match: Match, exaflops: float, *, confidence: float) -> Reading:
             [b for _, _, b in pairs],
             confidence=confidence,
             resolution=max(first.step, second.step),
+            margin=margin_of(match.measure.metric),
         ),
         samples=tuple(
             Sample(seed=seed, value=a - b, job_ids=(*first.job_ids[seed], *second.job_ids[seed]))

@@ -10,6 +10,7 @@ from bench import metrics, stats
 from reports.study import averages
 from reports.study.contests import Contest, contests
 from reports.study.curves import Match, Reading, levels, matches, read
+from reports.study.leading import margin_of
 from reports.study.samples import Measure, values
 from reports.study.study import Study
 
@@ -123,8 +124,8 @@ def _outcome(contest: Contest, *, is_first: bool) -> str:
     gap = _points(metric, found.mean or 0.0, found.interval)
     if found.leader == "unknown":
         return f"{gap} points at {size}"
-    if found.leader == "tie":
-        return f"a tie at {size} ({gap})"
+    if found.leader in ("tie", "undecided"):
+        return f"{'a tie' if found.leader == 'tie' else 'undecided'} at {size} ({gap})"
     winner = contest.names[0 if found.leader == "first" else 1]
     return f"the {winner} leads at {size} ({gap})"
 
@@ -150,6 +151,7 @@ def _trend(known: Sequence[Contest]) -> str:
         [before[seed] for seed in seeds],
         confidence=confidence,
         resolution=small.resolution + large.resolution,
+        margin=margin_of(small.measure.metric),
     )
     if change.mean is None:
         return ""
@@ -157,7 +159,8 @@ def _trend(known: Sequence[Contest]) -> str:
     verdict = {
         "first": f"in the {small.names[0]}'s favour",
         "second": f"against the {small.names[0]}",
-        "tie": "so no change is shown",
+        "tie": "so it is shown to hardly move",
+        "undecided": "so no change is shown",
         "unknown": "from one seed",
     }[change.leader]
     sizes = [f"{contest.first.upstream_examples:,}" for contest in (small, large)]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from bench import metrics, stats
+from bench.facts import MARGIN
 from reports.printing.table import Sample
 from reports.study.samples import pair, resolution
 
@@ -21,7 +22,14 @@ def difference(
 ) -> stats.Difference:
     """Return the difference of a metric, paired by seed."""
     step = step_of(metric, first, second)
-    return stats.paired_difference(*pair(first, second), confidence=confidence, resolution=step)
+    return stats.paired_difference(
+        *pair(first, second), confidence=confidence, resolution=step, margin=margin_of(metric)
+    )
+
+
+def margin_of(metric: str) -> float:
+    """Return the largest difference of a metric that counts as none: half a point of accuracy."""
+    return MARGIN if metrics.metric(metric).is_accuracy else 0.0
 
 
 def step_of(metric: str, *groups: Sequence[Sample]) -> float:

@@ -1,8 +1,8 @@
 """Pairs: the first system of each minus its rivals, as a ViT minus its BiT ResNet.
 
 Seeds are paired: each difference is taken on the same seed, and its interval is Student's over
-those differences. "Tie" means that the interval holds zero: no difference was shown. Leads that
-Holm's correction over all comparisons of the table does not confirm are marked.
+those differences. "Undecided" means that the interval holds zero: no difference was shown. Leads
+that Holm's correction over all comparisons of the table does not confirm are marked.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 
 from bench import metrics
+from bench.facts import MARGIN
 from reports.cards import TableCard
 from reports.printing.cells import Notes, absent_cell, number_cell, text_cell
 from reports.printing.table import Cell, Column, Table
@@ -183,8 +184,9 @@ def _caption(study: Study, met: Sequence[Contest]) -> str:
         what = "Difference in the unit of each measure; the lower error or loss leads"
     return (
         f"{what}: {interval}. Compute: {reference_of(met)[1]}'s "
-        "pre-training FLOPs over the rival's. Tie: the interval holds zero, so no difference was "
-        "shown. Bold: the lead holds after Holm's correction for all comparisons of this table."
+        "pre-training FLOPs over the rival's. Undecided: the interval holds zero, so no difference "
+        f"was shown; tie: it lies inside ±{MARGIN * 100:g} points of accuracy too. Bold: the lead "
+        "holds after Holm's correction for all comparisons of this table."
     )
 
 

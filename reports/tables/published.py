@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from bench.facts import MARGIN
 from reports.cards import TableCard
 from reports.printing.cells import Notes, text_cell
 from reports.printing.table import Cell, Column, Table
 from reports.study.study import Study
 from reports.verdicts.cells import COLUMNS, cells
 from reports.verdicts.linking import Counterpart, counterparts
-from reports.verdicts.rule import MARGIN, VERDICT_VERSION
+from reports.verdicts.rule import VERDICT_VERSION
 
 
 def table(study: Study) -> Table:

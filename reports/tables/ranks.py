@@ -116,7 +116,7 @@ def _cell(rank: Rank, samples: tuple[Sample, ...], *, of: int) -> Cell:
     n = len(samples)
     if rank.best is None or rank.worst is None:
         return Cell(text=f"{rank.rank}, one seed", value=rank.rank, n=n, samples=samples)
-    text = f"{rank.best}–{rank.worst} (tie)" if rank.is_tied else str(rank.rank)
+    text = f"{rank.best}–{rank.worst}" if rank.is_tied else str(rank.rank)
     return Cell(
         text=text,
         value=rank.rank,
@@ -135,8 +135,8 @@ def _caption(study: Study, over_images: bool) -> str:
         else ""
     )
     return (
-        "Places among the systems at the same upstream size, 1 the most accurate. A range is a "
-        "tie: each of its places is open, since the difference to those in it was not shown "
+        "Places among the systems at the same upstream size, 1 the most accurate. Each place of a "
+        "range is open, since the difference to those in it was not shown "
         f"({study.confidence:.0%}, paired by seed, Holm's correction over all pairs of a size). "
         f"Bold: alone in first place.{images}{averages.left_out(study)}"
     )

@@ -32,12 +32,10 @@ from dataclasses import dataclass
 from typing import Literal
 
 from bench import metrics, stats
+from bench.facts import MARGIN
 
 VERDICT_VERSION = 2
 """Bumped when the rule changes; printed with every verdict."""
-MARGIN = 0.005
-"""Largest difference that counts as the same result in practice: half a point of accuracy."""
-
 Word = Literal[
     "reproduced", "within noise", "undecided", "off", "off-protocol", "not public", "not run",
     "failed",

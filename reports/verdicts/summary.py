@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from bench.facts import MARGIN
 from reports.printing.cells import number_cell, text_cell
 from reports.printing.table import Column, Table
 from reports.study.study import Study
 from reports.verdicts.differences import Field
 from reports.verdicts.linking import counterparts
-from reports.verdicts.rule import MARGIN, VERDICT_VERSION
+from reports.verdicts.rule import VERDICT_VERSION
 
 NO_PUBLISHED = (
     "No published counterpart: this suite is a miniature of the question, not a reproduction."

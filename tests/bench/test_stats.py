@@ -69,12 +69,26 @@ def test_pairing_sees_what_unpaired_means_hide() -> None:
     assert reference.ttest_ind(ahead, seeds).pvalue > 0.8
 
 
+SEEDS = [0.5, 0.6, 0.7]
+
+
 @pytest.mark.parametrize(
-    ("first", "leader"),
-    [([0.5, 0.6, 0.7], "tie"), ([0.52, 0.62, 0.72], "first"), ([0.9, 0.2, 0.7], "tie")],
+    ("first", "margin", "leader"),
+    [
+        (SEEDS, 0.0, "tie"),  # the same numbers: an interval of no width
+        ([0.52, 0.62, 0.72], 0.0, "first"),
+        ([0.501, 0.601, 0.701], 0.005, "first"),  # a lead that is shown, however small
+        ([0.502, 0.599, 0.700], 0.005, "tie"),  # [-0.0035, +0.0041]
+        ([0.502, 0.599, 0.700], 0.004, "undecided"),
+        ([0.9, 0.2, 0.7], 0.005, "undecided"),
+        ([0.5], 0.005, "unknown"),
+    ],
 )
-def test_ties_are_said_as_ties(first: list[float], leader: str) -> None:
-    assert stats.paired_difference(first, [0.5, 0.6, 0.7]).leader == leader
+def test_a_tie_is_shown_and_everything_else_undecided(
+    first: list[float], margin: float, leader: str
+) -> None:
+    found = stats.paired_difference(first, SEEDS[: len(first)], margin=margin)
+    assert found.leader == leader
 
 
 def test_differences_that_agree_by_rounding_have_a_spread_of_rounding() -> None:
@@ -82,7 +96,7 @@ def test_differences_that_agree_by_rounding_have_a_spread_of_rounding() -> None:
     fine = stats.paired_difference([0.6, 0.7], [0.5, 0.6], resolution=1e-6)
     coarse = stats.paired_difference([0.6, 0.7], [0.5, 0.6], resolution=0.1)
     assert fine.leader == "first"
-    assert coarse.leader == "tie"
+    assert coarse.leader == "undecided"
     assert coarse.p_value is not None
     assert coarse.p_value > 0.05
     spread = stats.paired_difference([0.9, 0.7], [0.5, 0.6], resolution=1e-3)

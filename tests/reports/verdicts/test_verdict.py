@@ -6,11 +6,12 @@ from typing import Any
 
 import pytest
 
+from bench.facts import MARGIN
 from bench.specs import PublishedResult
 from reports.study.study import Study
 from reports.tables.published import table
 from reports.verdicts.linking import counterparts
-from reports.verdicts.rule import MARGIN, Measured, Printed, judge, printed
+from reports.verdicts.rule import Measured, Printed, judge, printed
 
 TIGHT = Printed(value=0.9915, rounding=0.00005, std=0.0003, n=3)  # CIFAR-10, ViT-L/16, Table 2
 

@@ -6,7 +6,7 @@ one got right, for each seed by itself; the bootstrap draws images and seeds ane
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from bench import metrics, stats
@@ -41,7 +41,7 @@ def table(study: Study) -> Table:
         name="images",
         title="Pairs, image by image",
         caption=f"Fine-tuned accuracy, {name} minus rival, in points, with the "
-        f"{study.confidence:.0%} bootstrap interval over test images and seeds together. Only "
+        f"{study.confidence:.0%} bootstrap interval over {_over(rows)}. Only "
         f"{name}, only rival: test images that only one of the two got right, mean over seeds. "
         "McNemar p: exact, for each seed by itself. Not corrected for the number of comparisons.",
         columns=tuple(_columns(first_key, name, several=several)),
@@ -49,6 +49,15 @@ def table(study: Study) -> Table:
         warning=study.warning,
         group_by=("systems",),
     )
+
+
+def _over(rows: Sequence[tuple[Cell, ...]]) -> str:
+    """Return what the intervals are over; of one seed nothing is known but the images."""
+    alone = {cell.n == 1 for row in rows for cell in row if cell.n}
+    if alone == {True}:
+        return "test images alone, since there is one seed"
+    rest = " (alone in rows of one seed)" if True in alone else ""
+    return f"test images and seeds together{rest}"
 
 
 def _columns(key: str, name: str, *, several: bool) -> Iterator[Column]:

@@ -2,7 +2,8 @@
 
 A table of means invites reading an order out of noise. Here a system's place is a range: best and
 worst that the seeds leave open (`bench.stats.paired_ranks`), and, where per-image hits were kept,
-what new test images and seeds together would leave open (`bench.stats.bootstrap_ranks`).
+what new test images and seeds together would leave open (`bench.stats.bootstrap_ranks`): new test
+images alone where there is one seed.
 """
 
 from __future__ import annotations
@@ -53,12 +54,18 @@ def table(study: Study) -> Table:
     return Table(
         name="ranks",
         title="Ranks",
-        caption=_caption(study, any(OVER_IMAGES in column.title for column, _ in columns)),
+        caption=_caption(study, _num_seeds(columns)),
         columns=(*(c for c in lead.columns if c.header), *(column for column, _ in columns)),
         rows=tuple(rows),
         warning=study.warning,
         group_by=("upstream", "upstream_examples"),
     )
+
+
+def _num_seeds(columns: Sequence[tuple[Column, Mapping[Arm, Cell]]]) -> int:
+    """Return the most seeds behind a place over images; 0 where there is none."""
+    imaged = (cells for column, cells in columns if OVER_IMAGES in column.title)
+    return max((cell.n for cells in imaged for cell in cells.values()), default=0)
 
 
 def _column(study: Study, measure: Measure, what: str) -> Column:
@@ -108,7 +115,8 @@ def _by_images(
     for arm, rank in zip(hits, ranks, strict=True):
         there = (hits[arm][seed] for seed in seeds)
         samples = tuple(replace(sample, value=float(hits_N.mean())) for sample, hits_N in there)
-        cells[arm] = _cell(rank, samples, of=len(hits))
+        # Of one seed nothing is known but the images: that singles nobody out.
+        cells[arm] = _cell(rank, samples, of=len(hits) if len(seeds) > 1 else 1)
     return cells
 
 
@@ -128,12 +136,9 @@ def _cell(rank: Rank, samples: tuple[Sample, ...], *, of: int) -> Cell:
     )
 
 
-def _caption(study: Study, over_images: bool) -> str:
-    images = (
-        f" Over images: {study.confidence:.0%} bootstrap over test images and seeds together."
-        if over_images
-        else ""
-    )
+def _caption(study: Study, num_seeds: int) -> str:
+    over = "test images and seeds together" if num_seeds > 1 else "test images alone, of one seed"
+    images = f" Over images: {study.confidence:.0%} bootstrap over {over}." if num_seeds else ""
     return (
         "Places among the systems at the same upstream size, 1 the most accurate. Each place of a "
         "range is open, since the difference to those in it was not shown "

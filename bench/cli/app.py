@@ -131,7 +131,7 @@ def plan(
     if as_json:
         print_json({"suite": graph.suite.model_dump(mode="json"), "jobs": rows})
         return
-    show_plan(new_console(), graph, rows)
+    show_plan(new_console(), graph, rows, cache=WorkPaths(workdir.resolve()).cache)
 
 
 @app.command()

@@ -79,7 +79,7 @@ def _cell(value: Any) -> str:
     return escape(", ".join(value) if isinstance(value, list | tuple) else str(value))
 
 
-def show_plan(console: Console, graph: JobGraph, rows: Sequence[Row]) -> None:
+def show_plan(console: Console, graph: JobGraph, rows: Sequence[Row], *, cache: CachePaths) -> None:
     """Print a plan: jobs by stage and system, what is done, exaFLOPs, time, and the pairs."""
     groups: dict[tuple[str, str], list[Row]] = {}
     for row in rows:
@@ -115,19 +115,24 @@ def show_plan(console: Console, graph: JobGraph, rows: Sequence[Row]) -> None:
         number = sum(row["refused"] == reason for row in rows)
         words = f"refused: {number} jobs, since {reason}"
         console.print(words, markup=False, highlight=False, soft_wrap=True)
-    for words in (*_enlarged(graph), *_feeding(graph)):
+    for words in (*_enlarged(graph, cache), *_feeding(graph)):
         console.print(f"images: {words}", markup=False, highlight=False, soft_wrap=True)
     for pair in graph.suite.pair:
         console.print(f"pair: {_pair_words(graph, pair)}", markup=False, highlight=False)
 
 
-def _enlarged(graph: JobGraph) -> Iterator[str]:
-    """Yield what to say of files that are smaller than what a protocol asks for."""
+def _enlarged(graph: JobGraph, cache: CachePaths) -> Iterator[str]:
+    """Yield what to say of files that are smaller than what a protocol asks for.
+
+    Published sets that are not packed yet are left to `doctor`: a plan opens none of their files.
+    """
     from bench.data.sizes import enlarged
 
     for name, sizes_px in graph.image_sizes_px().items():
         try:
-            yield from enlarged(graph.datasets[name], sizes_px)
+            own = name in graph.suite.dataset
+            card = graph.datasets[name]
+            yield from enlarged(card, sizes_px, cache_dir=cache.folder, look=own)
         except DataError as error:
             yield str(error)
 

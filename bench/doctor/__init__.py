@@ -64,7 +64,8 @@ def examine(
     )
     if graph is not None:
         for name, sizes_px in graph.image_sizes_px().items():
-            checks += datasets.enlarged_images(graph.datasets[name], sizes_px)
+            card = graph.datasets[name]
+            checks += datasets.enlarged_images(card, sizes_px, cache_dir=cache)
     return [
         *_machine(spec, graph),
         *_folder(workdir, needed_bytes=_needed_bytes(graph, cards, cache)),

@@ -66,15 +66,18 @@ def one_set(card: DatasetCard, *, cache_dir: Path) -> list[Check]:
     return checks + guarded(topic, lambda: packed_state(card, cache_dir=cache_dir))
 
 
-def enlarged_images(card: DatasetCard, sizes_px: Sequence[int]) -> list[Check]:
+def enlarged_images(card: DatasetCard, sizes_px: Sequence[int], *, cache_dir: Path) -> list[Check]:
     """Say where files are smaller than what a protocol asks for."""
     from bench.data.sizes import enlarged
 
     topic = f"data {card.name}"
     cure = "As in the paper where its owner's images are small (CIFAR); else get the originals"
-    return guarded(
-        topic, lambda: [warning(topic, words, cure) for words in enlarged(card, sizes_px)]
-    )
+
+    def found() -> list[Check]:
+        said = enlarged(card, sizes_px, cache_dir=cache_dir, look=True)
+        return [warning(topic, words, cure) for words in said]
+
+    return guarded(topic, found)
 
 
 def missing(card: DatasetCard) -> Check:

@@ -228,6 +228,14 @@ class Packed:
         found = self.manifest["sizes_px"][split]
         return None if found is None else (int(found[0]), int(found[1]))
 
+    def shorter_sides(self, split: str) -> list[int]:
+        """Return the shorter side of each image of a split, in pixels; one for all of one size."""
+        size_px = self.size_px(split)
+        if size_px is not None:
+            return [min(size_px)]
+        sides: list[int] = Originals(self._files(split)).sizes_N2.min(axis=1).tolist()
+        return sides
+
     def split(self, name: str) -> Split:
         """Open a split; pages are read from disk as they are used and shared among processes.
 

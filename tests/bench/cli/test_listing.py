@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from pathlib import Path
 
 import pytest
 from rich.console import Console
@@ -11,6 +12,7 @@ from bench.cli.app import Things
 from bench.cli.listing import duration, plan_rows, show_plan
 from bench.cli.lists import LISTS
 from bench.cli.wiring import graph_of
+from bench.paths import CachePaths
 from bench.schedule import Estimates
 
 
@@ -18,7 +20,7 @@ def shown(suite: str, scale: str | None) -> str:
     graph = graph_of(suite, None, None, None, scale=scale)
     rows = plan_rows(graph, {}, Estimates(graph, {}).seconds)
     console = Console(file=io.StringIO(), width=140)
-    show_plan(console, graph, rows)
+    show_plan(console, graph, rows, cache=CachePaths(Path("none")))
     return console.file.getvalue()  # type: ignore[attr-defined,no-any-return]
 
 

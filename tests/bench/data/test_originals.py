@@ -516,15 +516,28 @@ def test_taps_hold_indices_inside_the_image() -> None:
 # --- what is said of sizes --------------------------------------------------------------------
 
 
-def test_files_that_a_protocol_enlarges_are_named(folder: Path) -> None:
-    from bench.data.sizes import enlarged
+def test_files_that_a_protocol_enlarges_are_named(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from bench.data import sizes
+
+    def said(card: DatasetCard, *wanted_px: int, look: bool = True) -> list[str]:
+        found = sizes.enlarged(card, wanted_px, cache_dir=tmp_path / "cache", look=look)
+        return list(found)
 
     card = card_of(folder)
-    assert list(enlarged(card, [1])) == []
-    assert list(enlarged(card, [32, 300])) == [
+    assert said(card, 1) == []
+    assert said(card, 300, look=False) == []
+    assert said(card, 32, 300) == [
         "mine: 86% of the images are enlarged to 32 px (shorter sides: 1 to 33 px)",
         "mine: all images are enlarged to 300 px (shorter sides: 1 to 33 px)",
     ]
     squares = card_of(folder, image_size_px=24)
-    assert "(shorter sides: 24 to 24 px)" in next(iter(enlarged(squares, [32])))
-    assert list(enlarged(catalog.dataset("digits"), [384])) == []
+    assert said(squares, 32) == [
+        "mine: all images are enlarged to 32 px (shorter sides: 24 to 24 px)"
+    ]
+    assert said(catalog.dataset("digits"), 384) == []
+    before = said(card, 32)
+    build.packed(card, cache_dir=tmp_path / "cache")
+    monkeypatch.setattr(sizes, "reader_of", None)  # from here on no file is looked for
+    assert said(card, 32, look=False) == before

@@ -9,6 +9,7 @@ the packed pixels: the paper removed copies of its test images from its upstream
 from __future__ import annotations
 
 import hashlib
+import os
 from collections import Counter
 from collections.abc import Sequence
 from itertools import combinations
@@ -21,6 +22,7 @@ from bench.data.packs.build import check_located, packed, packed_sets, verify
 from bench.data.packs.read import Packed, Packing, Split, open_packed
 from bench.data.packs.write import Progress
 from bench.data.readers import reader_of
+from bench.data.sources.pool import mapped
 from bench.specs import DatasetCard, Record
 
 NUM_NAMED = 5
@@ -137,9 +139,10 @@ def show_set(name: str, *, cache_dir: Path) -> tuple[DatasetCard, Findings | Non
 def examine(item: Packed) -> Findings:
     """Count classes, duplicates and overlaps of a packed set."""
     splits = {name: item.split(name) for name in item.manifest["splits"]}
-    hashes = {name: pixel_hashes(split) for name, split in splits.items()}
+    looks = {name: looked_at(split) for name, split in splits.items()}
+    hashes = {name: [digest for digest, _ in found] for name, found in looks.items()}
     num_classes = int(item.manifest["num_classes"])
-    found = {name: _findings(splits[name], hashes[name], num_classes) for name in splits}
+    found = {name: _findings(splits[name], looks[name], num_classes) for name in splits}
     overlaps = {
         f"{first}/{second}": overlap(hashes[first], hashes[second])
         for first, second in combinations(sorted(splits, key=ORDER.index), 2)
@@ -154,9 +157,18 @@ def examine(item: Packed) -> Findings:
     )
 
 
-def pixel_hashes(split: Split) -> list[bytes]:
-    """Return the SHA-256 of each image's pixels, in order."""
-    return [hashlib.sha256(image.tobytes()).digest() for image in split.images_NHWC]
+def looked_at(split: Split) -> list[tuple[bytes, bool]]:
+    """Return the SHA-256 of each image's pixels, and whether it is of one colour, in order.
+
+    Each image is read once, by as many threads as there are cores: originals have to be decoded.
+    """
+    images = split.images_NHWC
+
+    def look(row: int) -> tuple[bytes, bool]:
+        image = images[row]
+        return hashlib.sha256(image.tobytes()).digest(), bool((image == image[0, 0]).all())
+
+    return list(mapped(look, range(len(images)), os.cpu_count() or 1))
 
 
 def overlap(first: Sequence[bytes], second: Sequence[bytes]) -> int:
@@ -188,18 +200,18 @@ def _summary(item: Packed) -> Findings:
     )
 
 
-def _findings(split: Split, hashes: Sequence[bytes], num_classes: int) -> SplitFindings:
+def _findings(split: Split, looks: Sequence[tuple[bytes, bool]], num_classes: int) -> SplitFindings:
     first: dict[bytes, int] = {}
     conflicts = sum(
         first.setdefault(digest, label) != label
-        for digest, label in zip(hashes, split.labels_N.tolist(), strict=True)
+        for (digest, _), label in zip(looks, split.labels_N.tolist(), strict=True)
     )
     counts = Counter(split.labels_N.tolist())
-    flat = sum(bool((image == image[0, 0]).all()) for image in split.images_NHWC)
+    flat = sum(is_flat for _, is_flat in looks)
     return SplitFindings(
-        num_examples=len(hashes),
+        num_examples=len(looks),
         per_class=tuple(counts[label] for label in range(num_classes)),
-        num_duplicates=len(hashes) - len(first),
+        num_duplicates=len(looks) - len(first),
         num_conflicts=conflicts,
         num_flat=flat,
     )

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import re
 import tomllib
+import unicodedata
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from importlib import resources
@@ -28,6 +29,8 @@ from bench.specs import Scale, ScaleBlock
 
 MAX_FILE_BYTES = 1_000_000
 _KEY = re.compile(r"[^.\[\]]+|\[\d+\]")
+DIRECTIONS = frozenset("\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
+"""Characters that change the direction of text: what is shown need not be what is meant."""
 
 
 @dataclass(frozen=True)
@@ -101,6 +104,7 @@ def load(
         _apply(data, setting)
     if scale is not None:
         data["scale"] = scale
+    _check_text(data, "", file=shown(path))
     spec = _at_scale(_validate(data, file=shown(path)), settings, file=shown(path))
     if num_seeds is not None:
         if not 1 <= num_seeds <= len(spec.seeds):
@@ -121,6 +125,31 @@ def scales(spec: SuiteSpec) -> tuple[Scale, ...]:
     groups = (spec.pretrain, spec.weights, spec.transfer, spec.profile, spec.pair)
     named = {*spec.scales, *(scale for group in groups for block in group for scale in block.scale)}
     return tuple(scale for scale in get_args(Scale) if scale in named)
+
+
+def _check_text(value: Any, key: str, *, file: str) -> None:
+    """Refuse characters that a terminal or a page obeys in place of showing them."""
+    if isinstance(value, dict):
+        for name, inner in value.items():
+            _check_text(name, key or name.strip(), file=file)
+            _check_text(inner, f"{key}.{name}" if key else name, file=file)
+    elif isinstance(value, list):
+        for index, inner in enumerate(value):
+            _check_text(inner, f"{key}[{index}]", file=file)
+    elif isinstance(value, str):
+        for character in value:
+            if _is_obeyed(character):
+                code = f"U+{ord(character):04X}"
+                cause = f"holds the control character {code}"
+                shown_key = "".join(c if not _is_obeyed(c) else "?" for c in key)
+                raise SuiteError(file, shown_key, cause, hint="Remove it")
+
+
+def _is_obeyed(character: str) -> bool:
+    """Tell whether a character controls a terminal, or the direction in which text runs."""
+    if character in "\n\t":
+        return False
+    return unicodedata.category(character) == "Cc" or character in DIRECTIONS
 
 
 def _at_scale(spec: SuiteSpec, settings: Sequence[str], *, file: str) -> SuiteSpec:

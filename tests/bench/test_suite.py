@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -377,3 +378,36 @@ def test_settings_reach_any_field() -> None:
     assert spec.transfer[0].held_out == 0.2
     assert spec.claim == "Short"
     assert spec.report.confidence == 0.9
+
+
+@pytest.mark.parametrize(
+    ("text", "key", "code"),
+    [
+        ('title = "T\\u001b[31mred"', "title", "U+001B"),
+        ('claim = "a \\u202e b"', "claim", "U+202E"),
+        ('[dataset."x\\u0007"]\nreader = "cifar"', "dataset", "U+0007"),
+        ('[report]\ntables = ["pairs", "a\\u0000"]', "report.tables[1]", "U+0000"),
+    ],
+)
+def test_characters_that_a_terminal_obeys_are_refused(
+    tmp_path: Path, text: str, key: str, code: str
+) -> None:
+    file = tmp_path / "bad.toml"
+    file.write_text(text + "\n", encoding="utf-8")
+    with pytest.raises(
+        SuiteError, match=rf"holds the control character {re.escape(code)}"
+    ) as error:
+        suites.load(str(file))
+    assert f": {key}" in str(error.value)
+    assert str(error.value).isprintable()
+
+
+def test_text_in_any_script_is_a_title(tmp_path: Path) -> None:
+    file = tmp_path / "good.toml"
+    shipped = suites.locate("quickstart").read_text(encoding="utf-8")
+    title = "Größe, 大きさ, حجم, गुणवत्ता"
+    lines = [
+        f'title = "{title}"' if line.startswith("title") else line for line in shipped.split("\n")
+    ]
+    file.write_text("\n".join(lines), encoding="utf-8")
+    assert suites.load(str(file)).title == title

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import math
 import random
@@ -17,7 +18,7 @@ from PIL import Image
 from scipy import stats
 
 from bench.data import catalog, crops, decode, loader, splits, taps, transforms
-from bench.data.packs import build
+from bench.data.packs import build, write
 from bench.data.packs.read import Originals
 from bench.data.transforms import preset
 from bench.errors import DataError
@@ -511,6 +512,68 @@ def test_taps_hold_indices_inside_the_image() -> None:
         assert (found.high_BO < lengths[:, None]).all()
         assert (found.low_BO <= found.high_BO).all()
         assert ((found.lerp_BO >= 0) & (found.lerp_BO < 1)).all()
+
+
+def test_a_full_disk_is_one_message_and_packing_goes_on(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    card, saves = card_of(folder), []
+    save = write._save
+
+    def full(file: Path, entries: np.ndarray) -> None:
+        saves.append(file)
+        if len(saves) == 3:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        save(file, entries)
+
+    monkeypatch.setattr(write, "CHUNK_BYTES", 3000)
+    monkeypatch.setattr(write, "_save", full)
+    with pytest.raises(DataError, match=r"cannot be packed into .* \(No space left on device\)"):
+        build.packed(card, cache_dir=tmp_path / "cache")
+    partial = tmp_path / "cache" / f"{card.digest}.partial"
+    assert partial.is_dir()
+    assert not (tmp_path / "cache" / card.digest).exists()
+    monkeypatch.setattr(write, "_save", save)
+    read: list[str] = []
+    original = decode.original
+
+    def counted(content: bytes, *, name: str) -> np.ndarray:
+        read.append(name)
+        return original(content, name=name)
+
+    monkeypatch.setattr(decode, "original", counted)
+    resumed = build.packed(card, cache_dir=tmp_path / "cache")
+    assert len(set(read)) < 14  # what was packed before is not read again
+    whole = build.packed(card, cache_dir=tmp_path / "whole")
+    assert resumed.content_digest == whole.content_digest
+    assert not partial.exists()
+
+
+def test_a_store_of_another_version_is_written_again(folder: Path, tmp_path: Path) -> None:
+    card = card_of(folder)
+    first = build.packed(card, cache_dir=tmp_path / "cache")
+    manifest = first.folder / "manifest.json"
+    manifest.write_text(manifest.read_text().replace('"format": 2', '"format": 1'))
+    assert build.packed(card, cache_dir=tmp_path / "cache").manifest["format"] == 2
+
+
+@pytest.mark.parametrize("change", ["gone", "altered", "no image"])
+def test_an_original_that_changes_before_it_is_packed_is_named(
+    folder: Path, tmp_path: Path, change: str
+) -> None:
+    card = card_of(folder)
+    file = folder / "a" / "01.png"
+    if change == "gone":
+        file.unlink()
+        message = "images, .* expected|cannot be read|changed"
+    else:
+        altered = (folder / "b" / "00.png").read_bytes() if change == "altered" else b"no image"
+        file.write_bytes(altered)
+        message = r"changed while they were read|01\.png: not an image"
+    with pytest.raises(DataError, match=message) as error:
+        build.packed(card, cache_dir=tmp_path / "cache")
+    assert "\n" not in str(error.value)
+    assert not (tmp_path / "cache" / card.digest).exists()
 
 
 # --- what is said of sizes --------------------------------------------------------------------

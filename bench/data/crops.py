@@ -76,13 +76,13 @@ def in_chunks(
 ) -> Tensor:
     """Apply a function of images and per-image tensors to a few images at a time, then `to_range`.
 
-    On a CPU, temporaries that fit its cache make large batches three times as fast; a GPU takes
+    On a CPU, temporaries that fit its cache make large batches three times as fast; a device takes
     the batch whole. Tensors per image are made for the whole batch by the caller: some twenty small
     operations on every chunk cost more than the pixels do.
     """
     batch, height, width = images_BHWC.shape[:3]
     chunk = max(1, CHUNK_PIXELS // max(height * width, size_px * size_px))
-    if chunk >= batch or images_BHWC.is_cuda:
+    if chunk >= batch or images_BHWC.device.type != "cpu":
         return to_range(function(images_BHWC, *per_image).contiguous())
     x_BCHW = torch.empty(batch, images_BHWC.shape[3], size_px, size_px)
     for start in range(0, batch, chunk):

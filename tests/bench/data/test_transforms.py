@@ -260,3 +260,12 @@ def test_presets_are_the_same_on_the_gpu() -> None:
         on_cpu, on_gpu = preset(batch, generator()), preset(batch.cuda(), generator())
         assert on_gpu.is_cuda
         assert torch.allclose(on_gpu.cpu(), on_cpu, atol=5e-3), name
+
+
+@pytest.mark.parametrize("name", transforms.PRESETS)
+def test_a_batch_stays_on_its_device(name: str) -> None:
+    """The meta device stands in for any that is neither a CPU nor a GPU."""
+    batch = images(300, 40).to("meta")
+    x_BCHW = transforms.preset(name, size_px=16)(batch, generator())
+    assert x_BCHW.device.type == "meta"
+    assert x_BCHW.shape == (300, 3, 16, 16)

@@ -21,7 +21,15 @@ from bench.cli import doctor as cli_doctor
 from bench.cli import results as cli_results
 from bench.cli.options import RUNS, AsJson, LimitSteps, Scale, Seeds, Settings, Suite, Workdir
 from bench.cli.printing import conclude, new_console, print_json, split_words
-from bench.cli.wiring import catch_up, execute, graph_of, make_report, prepare_data, terminate_on
+from bench.cli.wiring import (
+    catch_up,
+    end_on_signals,
+    execute,
+    graph_of,
+    make_report,
+    prepare_data,
+    terminate_on,
+)
 from bench.errors import BenchError, UserError
 from bench.paths import WorkPaths
 
@@ -195,7 +203,7 @@ def ui(
     page = f"http://127.0.0.1:{port}/#/experiments?workflowType=machine_learning"
     typer.echo(f"MLflow UI: {page}  (stop with Ctrl-C)")
     server = subprocess.Popen(command, start_new_session=True)
-    signal.signal(signal.SIGTERM, terminate_on)
+    end_on_signals(terminate_on)
     try:
         code = server.wait()
     except KeyboardInterrupt:

@@ -9,7 +9,7 @@ import contextlib
 import os
 import signal
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -133,7 +133,7 @@ def execute(
         received.append(number)  # Ray puts an exit code of its own in place of ours
         terminate_on(number, frame)
 
-    signal.signal(signal.SIGTERM, terminate)  # after Ray, which sets a handler of its own
+    end_on_signals(terminate)  # after Ray, which sets a handler of its own
     slots = 1 if local else max(1, int((os.cpu_count() or 1) / graph.suite.num_threads))
     try:
         if not local:
@@ -201,6 +201,13 @@ def _finish(
             f"`vitbench sync {graph.suite.name}` carries them over later\n"
         )
     return problems
+
+
+def end_on_signals(handler: Callable[[int, Any], None]) -> None:
+    """End when asked to, and when the terminal goes away, unless that is ignored (nohup)."""
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(number) is not signal.SIG_IGN:
+            signal.signal(number, handler)
 
 
 def terminate_on(number: int, frame: object) -> None:

@@ -152,7 +152,9 @@ def test_a_killed_driver_is_taken_up_where_it_was(
     assert not list(workdir.rglob("*.tmp"))
 
 
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+@pytest.mark.parametrize(
+    ("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130), (signal.SIGHUP, 129)]
+)
 def test_an_interrupted_run_says_how_to_go_on_and_leaves_nothing_running(
     suite_file: Path, command: Callable[..., list[str]], tmp_path: Path, number: int, code: int
 ) -> None:
@@ -162,7 +164,7 @@ def test_an_interrupted_run_says_how_to_go_on_and_leaves_nothing_running(
         command("run", suite_file, "--workdir", workdir),
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
         # A shell that runs the tests in the background ignores Ctrl-C for all of them.
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+        preexec_fn=lambda: [signal.signal(n, signal.SIG_DFL) for n in (number, signal.SIGINT)],
     )  # fmt: skip
     while not list(workdir.glob("jobs/*/progress.jsonl")) and process.poll() is None:
         time.sleep(0.05)

@@ -190,10 +190,14 @@ def ui(
     port: Annotated[int, typer.Option("--port", min=1, max=65535)] = 5000,
 ) -> None:
     """Serve the MLflow UI of the work folder on this machine alone, until interrupted."""
+    from bench.doctor import machine
     from bench.tracking import connect, tracking_uri
 
     if not workdir.is_dir():
         raise UserError(f"--workdir {workdir}: no such folder", hint="Run a suite first")
+    free = machine.port(port)  # MLflow would keep trying
+    if free.status != "ok":
+        raise BenchError(free.found, hint=free.cure)
     connect(workdir)
     hosts = f"localhost:{port},127.0.0.1:{port}"
     command = [sys.executable, "-m", "mlflow", "server"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import socket
 from collections.abc import Callable
 from pathlib import Path
 
@@ -169,3 +170,15 @@ def test_an_error_of_our_own_is_one_line_unless_debug(
     assert err.strip() == "vitbench: ZeroDivisionError: boom (vitbench --debug shows more)"
     with pytest.raises(ZeroDivisionError):
         run("--debug", "status", "quickstart")
+
+
+def test_a_port_that_is_taken_is_said_at_once(run: Run, tmp_path: Path) -> None:
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", 0))
+        other.listen()
+        port = other.getsockname()[1]
+        code, _, err = run("ui", "--workdir", tmp_path, "--port", port)
+    assert code == 1
+    assert f"port {port} of this machine is taken" in err
+    assert f"vitbench ui --port {port + 1}" in err
+    assert err.count("\n") == 1

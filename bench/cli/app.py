@@ -206,7 +206,10 @@ def ui(
     command += ["--port", str(port), "--workers", "1", "--allowed-hosts", hosts]
     page = f"http://127.0.0.1:{port}/#/experiments?workflowType=machine_learning"
     typer.echo(f"MLflow UI: {page}  (stop with Ctrl-C)")
-    server = subprocess.Popen(command, start_new_session=True)
+    command += ["--uvicorn-opts", "--log-level warning"]
+    # What MLflow's own libraries deprecate is nothing for who looks at results.
+    quiet = {**os.environ, "PYTHONWARNINGS": "ignore", "MLFLOW_LOGGING_LEVEL": "WARNING"}
+    server = subprocess.Popen(command, start_new_session=True, env=quiet)
     end_on_signals(terminate_on)
     try:
         code = server.wait()

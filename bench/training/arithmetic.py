@@ -29,25 +29,24 @@ _HALF = {"bfloat16": torch.bfloat16, "float16": torch.float16}
 def arithmetic(device: str, precision: Precision, *, deterministic: bool) -> Iterator[None]:
     """Compute with this arithmetic while the block runs, and put torch's settings back afterwards.
 
-    With `deterministic` a GPU gives the same bits whenever it does the same work; an operation that
-    cannot raises RuntimeError. Without, libraries choose what is fastest. On a CPU the same threads
-    give the same bits, and float32 is IEEE, without being asked.
+    With `deterministic` a GPU gives the same bits whenever it does the same work: convolutions and
+    the fused kernels of attention have such algorithms, and add up gradients in one order (only
+    where torch is not content with a warning); an operation that has none raises RuntimeError.
+    Without, libraries choose what is fastest. On a CPU the same threads give the same bits, and
+    float32 is IEEE, without being asked.
     """
     if device != "cuda":
         yield
         return
     # cuBLAS wants its workspace fixed before it is first used.
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
-    before, efficient = _settings(), torch.backends.cuda.mem_efficient_sdp_enabled()
+    before = _settings()
     products = "tf32" if precision == "tf32" else "ieee"
     _set((products,) * 3, deterministic, benchmark=not deterministic)
-    # Of the fused kernels of attention, this one adds up gradients in any order.
-    torch.backends.cuda.enable_mem_efficient_sdp(not deterministic)
     try:
         yield
     finally:
         _set(*before)
-        torch.backends.cuda.enable_mem_efficient_sdp(efficient)
 
 
 def autocast(device: str, precision: Precision) -> torch.autocast:

@@ -191,7 +191,7 @@ def _read_toml(path: Path) -> dict[str, Any]:
         size = path.stat().st_size
         if size > MAX_FILE_BYTES:
             raise SuiteError(where, "", f"{size:,} bytes is too large for a suite file")
-        text = path.read_bytes().decode("utf-8")
+        text = path.read_bytes().decode("utf-8-sig")  # some editors write a mark first
     except OSError as error:
         raise SuiteError(where, "", f"cannot be read: {error.strerror}") from error
     except UnicodeDecodeError as error:

@@ -411,3 +411,9 @@ def test_text_in_any_script_is_a_title(tmp_path: Path) -> None:
     ]
     file.write_text("\n".join(lines), encoding="utf-8")
     assert suites.load(str(file)).title == title
+
+
+def test_a_byte_order_mark_is_not_read_as_text(tmp_path: Path) -> None:
+    file = tmp_path / "marked.toml"
+    file.write_bytes(b"\xef\xbb\xbf" + suites.locate("quickstart").read_bytes())
+    assert suites.load(str(file)).name == "quickstart"

@@ -140,10 +140,10 @@ def _is_plain(content: bytes) -> bool:
         marker = content[start + 1 : start + 2]
         if marker == b"\xda":  # the pixels begin
             return True
-        if marker == b"\xe1":
+        if marker in (b"\xe1", b"\xff"):  # or padding, which metadata may follow
             return _is_upright(content)
         start += 2 + int.from_bytes(content[start + 2 : start + 4], "big")
-    return False  # padding, or damage: Pillow judges
+    return False  # damage: Pillow judges
 
 
 def _is_upright(content: bytes) -> bool:

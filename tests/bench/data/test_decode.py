@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import csv
 import io
+import itertools
 import struct
 import tarfile
 import zlib
-from itertools import islice
 from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import ExifTags, Image
 
 from bench.data import decode
 from bench.errors import DataError
@@ -125,7 +125,7 @@ def test_real_photographs_have_pillows_pixels(shared_data: Path) -> None:
     contents = [path.read_bytes() for path in paths]
     with tarfile.open(shared_data / "cifar10-jpeg" / "cifar10-jpeg-test.tar.gz") as archive:
         files = (archive.extractfile(member) for member in archive if member.isfile())
-        contents += [file.read() for file in islice(files, 200) if file is not None]
+        contents += [file.read() for file in itertools.islice(files, 200) if file is not None]
     plain = {index: decode.plain_jpeg(content) for index, content in enumerate(contents)}
     assert len(plain) == 212
     assert sum(image is None for image in plain.values()) <= 6  # photographs with EXIF
@@ -166,6 +166,25 @@ def test_a_jpeg_that_the_decoder_warns_of_is_judged_by_pillow() -> None:
         assert decode.plain_jpeg(whole[:cut]) is None
     with pytest.raises(DataError, match=r"x: damaged image"):
         decode.load_rgb(io.BytesIO(whole[: len(whole) // 2]), name="x")
+
+
+def test_a_turned_jpeg_with_fill_bytes_before_its_metadata_is_turned() -> None:
+    """Any marker may follow bytes of 0xFF that mean nothing (ITU T.81, B.1.1.2)."""
+    exif = Image.Exif()
+    exif[ExifTags.Base.Orientation] = 6
+    file = io.BytesIO()
+    Image.new("RGB", (40, 24), "red").save(file, "JPEG", exif=exif)
+    content = file.getvalue()
+    metadata = content.index(b"\xff\xe1")
+    tables = content.index(b"\xff\xdb")
+    for fill, shift in itertools.product(range(4), range(2)):
+        # What looks like the begin of the pixels to whoever takes a fill byte for a marker.
+        comment = b"\0" * shift + b"\xff\xda" * 32_000
+        segment = b"\xff\xfe" + (len(comment) + 2).to_bytes(2, "big") + comment
+        filled = content[:metadata] + b"\xff" * fill + content[metadata:tables]
+        filled += segment * 2 + content[tables:]
+        assert decode.original(filled, name="x").shape == (40, 24, 3), (fill, shift)
+        assert decode.size_of(filled, name="x") == (40, 24), (fill, shift)
 
 
 # --- hostile files --------------------------------------------------------------------------

@@ -7,6 +7,7 @@ has to be packed first; where it goes away or changes, the borrower is packed ag
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -39,14 +40,24 @@ def find(folder: Path, hashes_N: np.ndarray) -> Loan | None:
 
     `hashes_N` are SHA-256 digests, as 32 bytes each (V32).
     """
-    for path in sorted(folder.iterdir()):
-        files = sorted(path.glob(read.hashes_file(path, "*").name))
-        for file in files:
+    for packed in _sound_with_hashes(folder):
+        for split in packed.manifest["splits"]:
+            file = read.hashes_file(packed.folder, split)
+            if not file.is_file():  # another set lends this one
+                continue
             rows_N = _rows(np.load(file, allow_pickle=False), hashes_N)
-            packed = read.open_packed(path) if rows_N is not None else None
-            if rows_N is not None and packed is not None:
-                return Loan(packed, file.name.split(".")[0], rows_N)
+            if rows_N is not None:
+                return Loan(packed, split, rows_N)
     return None
+
+
+def _sound_with_hashes(folder: Path) -> Iterator[Packed]:
+    """Yield packed sets that are whole: others may be half written, by another process too."""
+    for path in sorted(folder.iterdir()):
+        if any(path.glob(read.hashes_file(path, "*").name)):
+            packed = read.open_packed(path)
+            if packed is not None:
+                yield packed
 
 
 def _rows(there_M: np.ndarray, hashes_N: np.ndarray) -> np.ndarray | None:

@@ -18,7 +18,7 @@ from PIL import Image
 from scipy import stats
 
 from bench.data import catalog, crops, decode, loader, splits, taps, transforms
-from bench.data.packs import build, write
+from bench.data.packs import build, read, write
 from bench.data.packs.read import Originals
 from bench.data.transforms import preset
 from bench.errors import DataError
@@ -395,6 +395,22 @@ def test_files_that_another_set_holds_are_not_copied(folder: Path, tmp_path: Pat
     again = build.packed(card_of(part), cache_dir=cache_dir)
     assert not again.manifest["lent"]
     assert len(list(again.folder.glob("*.encoded.bin"))) == 2
+
+
+@pytest.mark.parametrize("content", [b"", b"\x93NUMPY\x01\x00", b"half written"])
+def test_sets_that_are_being_packed_or_are_damaged_lend_nothing(
+    folder: Path, tmp_path: Path, content: bytes
+) -> None:
+    """A second process may be packing into the same folder, and a disk may have lost a file."""
+    cache_dir = tmp_path / "cache"
+    damaged = build.packed(card_of(folder), cache_dir=cache_dir).folder
+    under_way = cache_dir / "0123.partial"
+    under_way.mkdir()
+    for place in (damaged, under_way):
+        read.hashes_file(place, "train").write_bytes(content)
+    packed = build.packed(card_of(folder, seed=1), cache_dir=cache_dir)
+    assert packed.folder != damaged
+    assert not packed.manifest["lent"]
 
 
 def test_small_files_of_one_size_become_arrays_with_the_same_pixels(tmp_path: Path) -> None:

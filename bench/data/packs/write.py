@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -112,11 +112,11 @@ class Writer:
         else:
             done = 0
         end = noted = int(entries["offset"][done])
-        with open(file, "r+b" if done else "wb") as out:
+        images = decoded(self._source.encoded(split, start=done), num_workers)
+        with open(file, "r+b" if done else "wb") as out, contextlib.closing(images):
             out.truncate(end)
             out.seek(end)
-            named = self._source.encoded(split, start=done)
-            for row, (content, size_px) in enumerate(decoded(named, num_workers), start=done):
+            for row, (content, size_px) in enumerate(images, start=done):
                 out.write(content)
                 entries[row] = (end, *size_px)
                 end += len(content)
@@ -157,7 +157,9 @@ def _save(file: Path, entries: np.ndarray) -> None:
         np.save(out, entries, allow_pickle=False)
 
 
-def decoded(named: Iterator[Named], num_workers: int) -> Iterator[tuple[bytes, tuple[int, int]]]:
+def decoded(
+    named: Iterator[Named], num_workers: int
+) -> Generator[tuple[bytes, tuple[int, int]], None, None]:
     """Yield the bytes of each image and its size, once it is known to decode; raises DataError."""
     from bench.data.decode import original
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
 from typing import TypeVar
@@ -18,8 +18,13 @@ def in_threads(work: Callable[[T], None], items: Iterable[T], num_workers: int) 
         pass
 
 
-def mapped(work: Callable[[T], R], items: Iterable[T], num_workers: int) -> Iterator[R]:
-    """Yield the work's result for every item in order, a bounded number ahead."""
+def mapped(
+    work: Callable[[T], R], items: Iterable[T], num_workers: int
+) -> Generator[R, None, None]:
+    """Yield the work's result for every item in order, a bounded number ahead.
+
+    Who may stop before the end closes it: threads go on with what is ahead until then.
+    """
     num_workers = max(1, min(num_workers, os.cpu_count() or 1))
     pending = iter(items)
     with ThreadPoolExecutor(num_workers) as pool:

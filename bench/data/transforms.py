@@ -42,8 +42,8 @@ from bench.data.crops import (
 from bench.data.taps import Taps
 from bench.errors import UnknownName
 
-Where = Callable[[np.ndarray, Draws | None, int], tuple[Taps, Taps]]
-"""(sizes_B2, draws, size_px) -> where rows and columns of originals are read."""
+Where = Callable[[np.ndarray, Randomness, int], tuple[Taps, Taps]]
+"""(sizes_B2, randomness, size_px) -> where rows and columns of originals are read."""
 
 
 @dataclass(frozen=True)
@@ -79,8 +79,7 @@ class Transform:
         if self.preset.where is None:
             images.each(rows, partial(self._filtered, x_BCHW))
         else:
-            draws = None if randomness is None else _draws(len(rows), randomness)
-            where = self.preset.where(images.sizes_N2[rows], draws, self.size_px)
+            where = self.preset.where(images.sizes_N2[rows], randomness, self.size_px)
             images.each(rows, partial(_two_taps, x_BCHW, where))
         return torch.from_numpy(x_BCHW)
 
@@ -234,44 +233,44 @@ def _timm_pixels(images_BHWC: Tensor, size_px: int, crop_share: float, mode: str
 
 
 def _where_whole(
-    sizes_B2: np.ndarray, draws: Draws | None, size_px: int, *, legacy: bool = False
+    sizes_B2: np.ndarray, randomness: Randomness, size_px: int, *, legacy: bool = False
 ) -> tuple[Taps, Taps]:
     """Everything, squashed to the square."""
-    del draws
+    del randomness
     rows, columns = (taps.taps(length_B, size_px, legacy=legacy) for length_B in sizes_B2.T)
     return rows, columns
 
 
-def _where_central(sizes_B2: np.ndarray, draws: Draws | None, size_px: int) -> tuple[Taps, Taps]:
+def _where_central(sizes_B2: np.ndarray, randomness: Randomness, size_px: int) -> tuple[Taps, Taps]:
     """The centre of the larger square."""
-    del draws
+    del randomness
     larger_px = round(size_px * 8 / 7)
     return _of_square(sizes_B2, larger_px, np.full((len(sizes_B2), 2), (larger_px - size_px) // 2),
                       size_px)  # fmt: skip
 
 
-def _where_cut(sizes_B2: np.ndarray, draws: Draws | None, size_px: int) -> tuple[Taps, Taps]:
+def _where_cut(sizes_B2: np.ndarray, randomness: Randomness, size_px: int) -> tuple[Taps, Taps]:
     """A random part of the larger square, half of them mirrored."""
-    assert draws is not None
     larger_px = bit_resize_px(size_px)
+    draws = _draws(len(sizes_B2), randomness)
     offsets_B2, flip_B = _cut_draws(draws, larger_px, size_px)
     rows, columns = _of_square(sizes_B2, larger_px, offsets_B2.numpy(), size_px)
     return rows, columns.flipped(flip_B.numpy())
 
 
 def _where_moved(
-    sizes_B2: np.ndarray, draws: Draws | None, size_px: int, *, flip: bool = False
+    sizes_B2: np.ndarray, randomness: Randomness, size_px: int, *, flip: bool = False
 ) -> tuple[Taps, Taps]:
     """The square moved by a few pixels, its edge repeated."""
-    assert draws is not None
+    draws = _draws(len(sizes_B2), randomness)
     offsets_B2, flip_B = _move_draws(draws, size_px, flip=flip)
     rows, columns = _of_square(sizes_B2, size_px, offsets_B2.numpy(), size_px)
     return rows, columns if flip_B is None else columns.flipped(flip_B.numpy())
 
 
-def _where_cropped(sizes_B2: np.ndarray, draws: Draws | None, size_px: int) -> tuple[Taps, Taps]:
+def _where_cropped(sizes_B2: np.ndarray, randomness: Randomness, size_px: int) -> tuple[Taps, Taps]:
     """An Inception crop, half of them mirrored: the crop is cut out before it is resized."""
-    assert draws is not None
+    draws = _draws(len(sizes_B2), randomness)
     flip_B = draws.half()
     top_B, left_B, height_B, width_B = inception_boxes(torch.from_numpy(sizes_B2), draws).numpy().T
     rows = taps.taps(height_B, size_px, start_B=top_B)

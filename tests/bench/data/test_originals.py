@@ -165,6 +165,12 @@ def of(name: str, images: list[np.ndarray], size_px: int, seed: int | None = Non
     return found
 
 
+@pytest.mark.parametrize("name", TRAINING)
+def test_training_presets_refuse_to_draw_from_nowhere(name: str) -> None:
+    with pytest.raises(ValueError, match="pass a generator"):
+        of(name, [photograph(9, 8, seed=0)], 4)
+
+
 # --- the resize rule --------------------------------------------------------------------------
 
 

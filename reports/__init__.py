@@ -37,7 +37,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from bench import plugins
 from bench.errors import UnknownName
@@ -63,6 +63,8 @@ REPORT_VERSION = 1
 """Bumped when reports mean something else; their sources' digest covers all other changes."""
 FORMATS = tuple(SUFFIXES)
 """Formats of tables."""
+
+Made = TypeVar("Made")
 
 
 def key(
@@ -120,7 +122,7 @@ def build(
         tables = make_tables(study, broken)
         contents = dict(table_files(tables, formats, versions=versions_of(graph)))
         contents |= {data_name(name): data_bytes(table) for name, table in tables.items()}
-    drawings = dict(_drawings(study, broken))
+    drawings = _drawings(study, broken)
     contents.update(_drawing_files(drawings))
     contents["index.html"] = html(_page(study, tables, list(drawings.values()), broken)).encode()
     report = Report(
@@ -164,9 +166,9 @@ def make_tables(study: Study, broken: dict[str, str] | None = None) -> dict[str,
     for card in tables_in_order():
         with _left_out_if_broken(TABLES, card.name, broken):
             if card.name in asked:
-                made[card.name] = card.make(study)
+                made[card.name] = _checked(card.make(study), Table)
             elif card.comes_with in asked and card.needs(study):
-                table = card.make(study)
+                table = _checked(card.make(study), Table)
                 if table.rows:
                     made[card.name] = table
     return {name: with_mixtures(study, table) for name, table in made.items()}
@@ -185,6 +187,13 @@ def _left_out_if_broken(
             raise
         why = registry.leave_out(name, error, distribution=distribution)
         broken[f"{registry.noun} {name}"] = f"left out ({why})"
+
+
+def _checked(made: Any, kind: type[Made]) -> Made:
+    """Return what a card made; raises TypeError where that is something else."""
+    if not isinstance(made, kind):
+        raise TypeError(f"{type(made).__name__} in place of {kind.__name__}")
+    return made
 
 
 def untimed(tables: Mapping[str, Table]) -> dict[str, Table]:
@@ -250,13 +259,14 @@ def _verdicts(tables: Mapping[str, Table]) -> dict[str, str]:
     return {job_id: "; ".join(words) for job_id, words in found.items()}
 
 
-def _drawings(study: Study, broken: dict[str, str]) -> Iterator[tuple[str, Drawing]]:
+def _drawings(study: Study, broken: dict[str, str]) -> dict[str, Drawing]:
+    drawings: dict[str, Drawing] = {}
     for name in study.graph.suite.report.figures:
-        drawing = None
         with _left_out_if_broken(FIGURES, name, broken):
             drawing = FIGURES[name].draw(study)
-        if drawing is not None:
-            yield name, drawing
+            if drawing is not None:
+                drawings[name] = _checked(drawing, Drawing)
+    return drawings
 
 
 def _drawing_files(drawings: Mapping[str, Drawing]) -> Iterator[tuple[str, bytes]]:

@@ -96,6 +96,10 @@ def raising(study: Study) -> Any:
     return {}["no such seed"]
 
 
+def words(study: Study) -> Any:
+    return "neither a table nor a figure"
+
+
 @pytest.fixture
 def theirs(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """The examples of the documents, and a broken one of each, as another distribution's."""
@@ -104,10 +108,12 @@ def theirs(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
             Point("seed_range", example("tables.md").TABLE),
             Point("bad", ImportError("no module named xyz")),
             Point("raising", TableCard(name="raising", make=raising, always=True)),
+            Point("words", TableCard(name="words", make=words, always=True)),
         ),
         "vitbench.figures": (
             Point("params_accuracy", example("figures.md").FIGURE),
             Point("raising", FigureCard(name="raising", draw=raising)),
+            Point("words", FigureCard(name="words", draw=words)),
         ),
     }
     monkeypatch.setattr(plugins, "entry_points", lambda: points)
@@ -124,12 +130,14 @@ def theirs(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 @pytest.mark.usefixtures("theirs")
 def test_what_is_added_shows_up_in_the_report(made: Made, tmp_path: Path) -> None:
     suite = made.graph.suite
-    block = suite.report.model_copy(update={"figures": ("raising", "params_accuracy")})
+    block = suite.report.model_copy(update={"figures": ("raising", "words", "params_accuracy")})
     graph = made.graph.model_copy(update={"suite": suite.model_copy(update={"report": block})})
     report = reports.build(graph, made.results, curves=made.curves, out_dir=tmp_path)
     assert report.failures == (
         "table raising: left out (theirs: 'no such seed')",
+        "table words: left out (theirs: str in place of Table)",
         "figure raising: left out (theirs: 'no such seed')",
+        "figure words: left out (theirs: str in place of Drawing)",
     )
     table = report.tables["seed_range"]
     assert len(table.rows) == 9 * 4

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import torch
 
-from bench import jobs, metrics
+from bench import environment, jobs, metrics
 from bench.errors import JobError, OutOfMemory
 from bench.jobs import profile
 from bench.jobs._peak import Peak
@@ -125,6 +125,12 @@ def test_exhausted_memory_is_a_batch_that_does_not_fit(
 def test_a_limit_beyond_the_machine_is_refused(run: Callable[..., JobResult]) -> None:
     with pytest.raises(JobError, match="memory_gib = 1e\\+06 is more than half of this machine's"):
         run(memory_gib=1e6)
+
+
+def test_speeds_of_another_machine_are_not_measured_here(run: Callable[..., JobResult]) -> None:
+    with pytest.raises(JobError, match=r"speeds of 8 x TPU were planned, and this is \S.*machine"):
+        run(machine="8 x TPU")
+    assert run(machine=environment.machine("cpu")).metrics["train_images_per_s/2"].value
 
 
 def test_half_precision_is_measured_too(run: Callable[..., JobResult]) -> None:

@@ -140,11 +140,11 @@ def _enlarged(graph: JobGraph, cache: CachePaths) -> Iterator[str]:
 def _feeding(graph: JobGraph) -> Iterator[str]:
     """Yield how many cores decode what the hungriest job on a device asks for."""
     from bench import cost
-    from bench.schedule.order import DEFAULT_FLOPS_PER_S, device_of
+    from bench.schedule.order import DEFAULT_FLOPS_PER_S
 
     rates: dict[tuple[str, int], float] = {}
     for job in graph.jobs:
-        device, protocol = device_of(job.resources), job.spec.protocol
+        device, protocol = job.spec.device, job.spec.protocol
         if device != "cpu" and protocol is not None and job.train_examples and job.exaflops:
             flops = job.exaflops * 1e18 / job.train_examples
             key = (job.labels.system, protocol.image_size_px)

@@ -12,7 +12,6 @@ from typing import Any, Protocol
 from bench.errors import BenchError, JobError, UserError
 from bench.paths import WorkPaths
 from bench.schedule.one_job import perform
-from bench.schedule.order import device_of
 from bench.specs import DatasetCard, JobResult, JobSpec, PlannedJob, Resources
 
 SHARE = "Give --workdir a folder that every node of the cluster shares"
@@ -71,7 +70,7 @@ class LocalExecutor:
                 job.spec,
                 self._datasets.get(job.dataset),
                 workdir=self._workdir,
-                device=device_of(job.resources),
+                device=job.spec.device,
                 decoders=job.resources.decoders,
             )
         except Exception as error:
@@ -156,7 +155,7 @@ class RayExecutor:
             job.spec.model_dump_json(),
             card.model_dump_json() if card else "",
             str(self._workdir),
-            device_of(job.resources),
+            job.spec.device,
             job.resources.decoders,
         )
         self._running[reference] = job

@@ -5,19 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 
 from bench.plan.spec import JobGraph
-from bench.specs import JobResult, PlannedJob, Resources
+from bench.specs import JobResult, PlannedJob
 
 DEFAULT_FLOPS_PER_S = {"cpu": 2e10, "cuda": 1e14, "tpu": 1e14}
 """Assumed speed of one job before any was measured: one laptop core, one data-centre device."""
 JOB_OVERHEAD_S = 0.3
 """Assumed time of a job besides its arithmetic."""
-
-
-def device_of(resources: Resources) -> str:
-    """Return the kind of device that a job with these resources computes on."""
-    if resources.tpus:
-        return "tpu"
-    return "cuda" if resources.gpus else "cpu"
 
 
 class Estimates:
@@ -46,7 +39,7 @@ class Estimates:
         for key in ((job.labels.system, job.spec.kind), ("", "")):
             if self._seconds.get(key):
                 return job.exaflops * 1e18 * self._seconds[key] / self._flops[key]
-        speed = DEFAULT_FLOPS_PER_S[device_of(job.resources)]
+        speed = DEFAULT_FLOPS_PER_S[job.spec.device]
         return JOB_OVERHEAD_S + job.exaflops * 1e18 / speed
 
 

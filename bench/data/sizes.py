@@ -28,16 +28,18 @@ def enlarged(
     """
     if not card.digest or "path" not in card.args:
         return
-    sides_px = _packed_sides(CachePaths(cache_dir).packed(card.digest))
+    sides_px, looked_at = _packed_sides(CachePaths(cache_dir).packed(card.digest)), ""
     if not sides_px and look:
         sides_px = _shorter_sides(card)
+        if any(split.num_examples > SAMPLED for split in card.splits.values()):
+            looked_at = f"; the first {SAMPLED} of each split were looked at"
     for size_px in wanted_px:
         small = sum(side < size_px for side in sides_px)
         if small:
             share = "all" if small == len(sides_px) else f"{small / len(sides_px):.0%} of the"
             yield (
                 f"{card.name}: {share} images are enlarged to {size_px} px "
-                f"(shorter sides: {min(sides_px)} to {max(sides_px)} px)"
+                f"(shorter sides: {min(sides_px)} to {max(sides_px)} px{looked_at})"
             )
 
 

@@ -201,7 +201,7 @@ def _one_small_size(card: DatasetCard, source: Source) -> tuple[int, int] | None
     """
     found: tuple[int, int] | None = None
     for split in card.splits:
-        for _, size_px in decoded(source.encoded(split, start=0), num_workers=1):
+        for _, size_px in map(decoded, source.encoded(split, start=0)):
             if size_px[0] * size_px[1] > SMALL_PIXELS or found not in (None, size_px):
                 return None
             found = size_px

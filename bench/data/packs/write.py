@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import shutil
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -112,7 +112,7 @@ class Writer:
         else:
             done = 0
         end = noted = int(entries["offset"][done])
-        images = decoded(self._source.encoded(split, start=done), num_workers)
+        images = mapped(decoded, self._source.encoded(split, start=done), num_workers)
         with open(file, "r+b" if done else "wb") as out, contextlib.closing(images):
             out.truncate(end)
             out.seek(end)
@@ -157,22 +157,17 @@ def _save(file: Path, entries: np.ndarray) -> None:
         np.save(out, entries, allow_pickle=False)
 
 
-def decoded(
-    named: Iterator[Named], num_workers: int
-) -> Generator[tuple[bytes, tuple[int, int]], None, None]:
-    """Yield the bytes of each image and its size, once it is known to decode; raises DataError."""
+def decoded(item: Named) -> tuple[bytes, tuple[int, int]]:
+    """Return the bytes of an image and its size, once it is known to decode; raises DataError."""
     from bench.data.decode import original
 
-    def check(item: Named) -> tuple[bytes, tuple[int, int]]:
-        name, content_of = item
-        try:
-            content = content_of()
-        except OSError as error:
-            raise DataError(f"{name}: cannot be read ({error.strerror})") from error
-        height, width = original(content, name=name).shape[:2]
-        return content, (height, width)
-
-    return mapped(check, named, num_workers)
+    name, content_of = item
+    try:
+        content = content_of()
+    except OSError as error:
+        raise DataError(f"{name}: cannot be read ({error.strerror})") from error
+    height, width = original(content, name=name).shape[:2]
+    return content, (height, width)
 
 
 def check_labels(labels_N: np.ndarray, *, num_classes: int, where: str) -> None:

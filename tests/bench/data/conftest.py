@@ -31,3 +31,19 @@ def write_images(
 @pytest.fixture
 def make_images() -> Callable[..., Path]:
     return write_images
+
+
+def photograph(height: int, width: int, seed: int) -> np.ndarray:
+    """An image with edges and gradients, which resizing moves."""
+    rng = np.random.default_rng(seed)
+    coarse = rng.integers(0, 256, (7, 9, 3), dtype=np.uint8)
+    image = np.asarray(Image.fromarray(coarse).resize((width, height), Image.Resampling.BICUBIC))
+    return np.where(rng.random((height, width, 1)) < 0.2, 255 - image, image).astype(np.uint8)
+
+
+SHAPES = ((40, 30), (30, 40), (33, 33), (57, 21), (1, 9), (9, 1), (200, 3))
+
+
+@pytest.fixture(scope="module")
+def pictures() -> list[np.ndarray]:
+    return [photograph(*shape, seed) for seed, shape in enumerate(SHAPES)]

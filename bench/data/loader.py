@@ -6,14 +6,15 @@ from a generator seeded with (seed, block of steps); the steps of a block are pr
 because after a training step the caches are cold and a small batch would cost ten times its work.
 Nothing here keeps a state that a resumed job would miss.
 
-Data-parallel workers share a batch: worker `rank` of `world` takes every world-th example of it,
-augmented as in the whole batch, so the parts together are the batch of one worker, bit by bit.
+A batch can be asked for in parts (`parts.py`): each is augmented as in the whole batch, so the
+parts together are the batch, bit by bit.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import replace
 from functools import lru_cache
 
 import numpy as np
@@ -23,6 +24,7 @@ from torch import Tensor
 from bench.data import decoders
 from bench.data.crops import Draws, Randomness
 from bench.data.packs.read import Originals, Split
+from bench.data.parts import WHOLE, Part
 from bench.data.sources.stream import ShardBatches
 from bench.data.transforms import Transform
 
@@ -62,7 +64,7 @@ def step_generator(seed: int, step: int) -> torch.Generator:
 
 
 class Batches:
-    """Training batches of a split (or of some of its examples), addressed by step.
+    """Training batches of a split (or of some of its examples), addressed by step and part.
 
     With `prefetch`, a thread prepares the next block of steps while this one is trained on, on a
     CUDA stream of its own. None: on CUDA, and where a job has decoders of its own; else a job on a
@@ -78,55 +80,49 @@ class Batches:
         batch_size: int,
         seed: int,
         device: torch.device | str = "cpu",
-        rank: int = 0,
-        world: int = 1,
         prefetch: bool | None = None,
     ) -> None:
-        if not 0 <= rank < world or batch_size % world:
-            raise ValueError("the batch must divide among the workers, counted from zero")
         self._split = split
         self._indices_N = np.arange(len(split.labels_N)) if indices_N is None else indices_N
         self._transform = transform
         self._batch_size = batch_size
         self._seed = seed
         self._device = torch.device(device)
-        self._rank, self._world = rank, world
         self._block_steps = _block_steps(split, batch_size)
-        self._block: tuple[int, Tensor, Tensor] | None = None
-        self._ahead = (
-            _Ahead(self._make, self._device) if _reads_ahead(prefetch, self._device) else None
-        )
+        self._block = -1
+        self._made: dict[Part, tuple[Tensor, Tensor]] = {}
+        self._make_block = _made_by(self._make, self._device, prefetch)
 
     @property
     def num_examples(self) -> int:
         """Number of examples an epoch has."""
         return len(self._indices_N)
 
-    def at(self, step: int) -> tuple[Tensor, Tensor]:
-        """Return x_BCHW (float32 in [-1, 1]) and y_B (int64) of a step, on the device."""
+    def at(self, step: int, part: Part = WHOLE) -> tuple[Tensor, Tensor]:
+        """Return x_BCHW (float32 in [-1, 1]) and y_B (int64) of a part of a step's batch."""
         block, within = divmod(step, self._block_steps)
-        if self._block is None or self._block[0] != block:
-            self._block = None  # its memory may serve the next one
-            made = self._ahead.take(block) if self._ahead else self._make(block)
-            self._block = (block, *made)
-        _, x_BCHW, labels_B = self._block
-        size = self._batch_size // self._world
-        part = slice(within * size, (within + 1) * size)
-        return x_BCHW[part], labels_B[part]
+        if self._block != block or self._block_steps == 1:
+            self._made.clear()  # its memory may serve the next one
+            self._block = block
+        if part not in self._made:
+            self._made[part] = self._make_block(block, part)
+        x_BCHW, labels_B = self._made[part]
+        size = len(labels_B) // self._block_steps
+        return x_BCHW[within * size :][:size], labels_B[within * size :][:size]
 
-    def _make(self, block: int) -> tuple[Tensor, Tensor]:
+    def _make(self, block: int, part: Part) -> tuple[Tensor, Tensor]:
         """Prepare the steps of a block together: the first call of an operation costs most."""
         num = self._batch_size * self._block_steps
         rows = self._indices_N[
             batch_indices(self.num_examples, batch_size=num, seed=self._seed, step=block)
         ]
-        randomness: Randomness = step_generator(self._seed, block)
-        if self._world > 1:
-            here = np.arange(self._rank, num, self._world)  # batches divide among the workers
-            rows, here_B = rows[here], torch.from_numpy(here)
-            randomness = Draws(step_generator(self._seed, block), num=num, rows_B=here_B)
+        draws = Draws(step_generator(self._seed, block), num)
+        if not part.is_whole:
+            first_S1 = np.arange(self._block_steps)[:, None] * self._batch_size
+            here = (first_S1 + part.rows(self._batch_size)).ravel()
+            rows, draws = rows[here], replace(draws, rows_B=torch.from_numpy(here))
         labels_B = to_device(self._split.labels_N[rows], self._device)
-        return inputs(self._split, rows, self._transform, randomness, self._device), labels_B
+        return inputs(self._split, rows, self._transform, draws, self._device), labels_B
 
 
 def _block_steps(split: Split, batch_size: int) -> int:
@@ -170,23 +166,34 @@ class Streamed:
         self._transform = transform
         self._seed = seed
         self._device = torch.device(device)
-        self._ahead = (
-            _Ahead(self._make, self._device) if _reads_ahead(prefetch, self._device) else None
-        )
+        self._make_step = _made_by(self._make, self._device, prefetch)
 
-    def at(self, step: int) -> tuple[Tensor, Tensor]:
-        """Return x_BCHW (float32 in [-1, 1]) and y_B (int64) of a step, on the device."""
-        return self._ahead.take(step) if self._ahead else self._make(step)
+    def at(self, step: int, part: Part = WHOLE) -> tuple[Tensor, Tensor]:
+        """Return x_BCHW (float32 in [-1, 1]) and y_B (int64) of a part of a step's batch."""
+        return self._make_step(step, part)
 
-    def _make(self, step: int) -> tuple[Tensor, Tensor]:
-        images, labels_B = self._batches.at(step)
-        generator = step_generator(self._seed, step)
+    def _make(self, step: int, part: Part) -> tuple[Tensor, Tensor]:
+        num = self._batches.batch_size
+        here = part.rows(num)
+        images, labels_B = self._batches.at(step, here)
+        draws = Draws(step_generator(self._seed, step), num)
+        if not part.is_whole:
+            draws = replace(draws, rows_B=torch.from_numpy(here))
         if isinstance(images, np.ndarray):
-            x_BCHW = self._transform(to_device(images, self._device), generator)
+            x_BCHW = self._transform(to_device(images, self._device), draws)
         else:
-            originals = self._transform.originals(images, np.arange(len(labels_B)), generator)
+            originals = self._transform.originals(images, np.arange(len(labels_B)), draws)
             x_BCHW = _sent(originals, self._device)
         return x_BCHW, to_device(labels_B, self._device)
+
+
+Make = Callable[[int, Part], tuple[Tensor, Tensor]]
+"""(block of steps, part) -> x_BCHW, y_B."""
+
+
+def _made_by(make: Make, device: torch.device, prefetch: bool | None) -> Make:
+    """Return `make`, or the same with the next part prepared in the background."""
+    return _Ahead(make, device).take if _reads_ahead(prefetch, device) else make
 
 
 def _reads_ahead(prefetch: bool | None, device: torch.device) -> bool:
@@ -196,27 +203,32 @@ def _reads_ahead(prefetch: bool | None, device: torch.device) -> bool:
 
 
 class _Ahead:
-    """One block prepared in the background; blocks taken in order are ready when asked for."""
+    """One part prepared in the background; parts taken in order are ready when asked for."""
 
-    def __init__(self, make: Callable[[int], tuple[Tensor, Tensor]], device: torch.device) -> None:
+    def __init__(self, make: Make, device: torch.device) -> None:
         self._make = make
         self._stream = torch.cuda.Stream(device) if device.type == "cuda" else None
         self._pool = ThreadPoolExecutor(1, thread_name_prefix="batches")
-        self._next: tuple[int, Future[tuple[Tensor, Tensor]]] | None = None
+        self._next: tuple[tuple[int, Part], Future[tuple[Tensor, Tensor]]] | None = None
 
-    def take(self, block: int) -> tuple[Tensor, Tensor]:
-        """Return a block, and start on the one after it; an error of the thread is raised here."""
-        if self._next is None or self._next[0] != block:
-            self._next = (block, self._pool.submit(self._work, block))
+    def take(self, block: int, part: Part) -> tuple[Tensor, Tensor]:
+        """Return a part, and start on the one after it; an error of the thread is raised here."""
+        if self._next is None or self._next[0] != (block, part):
+            self._start(block, part)
+        assert self._next is not None
         made = self._next[1].result()
-        self._next = (block + 1, self._pool.submit(self._work, block + 1))
+        after = part.following()
+        self._start(*((block, after) if after else (block + 1, part.first())))
         return made
 
-    def _work(self, block: int) -> tuple[Tensor, Tensor]:
+    def _start(self, block: int, part: Part) -> None:
+        self._next = (block, part), self._pool.submit(self._work, block, part)
+
+    def _work(self, block: int, part: Part) -> tuple[Tensor, Tensor]:
         if self._stream is None:
-            return self._make(block)
+            return self._make(block, part)
         with torch.cuda.stream(self._stream):
-            made = self._make(block)
+            made = self._make(block, part)
         # Here, in the thread, and not where the block is used: the device is through with the
         # block before anybody gets it, and the training stream never waits for the one after it.
         self._stream.synchronize()

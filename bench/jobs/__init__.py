@@ -6,7 +6,6 @@ names. Files that begin with an underscore are shared by kinds.
 
 from __future__ import annotations
 
-import gc
 import importlib
 import os
 from collections.abc import Callable, Iterator, Mapping
@@ -17,7 +16,7 @@ from typing import Any, TypeVar
 
 from bench.errors import JobError, OutOfMemory
 from bench.kinds import KINDS
-from bench.specs import DatasetCard, DataUse, JobResult, JobSpec, Protocol, Recipe
+from bench.specs import DatasetCard, DataUse, JobResult, JobSpec, Protocol, Recipe, Resources
 
 Part = TypeVar("Part")
 
@@ -36,14 +35,17 @@ class JobContext:
     """The data set that it reads; None where it reads none."""
     cache_dir: Path
     """Folder of packed data and features, shared by all jobs."""
-    device: str
-    """`cpu`, `cuda` or `tpu`."""
     attempt: int
     """Number of this try, from 1."""
     report: Callable[[dict[str, Any]], None]
     """Takes progress lines."""
-    decoders: int = 0
-    """CPU cores that decode images and do nothing else; 0: none are set aside."""
+    resources: Resources
+    """What the job was given: devices, cores that decode, pieces of a batch."""
+
+    @property
+    def device(self) -> str:
+        """Kind of device: `cpu`, `cuda` or `tpu`."""
+        return self.spec.device
 
     @property
     def card(self) -> DatasetCard:
@@ -116,7 +118,7 @@ def _settings(context: JobContext) -> Iterator[None]:
     from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
     from bench.data.decoders import decoding
-    from bench.training.memory import kept_memory
+    from bench.training.memory import free_memory, kept_memory
 
     num_threads = torch.get_num_threads()
     torch.set_num_threads(context.spec.num_threads)
@@ -128,8 +130,7 @@ def _settings(context: JobContext) -> Iterator[None]:
         torch.set_num_threads(num_threads)
         if context.device == "cuda":
             # The next job of this process, or of its neighbour, finds the memory free.
-            gc.collect()
-            torch.cuda.empty_cache()
+            free_memory(torch.device(context.device))
 
 
 def _arithmetic(context: JobContext) -> AbstractContextManager[None]:
@@ -147,8 +148,8 @@ def _arithmetic(context: JobContext) -> AbstractContextManager[None]:
 
 def _decoders(context: JobContext) -> dict[str, Any]:
     """Return how many threads decode: those set aside, a GPU's share of the cores, or the job's."""
-    if context.decoders:
-        return {"num_threads": context.decoders, "spare": True}
+    if context.resources.decoders:
+        return {"num_threads": context.resources.decoders, "spare": True}
     if context.device == "cpu":
         return {"num_threads": context.spec.num_threads, "spare": False}
     import torch
@@ -160,6 +161,8 @@ def _decoders(context: JobContext) -> dict[str, Any]:
 @contextmanager
 def _memory_errors(context: JobContext) -> Iterator[None]:
     """Tell exhausted memory, which libraries raise as many things, as OutOfMemory."""
+    from bench.training.memory import is_exhausted
+
     try:
         yield
     except (MemoryError, RuntimeError) as error:
@@ -171,11 +174,3 @@ def _memory_errors(context: JobContext) -> Iterator[None]:
             f"the {where} ran out of memory in job {context.spec.job_id} ({context.spec.kind})",
             hint="Lower the batch size or the image size, or run fewer jobs at once",
         ) from error
-
-
-def is_exhausted(error: BaseException) -> bool:
-    """Tell whether an error says that memory is exhausted: libraries raise many things then."""
-    text = str(error).lower()
-    return isinstance(error, MemoryError) or any(
-        words in text for words in ("out of memory", "can't allocate memory", "alloc_failed")
-    )

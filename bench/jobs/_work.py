@@ -202,7 +202,11 @@ class Meter:
             values=dict(values or {}),
             files=dict(files or {}),
             cost=cost,
-            environment={**environment.describe(context.device), **_decoding(context)},
+            environment={
+                **environment.describe(context.device),
+                **_decoding(context),
+                **_division(training),
+            },
             attempt=context.attempt,
         )
 
@@ -210,6 +214,11 @@ class Meter:
 def _decoding(context: JobContext) -> dict[str, str]:
     """Return how many threads decode images, of a job that reads any."""
     return {} if context.dataset is None else {"decoders": str(decoders.num_threads())}
+
+
+def _division(training: Training | None) -> dict[str, str]:
+    """Return into how many pieces batches were divided, which may move the last bits."""
+    return {} if training is None else {"pieces": str(training.pieces)}
 
 
 def _reset_peak_memory(device_kind: str) -> None:

@@ -148,6 +148,7 @@ class Tuning:
             seed=spec.seed,
             checkpoints=checkpoints,
             report=report,
+            pieces=self._context.resources.pieces,
         )
 
     def hits(self) -> np.ndarray:

@@ -39,6 +39,7 @@ def run(context: JobContext) -> JobResult:
         seed=spec.seed,
         checkpoints=Checkpoints(JobPaths(context.folder).checkpoints, spec.job_id),
         report=context.report,
+        pieces=context.resources.pieces,
     )
     loss = Metric(name="train_loss", value=done.final_loss(), n=len(done.losses_T))
     return meter.result(

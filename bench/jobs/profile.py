@@ -29,13 +29,14 @@ from filelock import FileLock
 from torch import Tensor
 
 from bench import training
+from bench.data.parts import Part
 from bench.errors import JobError
-from bench.jobs import JobContext, _work, is_exhausted
+from bench.jobs import JobContext, _work
 from bench.jobs._peak import Peak
 from bench.paths import CachePaths
 from bench.specs import JobResult, Metric, Recipe
 from bench.training.arithmetic import autocast
-from bench.training.memory import returned_memory
+from bench.training.memory import is_exhausted, returned_memory
 
 MAX_BATCH = 1 << 14
 """Batches are made no larger than this."""
@@ -228,7 +229,12 @@ class _Profile:
         _wait_for(x_BCHW)
         try:
             done = training.train(
-                self._model, _Repeated(x_BCHW, labels_B), recipe=recipe, num_steps=steps, seed=0
+                self._model,
+                _Repeated(x_BCHW, labels_B),
+                recipe=recipe,
+                num_steps=steps,
+                seed=0,
+                splits=False,
             )
         finally:
             for parameter in self._model.parameters():
@@ -250,8 +256,8 @@ class _Repeated:
     def __init__(self, x_BCHW: Tensor, labels_B: Tensor) -> None:
         self._batch = x_BCHW, labels_B
 
-    def at(self, step: int) -> tuple[Tensor, Tensor]:
-        """Return x_BCHW and labels_B."""
+    def at(self, step: int, part: Part) -> tuple[Tensor, Tensor]:
+        """Return x_BCHW and labels_B: always all of them."""
         return self._batch
 
 

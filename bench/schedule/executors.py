@@ -70,8 +70,7 @@ class LocalExecutor:
                 job.spec,
                 self._datasets.get(job.dataset),
                 workdir=self._workdir,
-                device=job.spec.device,
-                decoders=job.resources.decoders,
+                resources=job.resources,
             )
         except Exception as error:
             return job.job_id, error
@@ -155,8 +154,7 @@ class RayExecutor:
             job.spec.model_dump_json(),
             card.model_dump_json() if card else "",
             str(self._workdir),
-            job.spec.device,
-            job.resources.decoders,
+            job.resources.model_dump_json(),
         )
         self._running[reference] = job
         self._free = _minus(self._free, job.resources)
@@ -187,7 +185,7 @@ class RayExecutor:
         self._ray.shutdown()
 
 
-def _ray_task(spec: str, card: str, workdir: str, device: str, decoders: int) -> str:
+def _ray_task(spec: str, card: str, workdir: str, resources: str) -> str:
     """Do one job in a Ray worker; records travel as JSON."""
     if not WorkPaths(Path(workdir)).jobs.is_dir():
         raise JobError(f"node {socket.gethostname()} has no {workdir}", hint=SHARE)
@@ -195,8 +193,7 @@ def _ray_task(spec: str, card: str, workdir: str, device: str, decoders: int) ->
         JobSpec.model_validate_json(spec),
         DatasetCard.model_validate_json(card) if card else None,
         workdir=Path(workdir),
-        device=device,
-        decoders=decoders,
+        resources=Resources.model_validate_json(resources),
     ).model_dump_json()
 
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 
 from bench.errors import JobError
-from bench.specs import DatasetCard, JobResult, JobSpec
+from bench.specs import DatasetCard, JobResult, JobSpec, Resources
 from bench.store import Store
 
 
 def perform(
-    spec: JobSpec, card: DatasetCard | None, *, workdir: Path, device: str, decoders: int = 0
+    spec: JobSpec, card: DatasetCard | None, *, workdir: Path, resources: Resources
 ) -> JobResult:
     """Do one job in this process, under its claim, and commit its result.
 
@@ -37,10 +37,9 @@ def perform(
                 inputs=inputs,
                 dataset=card,
                 cache_dir=store.paths.cache.folder,
-                device=device,
                 attempt=claim.attempt,
                 report=claim.report,
-                decoders=decoders,
+                resources=resources,
             )
         )
         claim.commit(result)

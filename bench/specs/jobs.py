@@ -112,6 +112,12 @@ class Resources(Record):
     decoders: int = Field(default=0, ge=0)
     """CPU cores, out of `cpus`, that decode images and do nothing else; 0: the job's own threads
     decode too."""
+    workers: int = Field(default=1, ge=1)
+    """Processes that share every batch, each with these cores and devices."""
+    pieces: int = Field(default=1, ge=1)
+    """Pieces that a worker takes its share of a batch in, one after another."""
+    memory_gib: float = Field(default=0, ge=0)
+    """Memory of one device that the job is expected to need, in GiB; 0: not known."""
 
 
 class Labels(Record):

@@ -7,6 +7,10 @@ What happens at a step is a function of (seed, step) alone, so a run that is kil
 from a checkpoint has the same bits as one that never stopped: always on a CPU, on a GPU where the
 recipe is deterministic (`arithmetic.py`). Nothing on the step path waits for the device: losses
 stay there and are read when a progress line is due.
+
+A batch that does not fit the memory is taken in pieces, whose gradients add up. Whatever is drawn
+for an image belongs to its place in the batch, and no system has batch statistics, so pieces
+change nothing but rounding.
 """
 
 from __future__ import annotations
@@ -21,15 +25,19 @@ from typing import Any, Protocol
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from bench.data import loader
 from bench.data.packs.read import Split
+from bench.data.parts import Part, largest_pieces
 from bench.data.transforms import Transform
-from bench.errors import CheckpointError, Diverged
+from bench.errors import CheckpointError, Diverged, JobError
 from bench.specs import Recipe
 from bench.training import objectives
 from bench.training.arithmetic import LossScale, autocast
 from bench.training.checkpoint import Checkpoints
+from bench.training.dropout import drop_by_place
+from bench.training.memory import free_memory, is_exhausted
 from bench.training.optimizer import Optimizer, learning_rate
 
 PROGRESS_LINES = 20
@@ -45,10 +53,10 @@ Report = Callable[[dict[str, Any]], None]
 
 
 class BatchSource(Protocol):
-    """Training batches addressed by step, so that any step can be repeated."""
+    """Training batches addressed by step and part, so that any step can be repeated."""
 
-    def at(self, step: int) -> tuple[Tensor, Tensor]:
-        """Return x_BCHW and labels_B of a step, on the device."""
+    def at(self, step: int, part: Part) -> tuple[Tensor, Tensor]:
+        """Return x_BCHW and labels_B of a part of a step's batch, on the device."""
         ...
 
 
@@ -68,6 +76,8 @@ class Training:
     """Elapsed seconds of earlier attempts, up to their last checkpoint."""
     earlier_core_s: float
     """CPU seconds of earlier attempts, up to their last checkpoint."""
+    pieces: int
+    """Pieces that a batch was taken in at the end."""
 
     def final_loss(self, share: float = 0.05) -> float:
         """Return the mean loss over the last `share` of the steps (at least one step)."""
@@ -84,31 +94,32 @@ def train(
     seed: int,
     checkpoints: Checkpoints | None = None,
     report: Report | None = None,
+    pieces: int = 1,
+    splits: bool = True,
 ) -> Training:
     """Train `model` in place for `num_steps` updates, from the newest checkpoint if there is one.
 
-    `report` gets about twenty progress lines: step, num_steps, loss (mean since the line before),
-    lr, images_per_s. Raises Diverged when a loss is not finite, and CheckpointError when a
-    checkpoint does not fit the model or cannot be written.
+    Batches are taken in `pieces`; where memory is exhausted, and unless `splits` is false, in twice
+    as many, and the step is repeated. `report` gets about twenty progress lines: step, num_steps,
+    loss (mean since the line before), lr, images_per_s. Raises Diverged when a loss is not finite,
+    CheckpointError when a checkpoint does not fit the model or cannot be written, and JobError
+    where the batch cannot be taken in pieces.
     """
-    run = _Run(model, recipe=recipe, num_steps=num_steps, seed=seed)
+    run = _Run(model, recipe=recipe, num_steps=num_steps, seed=seed, pieces=pieces, splits=splits)
     if checkpoints is not None:
         run.resume(checkpoints)
     resumed_step = run.step
     model.train()
-    with _isolated_generators(run.device, needed=recipe.dropout > 0):
-        while run.step < num_steps:
-            if recipe.dropout > 0:
-                torch.manual_seed(_step_seed(seed, run.step))
-            run.update(*batches.at(run.step))
-            if report is not None and run.step in run.report_steps:
-                line = run.progress()
-                with run.clock.paused():
-                    report(line)
-            if run.step - run.num_read >= MAX_UNREAD_STEPS or run.step == num_steps:
-                run.read_losses()
-            if checkpoints is not None and run.step < num_steps and checkpoints.due():
-                run.save(checkpoints)
+    while run.step < num_steps:
+        run.update(batches)
+        if report is not None and run.step in run.report_steps:
+            line = run.progress()
+            with run.clock.paused():
+                report(line)
+        if run.step - run.num_read >= MAX_UNREAD_STEPS or run.step == num_steps:
+            run.read_losses()
+        if checkpoints is not None and run.step < num_steps and checkpoints.due():
+            run.save(checkpoints)
     return run.finish(resumed_step)
 
 
@@ -160,14 +171,33 @@ def _apply(
 class _Run:
     """The moving parts of one training run: weights, optimizer, losses and clocks."""
 
-    def __init__(self, model: nn.Module, *, recipe: Recipe, num_steps: int, seed: int) -> None:
+    def __init__(
+        self,
+        model: nn.Module,
+        *,
+        recipe: Recipe,
+        num_steps: int,
+        seed: int,
+        pieces: int,
+        splits: bool,
+    ) -> None:
         self.model = model
         self.recipe = recipe
         self.num_steps = num_steps
         self.step = 0
         self.num_read = 0
         self.device = next(model.parameters()).device
+        most = _most_pieces(model, recipe)
+        if pieces > most:
+            why = ": the model has batch statistics" if has_batch_statistics(model) else ""
+            raise JobError(
+                f"a batch of {recipe.batch_size} images cannot be taken in {pieces} pieces{why}",
+                hint=f"Use {most} or fewer",
+            )
+        self.pieces = pieces
+        self._most_pieces = most if splits else pieces
         self.objective = objectives.of(model, recipe, seed=seed)
+        self._places = drop_by_place(model, seed)
         self.optimizer = Optimizer(model, recipe)
         self.averages = {
             name: parameter.detach().clone()
@@ -183,12 +213,9 @@ class _Run:
         self._autocast = autocast(self.device.type, recipe.precision)
         self._scale = LossScale(enabled=recipe.precision == "float16")
 
-    def update(self, x_BCHW: Tensor, labels_B: Tensor) -> None:
+    def update(self, batches: BatchSource) -> None:
         """Take one optimizer step; nothing here waits for the device."""
-        loss = self.objective.loss(self._forward, x_BCHW, labels_B, step=self.step)
-        # Not right after the step: memory freed at once goes back to the kernel, page by page.
-        self.optimizer.zero_grad()
-        self._scale.scaled(loss).backward()
+        loss = self._gradients(batches)
         if self._scale.unscale(self.optimizer.gradients()):
             self.optimizer.step(learning_rate(self.recipe, self.step, num_steps=self.num_steps))
         if self.recipe.polyak is not None:
@@ -198,9 +225,41 @@ class _Run:
                     list(self.optimizer.parameters.values()),
                     1 - self.recipe.polyak,
                 )
-        self.losses_T[self.step] = loss.detach()
+        self.losses_T[self.step] = loss
         self.step += 1
-        self.num_images += x_BCHW.shape[0]
+        self.num_images += self.recipe.batch_size
+
+    def _gradients(self, batches: BatchSource) -> Tensor:
+        """Leave the gradients of a batch, in more pieces where memory is exhausted; its loss."""
+        while True:
+            try:
+                return self._accumulated(batches)
+            except (MemoryError, RuntimeError) as error:
+                if not is_exhausted(error) or self.pieces >= self._most_pieces:
+                    raise
+            # Here the error is gone, and with it what its frames held.
+            self.optimizer.zero_grad()
+            free_memory(self.device)
+            self.pieces = min(2 * self.pieces, self._most_pieces)
+
+    def _accumulated(self, batches: BatchSource) -> Tensor:
+        """Add up the gradients of a batch's pieces, each weighted by its images; its mean loss."""
+        num = self.recipe.batch_size
+        total = torch.zeros((), device=self.device)
+        for piece in range(self.pieces):
+            part = Part(piece, self.pieces)
+            x_BCHW, labels_B = batches.at(self.step, part)
+            place = objectives.Place(self.step, part.rows(num), num)
+            if self._places is not None:
+                self._places.stand(self.step, place.rows_B, self.device)
+            loss = self.objective.loss(self._forward, x_BCHW, labels_B, place)
+            loss = loss * (len(labels_B) / num) if self.pieces > 1 else loss
+            if piece == 0:
+                # Not right after the step: memory freed at once goes back to the kernel.
+                self.optimizer.zero_grad()
+            self._scale.scaled(loss).backward()
+            total += loss.detach()
+        return total
 
     def _forward(self, *inputs: Tensor) -> Tensor:
         with self._autocast:
@@ -273,6 +332,7 @@ class _Run:
             resumed_step=resumed_step,
             earlier_wall_s=self.clock.earlier["wall_s"],
             earlier_core_s=self.clock.earlier["core_s"],
+            pieces=self.pieces,
         )
 
     def _meta(self) -> dict[str, Any]:
@@ -333,17 +393,13 @@ class _Clock:
         }
 
 
-@contextmanager
-def _isolated_generators(device: torch.device, *, needed: bool) -> Iterator[None]:
-    """Put torch's own generators, which dropout draws from, back as they were."""
-    if not needed:
-        yield
-        return
-    devices = [device] if device.type == "cuda" else []
-    with torch.random.fork_rng(devices=devices):
-        yield
+def _most_pieces(model: nn.Module, recipe: Recipe) -> int:
+    """Return the most pieces that a batch can be taken in and stay the same batch."""
+    if has_batch_statistics(model):
+        return 1
+    return largest_pieces(recipe.batch_size, world=1, keeps_pairs=recipe.mixup > 0)
 
 
-def _step_seed(seed: int, step: int) -> int:
-    """Return a seed for torch that is a function of (seed, step) and unlike its neighbours."""
-    return int(np.random.SeedSequence((seed, step)).generate_state(1, np.uint64)[0] >> 1)
+def has_batch_statistics(model: nn.Module) -> bool:
+    """Tell whether an image's loss depends on the others of its batch, or piece."""
+    return any(isinstance(module, _BatchNorm) for module in model.modules())

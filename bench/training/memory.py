@@ -1,4 +1,4 @@
-"""Make the C library keep what a training step frees, because the next step asks for it again.
+"""Memory that is exhausted, and memory that the C library keeps because the next step wants it.
 
 glibc gives the top of the heap back to the kernel whenever it is free, which for small models is at
 every step: the pages then come back one fault at a time. A small CNN spent a third of its time
@@ -8,8 +8,11 @@ there. Elsewhere than on glibc nothing is done.
 from __future__ import annotations
 
 import ctypes
+import gc
 from collections.abc import Iterator
 from contextlib import contextmanager
+
+import torch
 
 _TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3  # M_TRIM_THRESHOLD and M_MMAP_THRESHOLD of malloc.h
 _NEVER_BYTES = 2**31 - 1
@@ -52,3 +55,18 @@ def returned_memory() -> Iterator[None]:
     finally:
         library.mallopt(_TRIM_THRESHOLD, _NEVER_BYTES)
         library.mallopt(_MMAP_THRESHOLD, _LARGE_BYTES)
+
+
+def is_exhausted(error: BaseException) -> bool:
+    """Tell whether an error says that memory is exhausted: libraries raise many things then."""
+    text = str(error).lower()
+    return isinstance(error, MemoryError) or any(
+        words in text for words in ("out of memory", "can't allocate memory", "alloc_failed")
+    )
+
+
+def free_memory(device: torch.device) -> None:
+    """Give back what a step that failed, or a job that ended, left to the allocator."""
+    gc.collect()
+    if device.type == "cuda":
+        torch.cuda.empty_cache()

@@ -10,7 +10,8 @@ every image, rounded, at least one; another patch is one of the same image; the 
 that the encoder sees, after augmentation; the loss is the mean over corrupted patches, and the
 predictor is one linear layer.
 
-Draws are a function of (seed, step) alone, made on the host, so that every device sees the same.
+Draws are a function of (seed, step) and of an image's place in its batch, made on the host, so that
+every device sees the same, and every piece of a batch.
 """
 
 from __future__ import annotations
@@ -43,11 +44,25 @@ _MASK_STREAM = 2
 Forward = Callable[..., Tensor]
 
 
+class Place(NamedTuple):
+    """Which images of which batch are looked at."""
+
+    step: int
+    """The batch."""
+    rows_B: np.ndarray
+    """Their places in it (int64), as `Part.rows` has them."""
+    batch_size: int
+    """Images of the whole batch."""
+
+
 class Objective(Protocol):
     """The loss of one step."""
 
-    def loss(self, forward: Forward, x_BCHW: Tensor, labels_B: Tensor, *, step: int) -> Tensor:
-        """Return the mean loss of a batch; `forward` runs the model in the recipe's precision."""
+    def loss(self, forward: Forward, x_BCHW: Tensor, labels_B: Tensor, place: Place) -> Tensor:
+        """Return the mean loss of these images; `forward` runs the model in the recipe's precision.
+
+        Means over the parts of a batch, weighted by their images, add up to that of the batch.
+        """
         ...
 
 
@@ -73,12 +88,12 @@ class Classification:
         self._recipe = recipe
         self._seed = seed
 
-    def loss(self, forward: Forward, x_BCHW: Tensor, labels_B: Tensor, *, step: int) -> Tensor:
-        """Return the mean loss of a batch."""
+    def loss(self, forward: Forward, x_BCHW: Tensor, labels_B: Tensor, place: Place) -> Tensor:
+        """Return the mean loss of these images; each is mixed with its mirror in the batch."""
         recipe = self._recipe
         if not recipe.mixup:
             return self._of(forward(x_BCHW), labels_B)
-        share = mixup_share(recipe.mixup, seed=self._seed, step=step)
+        share = mixup_share(recipe.mixup, seed=self._seed, step=place.step)
         logits_BK = forward(share * x_BCHW + (1 - share) * x_BCHW.flip(0))
         own, other = (self._of(logits_BK, labels) for labels in (labels_B, labels_B.flip(0)))
         return share * own + (1 - share) * other
@@ -193,12 +208,13 @@ class MaskedPatchPrediction:
         self._num_patches = model.num_patches
         self._seed = seed
 
-    def loss(self, forward: Forward, x_BCHW: Tensor, labels_B: Tensor, *, step: int) -> Tensor:
-        """Return the mean loss over the corrupted patches of a batch."""
+    def loss(self, forward: Forward, x_BCHW: Tensor, labels_B: Tensor, place: Place) -> Tensor:
+        """Return the mean loss over the corrupted patches of these images."""
         del labels_B
-        drawn = corruption(len(x_BCHW), self._num_patches, seed=self._seed, step=step)
+        step, rows_B, num = place
+        drawn = corruption(num, self._num_patches, seed=self._seed, step=step)
         where_BM, source_BM, masked_BM = (
-            loader.to_device(values, x_BCHW.device) for values in drawn
+            loader.to_device(values[rows_B], x_BCHW.device) for values in drawn
         )
         logits_BMC = forward(x_BCHW, where_BM, source_BM, masked_BM)
         colours_BM = patch_colours(x_BCHW, self._patch_px).gather(1, where_BM)

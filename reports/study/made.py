@@ -23,9 +23,10 @@ WORDS = {
     "cuda": "with CUDA {}",
     "device": "on {}",
     "decoders": "with {} threads that decode images",
+    "pieces": "with batches in {} pieces",
 }
 """The facts of `JobResult.environment` that can move a number or its time, in words."""
-_OF_DEVICE = ("cuda", "device", "decoders")
+_OF_DEVICE = ("cuda", "device", "decoders", "pieces")
 """Those that say nothing where a kind does not use the device: it runs on any core."""
 
 Facts = frozenset[tuple[str, str]]

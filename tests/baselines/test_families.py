@@ -190,9 +190,9 @@ def done(graph: JobGraph, folder: Path) -> dict[str, JobResult]:
                 inputs={key: (results[id_], folder / id_) for key, id_ in job.spec.needs.items()},
                 dataset=graph.datasets[job.dataset],
                 cache_dir=folder / "cache",
-                device="cpu",
                 attempt=1,
                 report=lambda line: None,
+                resources=job.resources,
             )
         )
     return results

@@ -20,6 +20,7 @@ import torch
 from torch import nn
 
 from bench import models
+from bench.data.parts import WHOLE, Part
 from bench.specs import Recipe
 from bench.training import loop as training
 from bench.training.checkpoint import Checkpoints
@@ -46,7 +47,7 @@ class Prepared:
         self.x = torch.from_numpy(images)
         self.y = torch.from_numpy(rng.integers(0, 100, size=(4, BATCH)))
 
-    def at(self, step: int) -> tuple[torch.Tensor, torch.Tensor]:
+    def at(self, step: int, part: Part = WHOLE) -> tuple[torch.Tensor, torch.Tensor]:
         return self.x[step % 4], self.y[step % 4]
 
 

@@ -93,7 +93,7 @@ class Fetched:
 
 
 class ShardBatches:
-    """Batches of a streamed set, addressed by step, for one of several workers."""
+    """Batches of a streamed set, addressed by step."""
 
     def __init__(
         self,
@@ -102,31 +102,29 @@ class ShardBatches:
         batch_size: int,
         seed: int,
         squared_px: int | None,
-        worker: int = 0,
-        num_workers: int = 1,
         window_shards: int = WINDOW_SHARDS,
     ) -> None:
-        if not 0 <= worker < num_workers or batch_size % num_workers:
-            raise ValueError("the batch must divide among the workers, counted from zero")
         self._set = shard_set
         self._order = Order(
             tuple(shard.num_examples for shard in shard_set.shards), seed, window_shards
         )
-        self._batch_size = batch_size
+        self.batch_size = batch_size
+        """Images of a batch."""
         self._squared_px = squared_px
-        self._worker, self._num_workers = worker, num_workers
 
     def places(self, step: int) -> np.ndarray:
-        """Return (shard, row) of this worker's part of a step's batch: every worker-th example."""
-        whole = self._order.places(step * self._batch_size, self._batch_size)
-        return whole[self._worker :: self._num_workers]
+        """Return (shard, row) of every image of a step's batch."""
+        return self._order.places(step * self.batch_size, self.batch_size)
 
-    def at(self, step: int) -> tuple[np.ndarray | Fetched, np.ndarray]:
-        """Return the images and labels_B (int64) of this worker's part of a step.
+    def at(
+        self, step: int, rows_B: np.ndarray | None = None
+    ) -> tuple[np.ndarray | Fetched, np.ndarray]:
+        """Return the images and labels_B (int64) of a step, or of some places in its batch.
 
         Images are fetched originals; or images_BHWC (uint8), where they are to be squares.
         """
-        places = [(int(shard), int(row)) for shard, row in self.places(step)]
+        chosen = self.places(step) if rows_B is None else self.places(step)[rows_B]
+        places = [(int(shard), int(row)) for shard, row in chosen]
         labels_B = np.array([self._set.label(*place) for place in places], dtype=np.int64)
         if self._squared_px is None:
             contents = [self._set.content(*place) for place in places]

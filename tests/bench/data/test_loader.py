@@ -5,9 +5,12 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 
 from bench.data.loader import Batches, batch_indices, evaluation_batches, step_generator
 from bench.data.packs.read import Split
+from bench.data.parts import Part, largest_pieces
 from bench.data.transforms import preset
 
 
@@ -81,32 +84,54 @@ def test_evaluation_of_chosen_examples() -> None:
     assert [y.tolist() for _, y in got] == [[9, 2], [4]]
 
 
-# --- workers --------------------------------------------------------------------------------
+# --- parts of a batch -----------------------------------------------------------------------
+
+
+@given(st.integers(1, 40), st.integers(1, 6), st.integers(1, 6))
+def test_every_image_is_in_one_part_with_its_mirror(batch: int, world: int, pieces: int) -> None:
+    parts = [Part(k, pieces, rank, world) for rank in range(world) for k in range(pieces)]
+    if len(parts) > batch:
+        with pytest.raises(ValueError, match=f"{batch} images has no {len(parts)} parts"):
+            parts[-1].rows(batch)
+        return
+    rows = [part.rows(batch) for part in parts]
+    assert sorted(np.concatenate(rows).tolist()) == list(range(batch))
+    sizes = [len(row) for row in rows]
+    assert min(sizes) > 0
+    if len(parts) <= (batch + 1) // 2:
+        assert max(sizes) - min(sizes) <= 3  # a pair, and the image in the middle alone
+        for row in rows:
+            assert (row[::-1] == batch - 1 - row).all()  # reversed, the part is its partners
+    most = largest_pieces(batch, world=world, keeps_pairs=True)
+    assert most * world <= max(world, (batch + 1) // 2)
+
+
+@pytest.mark.parametrize("part", [(2, 2, 0, 1), (0, 1, 1, 1), (-1, 2, 0, 1), (0, 1, -1, 2)])
+def test_a_part_that_is_none(part: tuple[int, int, int, int]) -> None:
+    with pytest.raises(ValueError, match="is no part of a batch"):
+        Part(*part)
 
 
 @pytest.mark.parametrize("name", ["resize", "shift-flip", "vit-train", "bit-train"])
-@pytest.mark.parametrize("world", [2, 3, 4])
-def test_parts_of_all_workers_are_the_whole_batch_bit_by_bit(name: str, world: int) -> None:
-    def batches(rank: int, world: int) -> Batches:
+@pytest.mark.parametrize(("pieces", "world"), [(2, 1), (1, 2), (3, 2), (12, 1), (1, 4)])
+@pytest.mark.parametrize("prefetch", [False, True])
+def test_parts_are_the_whole_batch_bit_by_bit(
+    name: str, pieces: int, world: int, prefetch: bool
+) -> None:
+    def batches() -> Batches:
         transform = preset(name, size_px=8)
-        return Batches(split_of(29), None, transform, batch_size=12, seed=5, rank=rank, world=world)
+        return Batches(split_of(29), None, transform, batch_size=12, seed=5, prefetch=prefetch)
 
-    whole, parts = batches(0, 1), [batches(rank, world) for rank in range(world)]
+    whole, by_rank = batches(), [batches() for _ in range(world)]
     for step in (0, 1, 7, 8, 30):  # inside a block of steps, in the next one, and over an epoch
         x_BCHW, y_B = whole.at(step)
-        together = [part.at(step) for part in parts]
-        assert {len(y) for _, y in together} == {12 // world}
-        assert torch.equal(torch.stack([x for x, _ in together], dim=1).flatten(0, 1), x_BCHW)
-        assert torch.equal(torch.stack([y for _, y in together], dim=1).flatten(), y_B)
-
-
-@pytest.mark.parametrize(("rank", "world", "batch"), [(2, 2, 4), (-1, 2, 4), (0, 3, 4)])
-def test_a_batch_that_does_not_divide_among_the_workers(rank: int, world: int, batch: int) -> None:
-    with pytest.raises(ValueError, match="must divide among the workers"):
-        Batches(
-            split_of(9), None, preset("resize", size_px=8), batch_size=batch, seed=0, rank=rank,
-            world=world,
-        )  # fmt: skip
+        for rank in range(world):
+            for piece in range(pieces):
+                part = Part(piece, pieces, rank, world)
+                x_bCHW, y_b = by_rank[rank].at(step, part)
+                rows = torch.from_numpy(part.rows(12))
+                assert torch.equal(x_bCHW, x_BCHW[rows])
+                assert torch.equal(y_b, y_B[rows])
 
 
 @pytest.mark.parametrize("num", [1, 8, 13])

@@ -15,6 +15,7 @@ from PIL import Image
 from bench.data import catalog, decode, loader, splits
 from bench.data.packs import build, read, write
 from bench.data.packs.read import Originals
+from bench.data.parts import Part
 from bench.data.transforms import preset
 from bench.errors import DataError
 from bench.specs import DatasetCard
@@ -150,10 +151,15 @@ def test_the_1000_images_of_vtab_are_read_from_where_they_are(tmp_path: Path) ->
 def test_batches_of_originals_resume_and_divide_among_workers(folder: Path, tmp_path: Path) -> None:
     split = build.packed(card_of(folder), cache_dir=tmp_path / "cache").split("train")
 
-    def batches(**keys: int | bool) -> loader.Batches:
+    def batches(*, prefetch: bool | None = None) -> loader.Batches:
         return loader.Batches(
-            split, None, preset("vit-train", size_px=16), batch_size=4, seed=3, **keys  # type: ignore[arg-type]
-        )  # fmt: skip
+            split,
+            None,
+            preset("vit-train", size_px=16),
+            batch_size=4,
+            seed=3,
+            prefetch=prefetch,
+        )
 
     whole = [batches().at(step) for step in range(4)]
     again, ahead = batches(), batches(prefetch=True)
@@ -162,9 +168,10 @@ def test_batches_of_originals_resume_and_divide_among_workers(folder: Path, tmp_
     for step, (x_BCHW, labels_B) in enumerate(whole):
         assert torch.equal(ahead.at(step)[0], x_BCHW)
         for rank in range(2):
-            part, labels = batches(rank=rank, world=2).at(step)
-            assert torch.equal(part, x_BCHW[rank::2])
-            assert torch.equal(labels, labels_B[rank::2])
+            part = Part(rank=rank, world=2)
+            x_bCHW, labels_b = batches().at(step, part)
+            assert torch.equal(x_bCHW, x_BCHW[part.rows(4)])
+            assert torch.equal(labels_b, labels_B[part.rows(4)])
     evaluated = loader.evaluation_batches(split, preset("resize", size_px=16), batch_size=3)
     rows = torch.cat([x_BCHW for x_BCHW, _ in evaluated])
     images: list[np.ndarray] = list(split.images_NHWC)

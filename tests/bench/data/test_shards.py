@@ -17,6 +17,7 @@ from PIL import Image
 
 from bench.data import catalog, decode
 from bench.data.packs import build
+from bench.data.parts import Part
 from bench.data.sources.shards import ShardSet, open_shards, write_shard
 from bench.data.sources.stream import Order, ShardBatches
 from bench.errors import DataError
@@ -99,33 +100,33 @@ def test_batches_show_the_images_of_their_labels_and_resume_anywhere(tmp_path: P
             assert np.array_equal(found, expected)
 
 
-def test_workers_share_each_batch_with_none_lost_or_doubled(tmp_path: Path) -> None:
+def test_parts_of_a_batch_are_the_batch(tmp_path: Path) -> None:
     shards = open_shards(write_set(tmp_path / "set", [9, 11, 4]), index_dir=tmp_path / "index")
-    whole = ShardBatches(shards, batch_size=6, seed=3, squared_px=4)
-    parts = [
-        ShardBatches(shards, batch_size=6, seed=3, squared_px=4, worker=k, num_workers=2)
-        for k in range(2)
-    ]
+    batches = ShardBatches(shards, batch_size=6, seed=3, squared_px=4)
     for step in range(8):
-        together = [tuple(place) for part in parts for place in part.places(step).tolist()]
-        assert sorted(together) == sorted(map(tuple, whole.places(step).tolist()))
-    with pytest.raises(ValueError, match="divide among the workers"):
-        ShardBatches(shards, batch_size=5, seed=0, squared_px=4, num_workers=2)
+        images, labels_B = batches.at(step)
+        for rank in range(2):
+            rows = Part(rank=rank, world=2).rows(6)
+            part, labels_b = batches.at(step, rows)
+            assert np.array_equal(part, images[rows])
+            assert np.array_equal(labels_b, labels_B[rows])
 
 
 STREAM = """
 import resource, sys
 from pathlib import Path
 import numpy as np
+from bench.data.parts import Part
 from bench.data.sources.shards import open_shards
 from bench.data.sources.stream import ShardBatches
 folder, index = Path(sys.argv[1]), Path(sys.argv[2])
 worker, start = int(sys.argv[3]), int(sys.argv[4])
 batches = ShardBatches(open_shards(folder, index_dir=index), batch_size=500, seed=1, squared_px=4,
-                       worker=worker, num_workers=2, window_shards=8)
+                       window_shards=8)
+part = Part(rank=worker, world=2)
 peaks = []
 for step in range(start, 200):
-    images, labels = batches.at(step)
+    images, labels = batches.at(step, part.rows(500))
     corner = images[:, 0, 0].astype(int)
     print(step, *(corner[:, 0] * 65536 + corner[:, 1] * 256 + corner[:, 2]))
     peaks.append(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)

@@ -24,6 +24,7 @@ from bench.specs import (
     Metric,
     Protocol,
     Recipe,
+    Resources,
     SplitCard,
 )
 
@@ -122,9 +123,9 @@ class Toy:
         defaults: dict[str, Any] = {
             "dataset": cls.card,
             "cache_dir": folder.parent / "cache",
-            "device": "cpu",
             "attempt": 1,
             "report": lambda line: None,
+            "resources": Resources(),
         }
         job = folder / spec.job_id
         job.mkdir(parents=True, exist_ok=True)

@@ -78,14 +78,14 @@ def test_other_errors_pass_through_and_threads_are_put_back(
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
 def test_a_missing_gpu_is_told(toy: Any, perform: Perform) -> None:
     with pytest.raises(JobError, match="planned for a GPU"):
-        perform(toy.spec("pretrain", recipe=toy.pretraining), device="cuda")
+        perform(toy.spec("pretrain", recipe=toy.pretraining, device="cuda"))
 
 
 def test_a_missing_tpu_library_is_told(toy: Any, perform: Perform) -> None:
     if importlib.util.find_spec("torch_tpu"):
         pytest.skip("torch_tpu is installed")
     with pytest.raises(JobError, match="torch_tpu is not installed"):
-        perform(toy.spec("pretrain", recipe=toy.pretraining), device="tpu")
+        perform(toy.spec("pretrain", recipe=toy.pretraining, device="tpu"))
 
 
 def test_a_result_says_when_and_by_whom_it_was_made(toy: Any, perform: Perform) -> None:

@@ -15,6 +15,7 @@ from bench.errors import JobError, OutOfMemory
 from bench.jobs import profile
 from bench.jobs._peak import Peak
 from bench.specs import JobResult, JobSpec
+from bench.training.memory import is_exhausted
 from tests.bench.jobs.conftest import Toy
 
 MIB = 2**-10
@@ -152,7 +153,7 @@ def test_the_peak_of_a_process_counts_what_was_freed_again() -> None:
 
 
 def test_words_for_exhausted_memory() -> None:
-    assert jobs.is_exhausted(MemoryError())
-    assert jobs.is_exhausted(RuntimeError("CUDA out of memory."))
-    assert not jobs.is_exhausted(RuntimeError("shapes differ"))
+    assert is_exhausted(MemoryError())
+    assert is_exhausted(RuntimeError("CUDA out of memory."))
+    assert not is_exhausted(RuntimeError("shapes differ"))
     assert issubclass(OutOfMemory, JobError)

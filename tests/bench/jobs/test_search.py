@@ -66,15 +66,15 @@ class Digits:
         return result, self.store.folder(result.job_id)
 
     def do(self, spec: Any) -> JobResult:
-        return schedule.perform(spec, DIGITS, workdir=self.store.workdir, device="cpu")
+        return schedule.perform(spec, DIGITS, workdir=self.store.workdir, resources=Resources())
 
     def context(self) -> JobContext:
         folder = self.store.folder(self.search.job_id)
         folder.mkdir(exist_ok=True)
         return JobContext(
             spec=self.search, folder=folder, inputs={"checkpoint": self.job(self.pretrained)},
-            dataset=DIGITS, cache_dir=self.store.paths.cache.folder, device="cpu", attempt=1,
-            report=lambda line: None,
+            dataset=DIGITS, cache_dir=self.store.paths.cache.folder, attempt=1,
+            report=lambda line: None, resources=Resources(),
         )  # fmt: skip
 
     def candidate(self, rate: float) -> JobResult:

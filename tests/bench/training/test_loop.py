@@ -19,6 +19,7 @@ from pydantic import ValidationError
 from torch import nn
 
 from bench.data.packs.read import Split
+from bench.data.parts import WHOLE, Part
 from bench.errors import CheckpointError, Diverged
 from bench.specs import Recipe
 from bench.training import loop as training
@@ -59,10 +60,12 @@ def network(dropout: float = 0.0) -> nn.Module:
 class Noise:
     """Random batches that are a function of the step."""
 
-    def at(self, step: int) -> tuple[torch.Tensor, torch.Tensor]:
+    def at(self, step: int, part: Part = WHOLE) -> tuple[torch.Tensor, torch.Tensor]:
         rng = np.random.default_rng((7, step))
         x_BCHW = torch.from_numpy(rng.normal(size=(8, 3, 4, 4)).astype(np.float32))
-        return x_BCHW, torch.from_numpy(rng.integers(0, 5, size=8))
+        labels_B = torch.from_numpy(rng.integers(0, 5, size=8))
+        rows_B = torch.from_numpy(part.rows(8))
+        return x_BCHW[rows_B], labels_B[rows_B]
 
 
 class Dying(Noise):
@@ -71,10 +74,10 @@ class Dying(Noise):
     def __init__(self, fatal: int) -> None:
         self.fatal = fatal
 
-    def at(self, step: int) -> tuple[torch.Tensor, torch.Tensor]:
+    def at(self, step: int, part: Part = WHOLE) -> tuple[torch.Tensor, torch.Tensor]:
         if step == self.fatal:
             raise KeyboardInterrupt
-        return super().at(step)
+        return super().at(step, part)
 
 
 def weights(model: nn.Module) -> dict[str, torch.Tensor]:
@@ -212,10 +215,10 @@ spec.loader.exec_module(tests)
 tests.torch.set_num_threads(1)
 
 class Killing(tests.Noise):
-    def at(self, step):
+    def at(self, step, part):
         if step == 7:
             os.kill(os.getpid(), signal.SIGKILL)
-        return super().at(step)
+        return super().at(step, part)
 
 tests.training.train(
     tests.network(), Killing(), recipe=tests.recipe(), num_steps=tests.NUM_STEPS, seed=3,
@@ -306,6 +309,7 @@ def test_final_loss_is_the_mean_of_the_last_twentieth() -> None:
         resumed_step=0,
         earlier_wall_s=0.0,
         earlier_core_s=0.0,
+        pieces=1,
     )
     assert done.final_loss() == 38.5
     assert done.final_loss(share=0.001) == 39
@@ -313,8 +317,8 @@ def test_final_loss_is_the_mean_of_the_last_twentieth() -> None:
 
 def test_training_learns() -> None:
     class Fixed(Noise):
-        def at(self, step: int) -> tuple[torch.Tensor, torch.Tensor]:
-            return super().at(0)
+        def at(self, step: int, part: Part = WHOLE) -> tuple[torch.Tensor, torch.Tensor]:
+            return super().at(0, part)
 
     spec = recipe(warmup_steps=0, weight_decay=0.0)
     done = training.train(network(), Fixed(), recipe=spec, num_steps=60, seed=0)
@@ -328,8 +332,8 @@ def test_training_learns() -> None:
 class Poisoned(Noise):
     """An infinite image at step 5."""
 
-    def at(self, step: int) -> tuple[torch.Tensor, torch.Tensor]:
-        x_BCHW, labels_B = super().at(step)
+    def at(self, step: int, part: Part = WHOLE) -> tuple[torch.Tensor, torch.Tensor]:
+        x_BCHW, labels_B = super().at(step, part)
         return (x_BCHW * math.inf if step == 5 else x_BCHW), labels_B
 
 
@@ -361,9 +365,9 @@ def test_divergence_is_noticed_within_a_hundred_steps_without_anybody_asking() -
     class Counting(Poisoned):
         last = 0
 
-        def at(self, step: int) -> tuple[torch.Tensor, torch.Tensor]:
+        def at(self, step: int, part: Part = WHOLE) -> tuple[torch.Tensor, torch.Tensor]:
             self.last = step
-            return super().at(step)
+            return super().at(step, part)
 
     batches = Counting()
     with pytest.raises(Diverged):

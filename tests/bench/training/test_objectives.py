@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from bench.data import loader, transforms
 from bench.data.packs.read import Split
+from bench.data.parts import Part
 from bench.data.sources.fractals import images as fractal_images
 from bench.errors import JobError
 from bench.models import build, encoder_state, load_encoder
@@ -21,7 +22,7 @@ from bench.specs import Recipe
 from bench.training import loop as training
 from bench.training import objectives
 from bench.training.checkpoint import Checkpoints
-from bench.training.objectives import MaskedPatches, corruption, patch_colours
+from bench.training.objectives import MaskedPatches, Place, corruption, patch_colours
 
 NUM_STEPS = 6
 
@@ -153,7 +154,7 @@ def test_the_loss_is_the_mean_over_corrupted_patches() -> None:
     nn.init.normal_(model.patch_head.weight, generator=torch.Generator().manual_seed(2))
     x_BCHW, labels_B = fractals().at(0)
     objective = objectives.of(model, recipe(), seed=4)
-    found = objective.loss(model, x_BCHW, labels_B, step=7)
+    found = objective.loss(model, x_BCHW, labels_B, Place(7, np.arange(16), 16))
     drawn = corruption(16, 16, seed=4, step=7)
     logits_BMC = model(x_BCHW, *(torch.from_numpy(values) for values in drawn)).double()
     colours_BN = patch_colours(x_BCHW, 4).numpy()
@@ -182,7 +183,7 @@ def test_everything_that_counts_has_a_gradient() -> None:
     model = network()
     nn.init.normal_(model.patch_head.weight)
     objective = objectives.of(model, recipe(), seed=0)
-    objective.loss(model, *fractals().at(0), step=0).backward()
+    objective.loss(model, *fractals().at(0), Place(0, np.arange(16), 16)).backward()
     assert not [name for name, weight in model.named_parameters() if weight.grad is None]
 
 
@@ -194,10 +195,10 @@ def test_a_killed_run_ends_with_the_same_bits(
     spec = recipe(**fields)
 
     class Dying:
-        def at(self, step: int) -> tuple[Tensor, Tensor]:
+        def at(self, step: int, part: Part) -> tuple[Tensor, Tensor]:
             if step == 4:
                 raise KeyboardInterrupt
-            return fractals().at(step)
+            return fractals().at(step, part)
 
     whole = network(spec.dropout)
     expected = training.train(whole, fractals(), recipe=spec, num_steps=NUM_STEPS, seed=3)

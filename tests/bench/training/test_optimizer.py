@@ -10,6 +10,7 @@ import pytest
 import torch
 from torch import nn
 
+from bench.data.parts import Part
 from bench.specs import Recipe
 from bench.training import loop as training
 from bench.training import optimizer as optim
@@ -63,7 +64,7 @@ class Constant:
     def __init__(self, x: torch.Tensor, targets: torch.Tensor) -> None:
         self.batch = x, targets
 
-    def at(self, step: int) -> tuple[torch.Tensor, torch.Tensor]:
+    def at(self, step: int, part: Part) -> tuple[torch.Tensor, torch.Tensor]:
         return self.batch
 
 

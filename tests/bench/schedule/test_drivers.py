@@ -246,5 +246,5 @@ def test_a_node_without_the_work_folder_is_told_before_it_works(
 ) -> None:
     spec = make_job("a", seed=1).spec.model_dump_json()
     with pytest.raises(JobError, match=r"^node \S+ has no .*/runs\. Give --workdir"):
-        executors._ray_task(spec, "", str(tmp_path / "runs"), "cpu", 0)
+        executors._ray_task(spec, "", str(tmp_path / "runs"), "{}")
     assert not (tmp_path / "runs").exists()

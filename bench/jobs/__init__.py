@@ -98,7 +98,16 @@ def run(context: JobContext) -> JobResult:
             f"this is version {kind.version}",
             hint="Plan the suite again",
         )
-    module, _, function = kind.run.partition(":")
+    if context.resources.workers == 1:
+        return _here(context)
+    from bench.jobs import _workers
+
+    return _workers.run(context, _here)
+
+
+def _here(context: JobContext) -> JobResult:
+    """Do the job in this process, as its only worker or as one of several."""
+    module, _, function = KINDS.named(context.spec.kind).run.partition(":")
     with conditions(context):
         result: JobResult = getattr(importlib.import_module(module), function)(context)
     return result

@@ -21,8 +21,10 @@ def node_resource() -> str:
 
 
 @contextmanager
-def ray_here() -> Iterator[None]:
+def ray_here(*, num_cpus: int = 1) -> Iterator[None]:
     """Use the Ray that this process belongs to, or one of its own that ends with the block.
+
+    That has so many CPUs to give, whatever the machine has.
 
     Its ports are open on every interface, so a token guards them.
     """
@@ -40,7 +42,7 @@ def ray_here() -> Iterator[None]:
 
         ray.init(
             address="local",
-            num_cpus=1,
+            num_cpus=num_cpus,
             include_dashboard=False,
             log_to_driver=False,
             logging_level="ERROR",

@@ -24,7 +24,7 @@ from bench.errors import CheckpointError, JobError
 from bench.jobs import JobContext
 from bench.paths import HITS, WEIGHTS
 from bench.specs import Cost, JobResult, Metric, Scalar
-from bench.training import Training, read_tensors, replace_file, write_tensors
+from bench.training import Training, group, read_tensors, replace_file, write_tensors
 
 
 def device(context: JobContext) -> torch.device:
@@ -105,8 +105,10 @@ def pretrained_digest(result: JobResult) -> str:
 def write_weights(context: JobContext, model: nn.Module, *, head: bool = True) -> dict[str, str]:
     """Write the model's weights into the job folder; return file name and digest.
 
-    Without `head` the last linear layer is left out.
+    Without `head` the last linear layer is left out. Of a group the first worker writes.
     """
+    if not group.current().leads:
+        return {}
     state = {
         name: tensor
         for name, tensor in model.state_dict().items()
@@ -116,7 +118,12 @@ def write_weights(context: JobContext, model: nn.Module, *, head: bool = True) -
 
 
 def write_hits(context: JobContext, hits: Mapping[str, np.ndarray]) -> dict[str, str]:
-    """Write arrays of hits (bool) into the job folder; return file name and digest."""
+    """Write arrays of hits (bool) into the job folder; return file name and digest.
+
+    Of a group the first worker writes.
+    """
+    if not group.current().leads:
+        return {}
 
     def write(path: Path) -> None:
         with path.open("wb") as file:  # savez would add an ending to a path
@@ -165,7 +172,8 @@ class Meter:
     ) -> JobResult:
         """Return the job's result with its cost so far and the environment.
 
-        `others` is what other processes spent for the job, while this one waited.
+        `others` is what other processes spent for the job, while this one waited. Workers of a
+        group ask together; what each spent is added up.
         """
         from bench import environment
 
@@ -178,6 +186,8 @@ class Meter:
             wall_s += training.earlier_wall_s
             core_s += training.earlier_core_s
         kind: Any = context.device
+        workers = group.current().everyone((core_s, peak_memory_gib(context.device)))
+        core_s = sum(spent_s for spent_s, _ in workers)
         cost = Cost(
             device=environment.device_name(context.device),
             device_kind=kind,
@@ -187,12 +197,12 @@ class Meter:
             core_s=(
                 core_s + sum(other.core_s for other in others)
                 if context.device == "cpu"
-                else wall_s
+                else len(workers) * wall_s
             ),
             examples=trained + num_evaluated + sum(other.num_images for other in others),
             images_per_s=rate,
             peak_memory_gib=max(
-                [peak_memory_gib(context.device), *(other.peak_memory_gib for other in others)]
+                [*(gib for _, gib in workers), *(other.peak_memory_gib for other in others)]
             ),
         )
         return JobResult(
@@ -217,8 +227,10 @@ def _decoding(context: JobContext) -> dict[str, str]:
 
 
 def _division(training: Training | None) -> dict[str, str]:
-    """Return into how many pieces batches were divided, which may move the last bits."""
-    return {} if training is None else {"pieces": str(training.pieces)}
+    """Return how batches were divided, which may move the last bits."""
+    if training is None:
+        return {}
+    return {"pieces": str(training.pieces), "workers": str(group.current().world)}
 
 
 def _reset_peak_memory(device_kind: str) -> None:

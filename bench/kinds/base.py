@@ -289,6 +289,8 @@ class KindCard:
     """Whether its jobs read the images of a data set."""
     uses_device: bool = True
     """Whether its jobs compute on the suite's threads, GPUs and TPUs; others take one CPU."""
+    shares_batches: bool = False
+    """Whether several workers can share its batches."""
     leaves: tuple[str, ...] = ()
     """Files that its jobs leave in their folders."""
     metrics: tuple[MetricCard, ...] = ()

@@ -32,6 +32,7 @@ CARD = KindCard(
     title="Evaluation",
     place=40,
     run="bench.jobs.evaluate:run",
+    shares_batches=True,
     stages=(
         Stage(name="evaluate", title="Evaluation", role="result", work=OTHER, metrics=_metrics),
     ),

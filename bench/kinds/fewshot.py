@@ -84,6 +84,7 @@ CARD = KindCard(
     title="Few-shot",
     place=50,
     run="bench.jobs.fewshot:run",
+    shares_batches=True,
     stages=(
         Stage(
             name="fewshot",

@@ -266,6 +266,7 @@ CARD = KindCard(
     title="Fine-tuning",
     place=30,
     run="bench.jobs.finetune:run",
+    shares_batches=True,
     stages=(
         Stage(
             name="candidate",

@@ -46,6 +46,7 @@ CARD = KindCard(
     title="Nearest neighbours",
     place=70,
     run="bench.jobs.knn:run",
+    shares_batches=True,
     stages=(
         Stage(
             name="knn",

@@ -128,6 +128,7 @@ CARD = KindCard(
     title="Pre-training",
     place=10,
     run="bench.jobs.pretrain:run",
+    shares_batches=True,
     stages=(
         Stage(
             name="pretrain",

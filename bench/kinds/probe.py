@@ -49,6 +49,7 @@ CARD = KindCard(
     title="Linear probe",
     place=60,
     run="bench.jobs.probe:run",
+    shares_batches=True,
     stages=(
         Stage(
             name="probe",

@@ -167,6 +167,7 @@ class Planner(Names):
         refused: str = "",
     ) -> PlannedJob:
         """Add a job unless it is there, and return it; see `bench.kinds.base.Planner.add`."""
+        self._check_workers(recipe)
         spec = JobSpec(
             kind=kind,
             kind_version=KINDS[kind].version,
@@ -218,8 +219,28 @@ class Planner(Names):
         suite = self.suite
         decoders = suite.decoders if KINDS[kind].needs_data else 0
         return Resources(
-            cpus=suite.num_threads + decoders, gpus=suite.gpus, tpus=suite.tpus, decoders=decoders
+            cpus=suite.num_threads + decoders,
+            gpus=suite.gpus,
+            tpus=suite.tpus,
+            decoders=decoders,
+            workers=suite.workers if KINDS[kind].shares_batches else 1,
         )
+
+    def _check_workers(self, recipe: Recipe | None) -> None:
+        """Raise where a suite's workers cannot share the devices or the batches of its jobs."""
+        gpus, workers = self.suite.gpus, self.suite.workers
+        if gpus > 1:
+            raise self.error(
+                "gpus",
+                f"{gpus:g} GPUs for one worker, which computes on one",
+                f"Set gpus = 1 and workers = {gpus:g}",
+            )
+        if recipe is not None and recipe.batch_size % workers:
+            raise self.error(
+                "workers",
+                f"a batch of {recipe.batch_size} images does not divide among {workers} workers",
+                "Choose a number that divides it",
+            )
 
     def _unique(self, name: str, labels: Labels, job_id: str) -> str:
         """Return a readable name that no other job has."""

@@ -98,12 +98,15 @@ class SuiteSpec(Record):
     num_threads: int = Field(default=1, gt=0, le=256)
     """CPU threads of each job; part of job identity, since it changes the bits."""
     gpus: float = Field(default=0.0, ge=0)
-    """GPUs (or a fraction of one) of each training job."""
+    """GPUs (one, or a fraction) of each worker of a job."""
     tpus: int = Field(default=0, ge=0)
     """TPU chips of each training job."""
     decoders: int = Field(default=0, ge=0, le=256)
     """CPU cores of each job that decode images and do nothing else; 0: its own threads decode too,
     on a GPU those of the machine. They change no number."""
+    workers: int = Field(default=1, gt=0, le=1024)
+    """Processes that share every batch of a training or transfer job, each with these threads,
+    decoders and devices. They change no number but for rounding."""
     max_attempts: int = Field(default=3, gt=0, le=10)
     """Tries at a job before it counts as failed."""
     pretrain: tuple[PretrainBlock, ...] = ()

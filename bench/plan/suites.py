@@ -171,7 +171,7 @@ def _at_scale(spec: SuiteSpec, settings: Sequence[str], *, file: str) -> SuiteSp
     named = {setting.partition("=")[0].strip() for setting in settings}
     changes = {
         key: value
-        for key in ("seeds", "num_threads", "gpus", "tpus", "decoders")
+        for key in ("seeds", "num_threads", "gpus", "tpus", "decoders", "workers")
         if (value := getattr(block, key)) not in (None, ()) and key not in named
     }
     return _validate({**spec.model_dump(), **changes}, file=file) if changes else spec

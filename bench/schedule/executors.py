@@ -126,27 +126,30 @@ class RayExecutor:
     def check(self, jobs: Sequence[PlannedJob]) -> None:
         """Raise UserError when a job asks for more than the cluster has: it would wait forever."""
         for job in jobs:
-            if not _within(job.resources, self._total):
+            asked = job.resources.of_all_workers()
+            if not _within(asked, self._total):
                 raise UserError(
-                    f"{job.name} asks for {_words(job.resources)}; there are {_words(self._total)}",
-                    hint="Lower num_threads, gpus or tpus of the suite, or use --address",
+                    f"{job.name} asks for {_words(asked)}; there are {_words(self._total)}",
+                    hint="Lower the suite's num_threads, gpus, tpus or workers, or use --address",
                 )
 
     def fits(self, resources: Resources) -> bool:
         """Tell whether the free cores and devices are enough."""
-        return _within(resources, self._free)
+        return _within(resources.of_all_workers(), self._free)
 
     def submit(self, job: PlannedJob) -> None:
         """Start the job as a Ray task; attempts are counted by the loop, not by Ray."""
+        # A job of several workers takes nothing itself: it would keep it from them.
+        own = job.resources if job.resources.workers == 1 else Resources(cpus=0)
         options: dict[str, Any] = {
-            "num_cpus": job.resources.cpus,
-            "num_gpus": job.resources.gpus,
+            "num_cpus": own.cpus,
+            "num_gpus": own.gpus,
             "max_retries": 0,
             "name": job.name,
         }
-        if job.resources.tpus:
-            options["resources"] = {"TPU": job.resources.tpus}
-        if job.resources.gpus or job.resources.tpus:
+        if own.tpus:
+            options["resources"] = {"TPU": own.tpus}
+        if own.gpus or own.tpus:
             options["max_calls"] = 1  # a reused process would keep the device's memory
         card = self._datasets.get(job.dataset)
         task = self._ray.remote(_ray_task).options(**options)
@@ -157,7 +160,7 @@ class RayExecutor:
             job.resources.model_dump_json(),
         )
         self._running[reference] = job
-        self._free = _minus(self._free, job.resources)
+        self._free = _minus(self._free, job.resources.of_all_workers())
 
     def next(self, timeout_s: float) -> tuple[str, JobResult | Exception] | None:
         """Return one finished task."""
@@ -165,7 +168,7 @@ class RayExecutor:
         if not ready:
             return None
         job = self._running.pop(ready[0])
-        self._free = _minus(self._free, job.resources, sign=-1)
+        self._free = _minus(self._free, job.resources.of_all_workers(), sign=-1)
         try:
             return job.job_id, JobResult.model_validate_json(self._ray.get(ready[0]))
         except self._ray.exceptions.LocalRayletDiedError as error:

@@ -119,6 +119,13 @@ class Resources(Record):
     memory_gib: float = Field(default=0, ge=0)
     """Memory of one device that the job is expected to need, in GiB; 0: not known."""
 
+    def of_all_workers(self) -> Resources:
+        """Return what the workers take together."""
+        num = self.workers
+        return self.model_copy(
+            update={"cpus": num * self.cpus, "gpus": num * self.gpus, "tpus": num * self.tpus}
+        )
+
 
 class Labels(Record):
     """Names by which people and tables know a job. Never part of its identity."""

@@ -35,6 +35,8 @@ class ScaleBlock(Record):
     """TPU chips of each training job in place of the suite's."""
     decoders: int | None = Field(default=None, ge=0, le=256)
     """CPU cores of each job that decode images, in place of the suite's."""
+    workers: int | None = Field(default=None, gt=0, le=1024)
+    """Processes that share every batch of a job."""
     expected: str = ""
     """What should come out, in words or numbers, with its source."""
     cost: str = ""

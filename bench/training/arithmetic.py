@@ -20,6 +20,7 @@ import torch
 from torch import Tensor
 
 from bench.specs import Precision
+from bench.training.group import full
 
 _BACKENDS: Any = torch.backends  # its stubs lack what is newer
 _HALF = {"bfloat16": torch.bfloat16, "float16": torch.float16}
@@ -77,14 +78,18 @@ class LossScale:
         if not self._enabled:
             return True
         torch._foreach_mul_(gradients, 1 / self.value)
-        norms = torch.stack([torch.linalg.vector_norm(gradient) for gradient in gradients])
-        if not bool(torch.isfinite(norms).all()):
+        if not bool(torch.isfinite(total_norm(gradients))):
             self.value, self.good_steps = self.value / 2, 0
             return False
         self.good_steps += 1
         if self.good_steps == self.GROWTH_STEPS:
             self.value, self.good_steps = self.value * 2, 0
         return True
+
+
+def total_norm(gradients: list[Tensor]) -> Tensor:
+    """Return the norm of all gradients together, of those in shards too."""
+    return full(torch.nn.utils.get_total_norm(gradients))
 
 
 def _settings() -> tuple[tuple[str, ...], bool, bool]:

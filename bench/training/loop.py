@@ -10,7 +10,7 @@ stay there and are read when a progress line is due.
 
 A batch that does not fit the memory is taken in pieces, whose gradients add up. Whatever is drawn
 for an image belongs to its place in the batch, and no system has batch statistics, so pieces
-change nothing but rounding.
+change nothing but rounding. Nor do workers that share the batch (`group.py`).
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ from bench.data.parts import Part, largest_pieces
 from bench.data.transforms import Transform
 from bench.errors import CheckpointError, Diverged, JobError
 from bench.specs import Recipe
-from bench.training import objectives
+from bench.training import group, objectives
 from bench.training.arithmetic import LossScale, autocast
 from bench.training.checkpoint import Checkpoints
 from bench.training.dropout import drop_by_place
@@ -93,7 +93,7 @@ def train(
     num_steps: int,
     seed: int,
     checkpoints: Checkpoints | None = None,
-    report: Report | None = None,
+    report: Report = lambda line: None,
     pieces: int = 1,
     splits: bool = True,
 ) -> Training:
@@ -112,13 +112,13 @@ def train(
     model.train()
     while run.step < num_steps:
         run.update(batches)
-        if report is not None and run.step in run.report_steps:
+        if run.step in run.report_steps:
             line = run.progress()
             with run.clock.paused():
                 report(line)
         if run.step - run.num_read >= MAX_UNREAD_STEPS or run.step == num_steps:
             run.read_losses()
-        if checkpoints is not None and run.step < num_steps and checkpoints.due():
+        if checkpoints is not None and run.step < num_steps and run.is_due(checkpoints):
             run.save(checkpoints)
     return run.finish(resumed_step)
 
@@ -181,13 +181,13 @@ class _Run:
         pieces: int,
         splits: bool,
     ) -> None:
-        self.model = model
         self.recipe = recipe
         self.num_steps = num_steps
         self.step = 0
         self.num_read = 0
         self.device = next(model.parameters()).device
-        most = _most_pieces(model, recipe)
+        self._group = group.current()
+        most = _most_pieces(model, recipe, world=self._group.world)
         if pieces > most:
             why = ": the model has batch statistics" if has_batch_statistics(model) else ""
             raise JobError(
@@ -195,10 +195,13 @@ class _Run:
                 hint=f"Use {most} or fewer",
             )
         self.pieces = pieces
-        self._most_pieces = most if splits else pieces
+        # Of a group all workers must do the same: there the job begins again, in more pieces.
+        self._most_pieces = most if splits and self._group.world == 1 else pieces
         self.objective = objectives.of(model, recipe, seed=seed)
         self._places = drop_by_place(model, seed)
-        self.optimizer = Optimizer(model, recipe)
+        state_bytes = _state_bytes(model, recipe)
+        self._shared = group.Shared(model, self._group, state_bytes=state_bytes)
+        self.optimizer = Optimizer(self._shared.model, recipe)
         self.averages = {
             name: parameter.detach().clone()
             for name, parameter in self.optimizer.parameters.items()
@@ -247,28 +250,32 @@ class _Run:
         num = self.recipe.batch_size
         total = torch.zeros((), device=self.device)
         for piece in range(self.pieces):
-            part = Part(piece, self.pieces)
+            part = self._group.part(piece, self.pieces)
             x_BCHW, labels_B = batches.at(self.step, part)
             place = objectives.Place(self.step, part.rows(num), num)
             if self._places is not None:
                 self._places.stand(self.step, place.rows_B, self.device)
-            loss = self.objective.loss(self._forward, x_BCHW, labels_B, place)
-            loss = loss * (len(labels_B) / num) if self.pieces > 1 else loss
-            if piece == 0:
-                # Not right after the step: memory freed at once goes back to the kernel.
-                self.optimizer.zero_grad()
-            self._scale.scaled(loss).backward()
+            with self._shared.accumulating(is_last=piece == self.pieces - 1):
+                loss = self.objective.loss(self._forward, x_BCHW, labels_B, place)
+                loss = loss if part.is_whole else loss * (len(labels_B) / num)
+                if piece == 0:
+                    # Not right after the step: memory freed at once goes back to the kernel.
+                    self.optimizer.zero_grad()
+                # Gradients of a group are the mean of its workers', and are to be the sum.
+                (self._scale.scaled(loss) * self._group.world).backward()
             total += loss.detach()
         return total
 
     def _forward(self, *inputs: Tensor) -> Tensor:
         with self._autocast:
-            outputs: Tensor = self.model(*inputs)
+            outputs: Tensor = self._shared.forward(*inputs)
         return outputs
 
     def read_losses(self) -> None:
         """Wait for the device and raise Diverged at the first loss that is not finite."""
-        losses = self.losses_T[self.num_read : self.step].cpu()
+        unread = slice(self.num_read, self.step)
+        self.losses_T[unread] = self._group.total(self.losses_T[unread])
+        losses = self.losses_T[unread].cpu()
         bad = (~torch.isfinite(losses)).nonzero()
         if len(bad):
             step = self.num_read + int(bad[0])
@@ -294,11 +301,17 @@ class _Run:
             "images_per_s": round(images / max(elapsed_s, 1e-9), 1),
         }
 
+    def is_due(self, checkpoints: Checkpoints) -> bool:
+        """Return whether any worker of the group has a reason to save now."""
+        return self._group.agreed(checkpoints.due())
+
     def save(self, checkpoints: Checkpoints) -> None:
         """Write a checkpoint, never one with a loss that is not finite."""
         self.read_losses()
         with self.clock.paused():
-            checkpoints.save(self.step, self._tensors(), self._meta())
+            tensors = self._shared.whole(self._tensors())
+            if self._group.leads:
+                checkpoints.save(self.step, tensors, self._meta())
 
     def resume(self, checkpoints: Checkpoints) -> None:
         """Continue from the newest valid checkpoint, if there is one."""
@@ -325,6 +338,7 @@ class _Run:
         with torch.no_grad():
             for name, average in self.averages.items():
                 self.optimizer.parameters[name].copy_(average)
+        self._shared.finish()
         return Training(
             losses_T=self.losses_T.cpu().numpy(),
             num_images=self.num_images,
@@ -344,7 +358,7 @@ class _Run:
 
     def _tensors(self) -> dict[str, Tensor]:
         return {
-            **{f"model/{name}": value for name, value in self.model.state_dict().items()},
+            **{f"model/{name}": value for name, value in self._shared.model.state_dict().items()},
             **{f"optimizer/{name}": value for name, value in self.optimizer.tensors().items()},
             **{f"average/{name}": value for name, value in self.averages.items()},
             "losses_T": self.losses_T[: self.step],
@@ -352,10 +366,10 @@ class _Run:
 
     def _restore(self, tensors: Mapping[str, Tensor]) -> None:
         parts: dict[str, dict[str, Tensor]] = {"model": {}, "optimizer": {}, "average": {}}
-        for name, value in tensors.items():
+        for name, value in self._shared.parted(tensors, self._tensors()).items():
             part, _, rest = name.partition("/")
             parts.setdefault(part, {})[rest] = value
-        self.model.load_state_dict(parts["model"])
+        self._shared.model.load_state_dict(parts["model"])
         self.optimizer.restore(parts["optimizer"])
         for name, average in self.averages.items():
             average.copy_(parts["average"][name])
@@ -393,11 +407,17 @@ class _Clock:
         }
 
 
-def _most_pieces(model: nn.Module, recipe: Recipe) -> int:
+def _state_bytes(model: nn.Module, recipe: Recipe) -> int:
+    """Return what training keeps besides activations: weights, gradients, optimizer, average."""
+    copies = 2 + (2 if recipe.optimizer == "adam" else 1) + (recipe.polyak is not None)
+    return copies * 4 * sum(parameter.numel() for parameter in model.parameters())
+
+
+def _most_pieces(model: nn.Module, recipe: Recipe, *, world: int) -> int:
     """Return the most pieces that a batch can be taken in and stay the same batch."""
     if has_batch_statistics(model):
         return 1
-    return largest_pieces(recipe.batch_size, world=1, keeps_pairs=recipe.mixup > 0)
+    return largest_pieces(recipe.batch_size, world=world, keeps_pairs=recipe.mixup > 0)
 
 
 def has_batch_statistics(model: nn.Module) -> bool:

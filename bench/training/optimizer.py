@@ -19,6 +19,7 @@ from torch.optim.adamw import adamw
 from torch.optim.sgd import sgd
 
 from bench.specs import Recipe
+from bench.training.arithmetic import total_norm
 
 
 def learning_rate(recipe: Recipe, step: int, *, num_steps: int) -> float:
@@ -66,8 +67,7 @@ def clip_gradients(gradients: list[Tensor], max_norm: float) -> None:
     Unlike torch's own function nothing is added to the norm, which agrees with the authors' code
     beyond six digits.
     """
-    norm = torch.nn.utils.get_total_norm(gradients)
-    torch._foreach_mul_(gradients, (max_norm / norm).clamp(max=1.0))
+    torch._foreach_mul_(gradients, (max_norm / total_norm(gradients)).clamp(max=1.0))
 
 
 def loss_of(

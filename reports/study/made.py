@@ -24,9 +24,10 @@ WORDS = {
     "device": "on {}",
     "decoders": "with {} threads that decode images",
     "pieces": "with batches in {} pieces",
+    "workers": "by {} workers",
 }
 """The facts of `JobResult.environment` that can move a number or its time, in words."""
-_OF_DEVICE = ("cuda", "device", "decoders", "pieces")
+_OF_DEVICE = ("cuda", "device", "decoders", "pieces", "workers")
 """Those that say nothing where a kind does not use the device: it runs on any core."""
 
 Facts = frozenset[tuple[str, str]]

@@ -1,0 +1,127 @@
+"""A job on several workers: processes of Ray Train, each with the job's cores and its own device.
+
+Every worker does the whole job on its part of each batch (`bench.training.group`); the first one
+writes and reports. A worker that dies or hangs ends its group, which begins again from the last
+checkpoint; one that has no memory left makes it begin again in twice as many pieces.
+"""
+
+from __future__ import annotations
+
+import logging
+import secrets
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+from bench.errors import BenchError, OutOfMemory
+from bench.jobs import JobContext
+from bench.jobs._ray import environment, ray_here
+from bench.paths import JobPaths
+from bench.specs import JobResult
+
+MAX_RESTARTS = 3
+"""Times that a group begins again before the job is left to the next attempt."""
+
+TIMEOUT_S = 600
+"""Seconds that a worker waits for the others before they count as hung."""
+
+_QUIET = {"RAY_TRAIN_V2_ENABLED": "1", "RAY_AIR_NEW_OUTPUT": "0"}
+
+_log = logging.getLogger(__name__)
+
+Work = Callable[[JobContext], JobResult]
+
+
+def run(context: JobContext, work: Work) -> JobResult:
+    """Return the result of a job whose work a group of workers does.
+
+    Raises what a worker raises on purpose (BenchError), and RuntimeError where workers die.
+    """
+    resources = context.resources
+    with environment(_QUIET), ray_here(num_cpus=resources.workers * max(1, int(resources.cpus))):
+        for restart in range(MAX_RESTARTS + 1):
+            try:
+                return _in_group(context, work)
+            except OutOfMemory:
+                if restart == MAX_RESTARTS:
+                    raise
+                pieces = 2 * context.resources.pieces
+                context = replace(
+                    context, resources=context.resources.model_copy(update={"pieces": pieces})
+                )
+                _log.warning("memory is exhausted: beginning again in %d pieces", pieces)
+            except _WorkersDied as error:
+                if restart == MAX_RESTARTS:
+                    raise
+                _log.warning("%s; beginning again from the last checkpoint", error)
+    raise AssertionError("the last restart returns or raises")
+
+
+class _WorkersDied(RuntimeError):
+    """A worker of the group died, or hung."""
+
+
+def _in_group(context: JobContext, work: Work) -> JobResult:
+    """Start a group, have it work, and return what its first worker says."""
+    from ray.train import FailureConfig, RunConfig, ScalingConfig, TrainingFailedError
+    from ray.train.torch import TorchConfig, TorchTrainer
+
+    resources = context.resources
+    on_gpu = context.device == "cuda"
+    each = {"CPU": resources.cpus, **({"GPU": resources.gpus} if on_gpu else {})}
+    trainer = TorchTrainer(
+        _worker,
+        train_loop_config={"context": context, "work": work},
+        torch_config=TorchConfig(
+            backend="cpu:gloo,cuda:nccl" if on_gpu else "gloo", timeout_s=TIMEOUT_S
+        ),
+        scaling_config=ScalingConfig(
+            num_workers=resources.workers, use_gpu=on_gpu, resources_per_worker=each
+        ),
+        run_config=RunConfig(
+            # A name of its own: Ray would go on with what it knows of one that it has seen.
+            name=secrets.token_hex(8),
+            storage_path=str(JobPaths(context.folder).checkpoints / "group"),
+            failure_config=FailureConfig(max_failures=0),
+        ),
+    )
+    try:
+        said: dict[str, Any] = trainer.fit().metrics or {}
+    except TrainingFailedError as error:
+        raise _cause(error) from error
+    return JobResult.model_validate_json(said["result"])
+
+
+def _cause(error: Exception) -> Exception:
+    """Return what a worker raised on purpose, else that workers died."""
+    failures: dict[int, Exception] = getattr(error, "worker_failures", {})
+    for failure in failures.values():
+        found: BaseException | None = failure
+        while found is not None:
+            if isinstance(found, BenchError):
+                return found
+            found = getattr(found, "cause", None) or found.__cause__
+    words = [
+        f"{rank}: {str(failure).strip().splitlines()[-1]}" for rank, failure in failures.items()
+    ]
+    return _WorkersDied(f"workers died ({'; '.join(words) or error})")
+
+
+def _worker(config: dict[str, Any]) -> None:
+    """Do the job as one of its workers."""
+    from ray import train
+
+    from bench.training.group import Group, working_in
+
+    mine = train.get_context()
+    group = Group(mine.get_world_rank(), mine.get_world_size())
+    context: JobContext = config["context"]
+    if not group.leads:
+        context = replace(context, report=_silent)
+    with working_in(group):
+        result = config["work"](context)
+    train.report({"result": result.model_dump_json() if group.leads else ""})
+
+
+def _silent(line: dict[str, Any]) -> None:
+    """Progress is told by the first worker."""

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import functools
 import tomllib
+from collections.abc import Iterable
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
@@ -26,7 +27,8 @@ import baselines
 from baselines.counting import Padding
 from bench.errors import SuiteError, UnknownName, UserError
 from bench.facts import JFT_IMAGES
-from bench.specs import Precision, Record, SystemCard, SystemUse
+from bench.kinds import stages
+from bench.specs import PlannedJob, Precision, Record, SystemCard, SystemUse
 
 TRAIN_FACTOR = 3
 """FLOPs of training by FLOPs of a forward pass."""
@@ -180,6 +182,53 @@ def train_memory(
     weights = 4 * num_params / _GIB
     activations = batch_size * sizes.activations(image_size_px) * _BYTES[precision] / _GIB
     return Memory(weights, weights, weights * (2 if optimizer == "adam" else 1), activations)
+
+
+# --- checkpoints ----------------------------------------------------------------------------
+
+
+def checkpoint_bytes(
+    system: System,
+    *,
+    image_size_px: int,
+    num_classes: int,
+    optimizer: Literal["adam", "sgd"] = "adam",
+    averaged: bool = False,
+    pretraining: bool = False,
+) -> int:
+    """Return the bytes of a checkpoint: weights, moments and average, in float32.
+
+    The names of the tensors, and the losses so far, are not in it. `pretraining` counts the hidden
+    layer of the head that the authors pre-train with.
+
+    >>> checkpoint_bytes("ViT-H/14", image_size_px=224, num_classes=1000)
+    7584549600
+    """
+    sizes = baselines.sizes(baselines.system(system) if isinstance(system, str) else system)
+    hidden = sizes.pre_logits_dim(pretraining=pretraining)
+    layer = (sizes.feature_dim + 1) * hidden
+    head = ((hidden or sizes.feature_dim) + 1) * num_classes
+    copies = 1 + (2 if optimizer == "adam" else 1) + averaged
+    return 4 * copies * (sizes.num_params(image_size_px) + layer + head)
+
+
+def largest_checkpoint(jobs: Iterable[PlannedJob]) -> tuple[str, int]:
+    """Return the system with the largest checkpoint, and its bytes; 0 where nothing is trained."""
+    found = [("", 0)]
+    for job in jobs:
+        spec, recipe = job.spec, job.spec.recipe
+        if recipe is None or spec.image_size_px is None or spec.num_classes is None:
+            continue
+        num_bytes = checkpoint_bytes(
+            spec.system,
+            image_size_px=spec.image_size_px,
+            num_classes=spec.num_classes,
+            optimizer=recipe.optimizer,
+            averaged=recipe.polyak is not None,
+            pretraining=stages()[job.labels.stage].role == "start",
+        )
+        found.append((job.labels.system, num_bytes))
+    return max(found, key=lambda each: each[1])
 
 
 # --- core-days ------------------------------------------------------------------------------

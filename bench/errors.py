@@ -9,6 +9,7 @@ BenchError                 something went wrong; carries a cause and a cure
 ├── JobError               a job failed: the others continue, exit 1
 │   ├── Diverged           the loss became NaN or infinite
 │   └── OutOfMemory        the device or the host had no memory left
+├── Preempted              the process was told to end, or lost its machine: the job goes on later
 ├── JobHeld                another process works on the job: wait for it
 └── StaleAttempt           a newer attempt owns the job folder; this one must not write
 """
@@ -92,6 +93,10 @@ class Diverged(JobError):
 
 class OutOfMemory(JobError):
     """The device or the host had no memory left for this job."""
+
+
+class Preempted(BenchError):
+    """The process of a job was told to end, or lost its machine: the job itself did not fail."""
 
 
 class JobHeld(BenchError):

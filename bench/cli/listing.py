@@ -117,6 +117,8 @@ def show_plan(console: Console, graph: JobGraph, rows: Sequence[Row], *, cache: 
         console.print(words, markup=False, highlight=False, soft_wrap=True)
     for words in (*_enlarged(graph, cache), *_feeding(graph)):
         console.print(f"images: {words}", markup=False, highlight=False, soft_wrap=True)
+    for words in _saving(graph):
+        console.print(f"checkpoints: {words}", markup=False, highlight=False, soft_wrap=True)
     for pair in graph.suite.pair:
         console.print(f"pair: {_pair_words(graph, pair)}", markup=False, highlight=False)
 
@@ -161,6 +163,15 @@ def _feeding(graph: JobGraph) -> Iterator[str]:
             f"{size_px} px, and a core decodes {cost.decoded_per_s(size_px):,.0f} photographs: "
             f"{numbers[0]} cores feed one device, {numbers[1]} four, {numbers[2]} eight"
         )
+
+
+def _saving(graph: JobGraph) -> Iterator[str]:
+    """Yield how large the largest checkpoint is, where anything is trained."""
+    from bench import cost
+
+    system, num_bytes = cost.largest_checkpoint(graph.jobs)
+    if num_bytes:
+        yield f"at most {num_bytes / 2**20:,.1f} MiB each ({system}); a running job keeps two"
 
 
 def _refused_work(rows: Sequence[Row]) -> str:

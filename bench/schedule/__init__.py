@@ -6,9 +6,11 @@ known from the job folders alone, so resuming is running again. Ready jobs start
 remaining path first, which keeps the makespan within a few per cent of its lower bound.
 
 Attempts are counted here: a job whose process dies is tried again and resumes from its
-checkpoint; one that fails by itself marks its dependents skipped, and the rest continues. One that
-another driver works on is waited for, while others continue, and taken over when that driver dies.
-A job is done when its record is in the driver's own store, whatever a worker says.
+checkpoint; one that fails by itself marks its dependents skipped, and the rest continues. A job
+whose process was told to end, or whose node was lost, is preempted: it is tried again without
+counting, as long as it comes further. One that another driver works on is waited for, while others
+continue, and taken over when that driver dies. A job is done when its record is in the driver's own
+store, whatever a worker says.
 
     order.py        how long jobs take, and which goes first
     one_job.py      one job in this process, under its claim

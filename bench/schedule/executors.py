@@ -9,13 +9,17 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
-from bench.errors import BenchError, JobError, UserError
+from bench.errors import BenchError, JobError, Preempted, UserError
 from bench.paths import WorkPaths
+from bench.preemption import GRACE_S
 from bench.schedule.one_job import perform
 from bench.specs import DatasetCard, JobResult, JobSpec, PlannedJob, Resources
 
 SHARE = "Give --workdir a folder that every node of the cluster shares"
 """What to do where the work folder of a node is not that of the driver."""
+
+LEAVE_S = GRACE_S + 5
+"""Seconds after which a task that was told to end is ended."""
 
 
 class Lost(Exception):
@@ -176,16 +180,25 @@ class RayExecutor:
                 "Ray itself died on this machine; finished jobs are kept",
                 hint="Run the same command again to continue",
             ) from error
+        except self._ray.exceptions.NodeDiedError as error:
+            return job.job_id, Preempted(first_line(error))
         except self._ray.exceptions.RayTaskError as error:
             return job.job_id, error.cause if isinstance(error.cause, Exception) else error
         except self._ray.exceptions.RayError as error:
             return job.job_id, Lost(first_line(error))
 
     def close(self) -> None:
-        """End the tasks and Ray itself."""
-        for reference in self._running:
-            self._ray.cancel(reference, force=True)
-        self._ray.shutdown()
+        """Tell the tasks to end, which save their work first, and end Ray itself."""
+        try:
+            for reference in self._running:
+                self._ray.cancel(reference)
+            if self._running:
+                count = len(self._running)
+                self._ray.wait(list(self._running), num_returns=count, timeout=LEAVE_S)
+        finally:
+            for reference in self._running:
+                self._ray.cancel(reference, force=True)
+            self._ray.shutdown()
 
 
 def _ray_task(spec: str, card: str, workdir: str, resources: str) -> str:

@@ -8,9 +8,9 @@ import traceback
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from bench.errors import BenchError, JobError, JobHeld, StaleAttempt
+from bench.errors import BenchError, JobError, JobHeld, Preempted, StaleAttempt
 from bench.plan.spec import JobGraph
-from bench.schedule.executors import SHARE, Executor, first_line
+from bench.schedule.executors import SHARE, Executor, Lost, first_line
 from bench.schedule.order import Estimates, remaining_paths
 from bench.specs import JobResult, PlannedJob
 from bench.store import Holder, Store
@@ -18,6 +18,8 @@ from bench.store import Holder, Store
 POLL_S = 0.2
 LOOK_S = 1.0
 """Seconds between two looks at a job that another driver works on."""
+MAX_PREEMPTIONS = 5
+"""Times in a row that a job is preempted without a new checkpoint before it is given up."""
 PAUSES_S = (0.0, *(0.1 * 2**power for power in range(8)))
 """Pauses before each look for a record that is said to be there: a network file system may take
 half a minute to show what another node wrote."""
@@ -44,7 +46,15 @@ class _State:
     waiting: dict[str, PlannedJob]
     running: dict[str, PlannedJob] = field(default_factory=dict)
     attempts: dict[str, int] = field(default_factory=dict)
+    saved: dict[str, list[int]] = field(default_factory=dict)
+    """Of each preempted job its saved steps, one number per preemption."""
     held: dict[str, _Held] = field(default_factory=dict)
+
+    def is_stalled(self, job: PlannedJob, num_saved: int) -> bool:
+        """Note a preemption; tell whether the last ones all found the same steps saved."""
+        seen = self.saved.setdefault(job.job_id, [])
+        seen.append(num_saved)
+        return seen[-MAX_PREEMPTIONS:].count(num_saved) == MAX_PREEMPTIONS
 
 
 @dataclass
@@ -198,22 +208,51 @@ def _settle(
         return
     if isinstance(outcome, JobResult):
         outcome = _not_shared(store, outcome)
+    if isinstance(outcome, Preempted) or (
+        isinstance(outcome, Lost) and store.preempted(job.job_id)
+    ):
+        saved = store.num_saved_steps(job.job_id)
+        if not state.is_stalled(job, saved):
+            from_where = f"continues from step {saved}" if saved else "begins again"
+            _try_again(state, job, f"preempted, {from_where}", on_event)
+            return
+        outcome = JobError(
+            f"preempted {MAX_PREEMPTIONS} times at step {saved} without coming further",
+            hint="Use machines that stay for longer; then run again to continue",
+        )
     attempt = state.attempts.get(job.job_id, 0) + 1
     state.attempts[job.job_id] = attempt
-    words = first_line(outcome)
     # An error that a job raises on purpose comes back the same; a lost process need not.
     if attempt < graph.suite.max_attempts and not isinstance(outcome, BenchError):
         time.sleep(min(0.2 * 2**attempt, 5.0))
-        state.waiting[job.job_id] = job
-        on_event(Event("retried", job, words=words))
+        _try_again(state, job, first_line(outcome), on_event)
         return
+    _fail(state, store, job, outcome, on_event)
+
+
+def _try_again(
+    state: _State, job: PlannedJob, words: str, on_event: Callable[[Event], None]
+) -> None:
+    state.waiting[job.job_id] = job
+    on_event(Event("retried", job, words=words))
+
+
+def _fail(
+    state: _State,
+    store: Store,
+    job: PlannedJob,
+    error: Exception,
+    on_event: Callable[[Event], None],
+) -> None:
+    """Note why a job failed for good."""
+    words = first_line(error)
     result = JobResult(
         job_id=job.job_id,
         status="failed",
-        attempt=attempt,
-        error=words if isinstance(outcome, BenchError) else f"{type(outcome).__name__}: {words}",
+        attempt=state.attempts[job.job_id],
+        error=words if isinstance(error, BenchError) else f"{type(error).__name__}: {words}",
     )
-    store.record_failure(result, traceback="".join(traceback.format_exception(outcome)))
+    store.record_failure(result, traceback="".join(traceback.format_exception(error)))
     state.outcomes[job.job_id] = result
     on_event(Event("failed", job, result))
 

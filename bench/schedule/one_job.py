@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from bench import preemption
 from bench.errors import JobError
 from bench.specs import DatasetCard, JobResult, JobSpec, Resources
 from bench.store import Store
@@ -15,12 +16,12 @@ def perform(
     """Do one job in this process, under its claim, and commit its result.
 
     Returns the result that is there when another process finished the job first; raises JobHeld
-    where one works on it.
+    where one works on it. Told to end, the process saves what it can, releases the claim and ends.
     """
     from bench import jobs
 
     store = Store(workdir)
-    with store.claim(spec) as claim:
+    with preemption.heeded(), store.claim(spec) as claim:
         done = store.result(spec.job_id)
         if done is not None:
             return done

@@ -15,11 +15,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from bench.errors import JobHeld, StaleAttempt
+from bench.errors import JobHeld, Preempted, StaleAttempt
 from bench.files import clear_stale, remove, write_text
 from bench.paths import JobPaths
 from bench.specs import JobResult, JobSpec, canonical_json
 from bench.store import holds
+
+PREEMPTED = "preempted"
+"""How an attempt ended whose process was told to end."""
 
 
 @dataclass(frozen=True)
@@ -63,6 +66,7 @@ def claim(paths: JobPaths, spec: JobSpec) -> Iterator[Claim]:
     """
     paths.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     attempt, hold = _next_attempt(paths, spec.job_id)
+    why = "released"
     try:
         if not paths.result.exists():
             _clear(paths)
@@ -70,8 +74,11 @@ def claim(paths: JobPaths, spec: JobSpec) -> Iterator[Claim]:
         # Apart from a line that a killed attempt did not finish; a late one of it comes after.
         _append(paths, f'\n{{"attempt": {attempt}}}\n')
         yield Claim(job_id=spec.job_id, paths=paths, attempt=attempt)
+    except Preempted:
+        why = PREEMPTED
+        raise
     finally:
-        hold.release()
+        hold.release(why)
 
 
 def newest_attempt(paths: JobPaths) -> int:
@@ -86,6 +93,11 @@ def newest_attempt(paths: JobPaths) -> int:
 def newest_claim(paths: JobPaths) -> Path:
     """Return the file whose holder works on a job (which may not be there)."""
     return paths.attempt(newest_attempt(paths))
+
+
+def preempted(paths: JobPaths) -> bool:
+    """Tell whether the newest attempt ended because its process was told to end."""
+    return holds.over(newest_claim(paths)) == PREEMPTED
 
 
 def _next_attempt(paths: JobPaths, job_id: str) -> tuple[int, holds.Hold]:

@@ -18,7 +18,7 @@ from bench.errors import BenchError, UserError
 from bench.files import clear_stale, write_text
 from bench.paths import WorkPaths
 from bench.specs import JobResult, JobSpec
-from bench.store.claims import Claim, claim, newest_claim
+from bench.store.claims import Claim, claim, newest_claim, preempted
 from bench.store.holds import Holder, Watch
 from bench.store.index import Index
 
@@ -65,6 +65,18 @@ class Store:
         Asked again and again, it gives up the processes of other machines that fell silent.
         """
         return self._watch.holder(newest_claim(self.paths.job(job_id)))
+
+    def preempted(self, job_id: str) -> bool:
+        """Tell whether the newest attempt at a job ended because its process was told to end."""
+        return preempted(self.paths.job(job_id))
+
+    def num_saved_steps(self, job_id: str) -> int:
+        """Return the steps that a job need not do again, summed over its training runs."""
+        newest: dict[Path, int] = {}
+        for path in self.paths.job(job_id).checkpoints.rglob("step-*.json"):
+            step = int(path.stem.removeprefix("step-"))
+            newest[path.parent] = max(step, newest.get(path.parent, 0))
+        return sum(newest.values())
 
     # --- outcomes
 

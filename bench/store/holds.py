@@ -68,11 +68,11 @@ class Hold:
         self._thread = threading.Thread(target=self._beat, name="hold", daemon=True)
         self._thread.start()
 
-    def release(self) -> None:
-        """Say that it is over, and let it go."""
+    def release(self, why: str = "released") -> None:
+        """Say that it is over, and why, and let it go."""
         self._released.set()
         self._thread.join()
-        os.write(self._descriptor, _over("released"))
+        os.write(self._descriptor, _over(why))
         os.close(self._descriptor)
 
     def _beat(self) -> None:
@@ -137,6 +137,15 @@ def holder(path: Path) -> Holder | None:
     except (FileNotFoundError, ValueError, TypeError):
         return None  # never made, or cut short with the power of its machine
     return found
+
+
+def over(path: Path) -> str:
+    """Return why a hold is over, as its holder said; empty where it did not say, or goes on."""
+    try:
+        _, *said = path.read_bytes().splitlines()
+        return str(json.loads(said[0])["over"]) if said else ""
+    except (FileNotFoundError, ValueError, TypeError, KeyError):
+        return ""
 
 
 def _may_live(found: Holder, file: BinaryIO) -> bool:

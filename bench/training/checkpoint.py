@@ -5,6 +5,8 @@ with the owner's identity, the SHA-256 of the tensors and what else is needed to
 appears whole or not at all; the sidecar comes last, so a checkpoint without one was never
 finished. Two are kept: where the newest is damaged, the one before is used.
 
+Training waits for a copy of the state in the host's memory alone; a thread hashes and writes it.
+
 safetensors, because reading it executes nothing; the hash, because neither safetensors nor torch
 notices a flipped bit.
 """
@@ -15,23 +17,32 @@ import errno
 import json
 import logging
 import shutil
+import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from bench.errors import CheckpointError
+from bench import preemption
+from bench.errors import CheckpointError, Preempted
 from bench.files import file_sha256, replacing
 
 KEPT = 2
 """Checkpoints of a job that are kept: the newest, and one in case that one is damaged."""
 
 MAX_SAVING_SHARE = 0.01
-"""Share of a job's time that saving checkpoints may take."""
+"""Share of a job's time that saving may take. Of the writing behind it this holds as far as
+MAX_LOST_S allows, of what training waits for always."""
+
+MAX_LOST_S = 300.0
+"""Seconds of work that a process killed without notice loses at most, where training need not wait
+for longer than MAX_SAVING_SHARE of them."""
 
 _log = logging.getLogger(__name__)
 
@@ -49,43 +60,106 @@ class Checkpoints:
     ) -> None:
         """Keep checkpoints in `folder` for the job `identity` (its job id).
 
-        `interval_s`: seconds between two checkpoints, more where saving takes over 1 % of that;
-        0 saves at every step.
+        `interval_s`: least seconds between two checkpoints; 0 saves at every step.
         `warn` gets one line for each checkpoint that is damaged or another job's.
         """
         self.folder = folder
         self.identity = identity
-        self._interval_s = interval_s
+        self._least_s = self._interval_s = interval_s
         self._warn = warn
         self._requested = False
         self._saved_at_s = time.monotonic()
+        self._copy = _Copy()
+        self._thread = threading.Thread()
+        self._error: BaseException | None = None
 
-    def due(self) -> bool:
-        """Return whether a checkpoint should be saved now: by the clock, or on request."""
-        return self._requested or time.monotonic() - self._saved_at_s >= self._interval_s
+    @contextmanager
+    def kept_up(self) -> Iterator[None]:
+        """Train in the block: a process told to end first saves, and what is written is waited for.
+
+        Raises Preempted then, and CheckpointError where the last checkpoint could not be written.
+        """
+        with preemption.deferred():
+            try:
+                yield
+            finally:
+                self._join()
+            self.wait()
+
+    def due(self, *, is_last: bool = False) -> bool:
+        """Return whether a checkpoint should be saved now: by the clock, or on request.
+
+        `is_last`: after the last step only a process that was told to end needs one. Raises
+        CheckpointError where the checkpoint before could not be written.
+        """
+        self._raise_error()
+        if preemption.asked():
+            return True
+        if is_last:
+            return False
+        if self._requested or self._interval_s == 0:
+            return True
+        elapsed_s = time.monotonic() - self._saved_at_s
+        return elapsed_s >= self._interval_s and not self._thread.is_alive()
 
     def request(self) -> None:
-        """Ask for a checkpoint at the next step; safe in a signal handler."""
+        """Ask for a checkpoint at the next step."""
         self._requested = True
 
     def save(self, step: int, tensors: Mapping[str, Tensor], meta: Mapping[str, Any]) -> None:
-        """Write the checkpoint of `step` and drop the oldest; `meta` must be plain JSON.
+        """Copy the state of `step`, and have it written while training goes on.
 
-        Raises CheckpointError when the disk is full or the folder cannot be written; checkpoints
-        that were there stay.
+        `meta` must be plain JSON. Raises CheckpointError where the checkpoint before could not be
+        written: the disk is full, or refuses; those that were there stay. In a process that was
+        told to end it waits until everything is written, and raises Preempted.
         """
+        self.wait()
         started_s = time.monotonic()
-        data = self.folder / f"step-{step:09d}.safetensors"
-        sha256 = write_tensors(data, tensors)
-        sidecar = {"identity": self.identity, "step": step, "sha256": sha256, "meta": dict(meta)}
-        text = json.dumps(sidecar, sort_keys=True, allow_nan=False)
-        replace_file(data.with_suffix(".json"), lambda path: path.write_text(text), size=len(text))
-        self._prune(step)
-        self._requested = False
+        self._copy.take(tensors)
         self._saved_at_s = time.monotonic()
-        if self._interval_s > 0:
-            saving_s = self._saved_at_s - started_s
-            self._interval_s = max(self._interval_s, saving_s / MAX_SAVING_SHARE)
+        sidecar = {"identity": self.identity, "step": step, "meta": dict(meta)}
+        self._thread = threading.Thread(
+            target=self._write, args=(sidecar, started_s), name="checkpoint", daemon=True
+        )
+        self._thread.start()
+        self._requested = False
+        if preemption.asked():
+            self.wait()
+            raise Preempted(f"the process was told to end; its checkpoint is of step {step}")
+
+    def wait(self) -> None:
+        """Wait until everything is written; raises CheckpointError where it could not be."""
+        self._join()
+        self._raise_error()
+
+    def _join(self) -> None:
+        if self._thread.is_alive():
+            self._thread.join()
+
+    def _raise_error(self) -> None:
+        error, self._error = self._error, None
+        if error is not None:
+            raise error
+
+    def _write(self, sidecar: dict[str, Any], started_s: float) -> None:
+        """Write what was copied, drop the oldest checkpoint, and learn what saving costs."""
+        try:
+            tensors = self._copy.tensors()
+            copied_s = time.monotonic() - started_s
+            step = sidecar["step"]
+            data = self.folder / f"step-{step:09d}.safetensors"
+            sidecar["sha256"] = write_tensors(data, tensors)
+            text = json.dumps(sidecar, sort_keys=True, allow_nan=False)
+            size = len(text)
+            replace_file(data.with_suffix(".json"), lambda path: path.write_text(text), size=size)
+            self._prune(step)
+        except BaseException as error:  # raised where the job sees it
+            self._error = error
+            return
+        if self._least_s > 0:
+            saved_s = time.monotonic() - started_s
+            wanted_s = max(self._least_s, saved_s / MAX_SAVING_SHARE)
+            self._interval_s = max(min(wanted_s, MAX_LOST_S), copied_s / MAX_SAVING_SHARE)
 
     def newest(self) -> tuple[int, dict[str, Tensor], dict[str, Any]] | None:
         """Return (step, tensors, meta) of the newest valid checkpoint of this job, or None.
@@ -120,6 +194,37 @@ class Checkpoints:
         for path in self.folder.glob("step-*"):
             if path.name.split(".")[0] not in kept:
                 path.unlink(missing_ok=True)
+
+
+class _Copy:
+    """A copy of tensors in the host's memory, whose buffers are used again."""
+
+    def __init__(self) -> None:
+        self._buffers: dict[str, Tensor] = {}
+        self._copied: torch.cuda.Event | None = None
+
+    def take(self, tensors: Mapping[str, Tensor]) -> None:
+        """Copy tensors as they are now; what is done to them afterwards does not show."""
+        self._buffers = {name: self._buffer(name, tensor) for name, tensor in tensors.items()}
+        on_cuda = False
+        for name, tensor in tensors.items():
+            on_cuda |= tensor.is_cuda
+            self._buffers[name].copy_(tensor.detach(), non_blocking=tensor.is_cuda)
+        self._copied = torch.cuda.Event() if on_cuda else None
+        if self._copied is not None:
+            self._copied.record()
+
+    def tensors(self) -> dict[str, Tensor]:
+        """Return the copies, once the device has delivered them."""
+        if self._copied is not None:
+            self._copied.synchronize()
+        return self._buffers
+
+    def _buffer(self, name: str, tensor: Tensor) -> Tensor:
+        there = self._buffers.get(name)
+        if there is not None and there.shape == tensor.shape and there.dtype == tensor.dtype:
+            return there
+        return torch.empty(tensor.shape, dtype=tensor.dtype, pin_memory=tensor.is_cuda)
 
 
 def write_tensors(path: Path, tensors: Mapping[str, Tensor]) -> str:

@@ -18,7 +18,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -102,24 +102,26 @@ def train(
     Batches are taken in `pieces`; where memory is exhausted, and unless `splits` is false, in twice
     as many, and the step is repeated. `report` gets about twenty progress lines: step, num_steps,
     loss (mean since the line before), lr, images_per_s. Raises Diverged when a loss is not finite,
-    CheckpointError when a checkpoint does not fit the model or cannot be written, and JobError
-    where the batch cannot be taken in pieces.
+    CheckpointError when a checkpoint does not fit the model or cannot be written, JobError where
+    the batch cannot be taken in pieces, and Preempted, with a checkpoint of the step, in a process
+    that is told to end.
     """
     run = _Run(model, recipe=recipe, num_steps=num_steps, seed=seed, pieces=pieces, splits=splits)
     if checkpoints is not None:
         run.resume(checkpoints)
     resumed_step = run.step
     model.train()
-    while run.step < num_steps:
-        run.update(batches)
-        if run.step in run.report_steps:
-            line = run.progress()
-            with run.clock.paused():
-                report(line)
-        if run.step - run.num_read >= MAX_UNREAD_STEPS or run.step == num_steps:
-            run.read_losses()
-        if checkpoints is not None and run.step < num_steps and run.is_due(checkpoints):
-            run.save(checkpoints)
+    with nullcontext() if checkpoints is None else checkpoints.kept_up():
+        while run.step < num_steps:
+            run.update(batches)
+            if run.step in run.report_steps:
+                line = run.progress()
+                with run.clock.paused():
+                    report(line)
+            if run.step - run.num_read >= MAX_UNREAD_STEPS or run.step == num_steps:
+                run.read_losses()
+            if checkpoints is not None and run.is_due(checkpoints):
+                run.save(checkpoints)
     return run.finish(resumed_step)
 
 
@@ -303,10 +305,10 @@ class _Run:
 
     def is_due(self, checkpoints: Checkpoints) -> bool:
         """Return whether any worker of the group has a reason to save now."""
-        return self._group.agreed(checkpoints.due())
+        return self._group.agreed(checkpoints.due(is_last=self.step == self.num_steps))
 
     def save(self, checkpoints: Checkpoints) -> None:
-        """Write a checkpoint, never one with a loss that is not finite."""
+        """Have a checkpoint written, never one with a loss that is not finite."""
         self.read_losses()
         with self.clock.paused():
             tensors = self._shared.whole(self._tensors())

@@ -13,6 +13,8 @@ import baselines
 from bench import cost
 from bench.errors import SuiteError, UnknownName, UserError
 from bench.models import build
+from bench.specs import Recipe
+from bench.training import Checkpoints, train
 
 FORWARD_GFLOPS = {
     # Cross-checked figures for one image of 224 px, head left out.
@@ -106,6 +108,47 @@ def test_activations_are_what_autograd_keeps(name, image_size_px, overrides):
     measured = (four - two) / 2 / 4  # float32 values for each further image
     expected = baselines.sizes(model.system).activations(image_size_px)
     assert expected == pytest.approx(measured, rel=0.03)
+
+
+@pytest.mark.parametrize(
+    ("name", "optimizer", "polyak", "pretraining"),
+    [
+        ("vit-micro", "adam", None, True),
+        ("vit-micro", "sgd", 0.9, False),
+        ("bit-micro", "adam", 0.9, False),
+        ("hybrid-micro", "sgd", None, True),
+    ],
+)
+def test_a_checkpoint_has_the_bytes_of_the_closed_form(
+    tmp_path, name, optimizer, polyak, pretraining
+):
+    """All but the header, the losses and the counts of updates that Adam keeps for each tensor."""
+    model = build(name, num_classes=7, image_size_px=8, pretraining_head=pretraining)
+    recipe = Recipe(
+        steps=2, batch_size=2, optimizer=optimizer, base_lr=0.1, schedule="constant", polyak=polyak
+    )
+
+    class Zeros:
+        def at(self, step, part):
+            return torch.zeros(2, 3, 8, 8), torch.zeros(2, dtype=torch.long)
+
+    checkpoints = Checkpoints(tmp_path, "job", interval_s=0)
+    train(model, Zeros(), recipe=recipe, num_steps=2, seed=0, checkpoints=checkpoints)
+    content = (tmp_path / "step-000000001.safetensors").read_bytes()
+    header = 8 + int.from_bytes(content[:8], "little")
+    counts = sum(1 for _ in model.parameters()) if optimizer == "adam" else 0
+    assert len(content) - header - 4 * (1 + counts) == cost.checkpoint_bytes(
+        model.system, image_size_px=8, num_classes=7, optimizer=optimizer,
+        averaged=polyak is not None, pretraining=pretraining,
+    )  # fmt: skip
+
+
+def test_the_checkpoint_of_vit_h14_while_it_is_pre_trained():
+    """On ImageNet-21k: the paper's 632 million parameters with another head, and Adam's moments."""
+    num_bytes = cost.checkpoint_bytes(
+        "ViT-H/14", image_size_px=224, num_classes=21_843, pretraining=True
+    )
+    assert num_bytes == 7_924_624_356
 
 
 def test_memory_adds_up():

@@ -14,7 +14,14 @@ REPOSITORY = Path(__file__).resolve().parents[2]
 
 LAYERS = [
     {"bench.errors", "bench.facts"},
-    {"bench.specs", "bench.stats", "bench.plugins", "bench.files", "bench.paths"},
+    {
+        "bench.specs",
+        "bench.stats",
+        "bench.plugins",
+        "bench.files",
+        "bench.paths",
+        "bench.preemption",
+    },
     {"bench.kinds", "bench.digests"},
     {"bench.metrics", "baselines"},
     {"bench.cost", "bench.environment", "bench.data", "bench.models"},

@@ -41,6 +41,13 @@ def test_a_plan_counts_refused_jobs_and_leaves_them_out_of_the_time() -> None:
     assert "refused: 71 jobs, since JFT-300M is not public" in mixed
 
 
+def test_a_plan_says_how_large_checkpoints_become() -> None:
+    assert "checkpoints: at most 7,249.5 MiB each (vit-h14); a running job keeps two" in shown(
+        "state-of-the-art", "public"
+    )
+    assert "checkpoints" not in shown("speed", "public")
+
+
 def test_a_suite_of_one_scale_shows_none() -> None:
     text = shown("quickstart", None)
     assert "scale" not in text

@@ -7,7 +7,8 @@ import multiprocessing
 import os
 import resource
 import signal
-from collections.abc import Callable, Iterator
+import threading
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -25,6 +26,12 @@ def tensors(value: float) -> dict[str, torch.Tensor]:
     return {"weight": torch.full((16, 16), float(value)), "step": torch.tensor(value)}
 
 
+def save(checkpoints: Checkpoints, step: int, state: dict[str, torch.Tensor]) -> None:
+    """Save, and wait until it is written."""
+    checkpoints.save(step, state, {})
+    checkpoints.wait()
+
+
 @pytest.fixture
 def warnings() -> list[str]:
     return []
@@ -36,6 +43,7 @@ def saved(tmp_path: Path, warnings: list[str]) -> Checkpoints:
     found = Checkpoints(tmp_path / "checkpoints", "job-a", warn=warnings.append)
     for step in (10, 20, 30):
         found.save(step, tensors(step), {"num_images": step * 4})
+    found.wait()
     return found
 
 
@@ -104,7 +112,7 @@ def test_nothing_is_used_when_all_are_damaged(saved: Checkpoints, warnings: list
 
 def test_going_on_after_damage_drops_the_damaged_future(saved: Checkpoints) -> None:
     flip_bit(saved.folder / "step-000000030.safetensors")
-    saved.save(25, tensors(25), {})
+    save(saved, 25, tensors(25))
     assert sorted(path.stem for path in saved.folder.glob("*.json")) == [
         "step-000000020",
         "step-000000025",
@@ -116,7 +124,7 @@ def test_another_jobs_checkpoint_is_refused(
     saved: Checkpoints, tmp_path: Path, warnings: list[str]
 ) -> None:
     other = Checkpoints(tmp_path / "other", "job-b")
-    other.save(40, tensors(40), {})
+    save(other, 40, tensors(40))
     for path in other.folder.iterdir():
         path.rename(saved.folder / path.name)
     assert newest_step(saved) == 30
@@ -155,28 +163,92 @@ def test_due_by_the_clock_and_on_request(tmp_path: Path) -> None:
     assert not never.due()
     never.request()
     assert never.due()
-    never.save(1, tensors(1), {})
+    save(never, 1, tensors(1))
     assert not never.due()
     assert Checkpoints(tmp_path / "b", "job", interval_s=0).due()
 
 
-def test_slow_saving_lengthens_the_interval(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(
+    ("copying_s", "writing_s", "interval_s"),
+    [(0.0, 0.1, 20), (0.5, 0.5, 100), (0.0, 5.0, 300), (2.0, 200.0, 300), (4.0, 0.0, 400)],
+    ids=["least", "share of the time", "work lost", "writing is not waited for", "copying is"],
+)
+def test_intervals_are_bounded_by_lost_work_and_by_cost(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    copying_s: float,
+    writing_s: float,
+    interval_s: float,
 ) -> None:
     now_s = [0.0]
     monkeypatch.setattr(checkpoint.time, "monotonic", lambda: now_s[0])
     checkpoints = Checkpoints(tmp_path, "job", interval_s=20)
 
-    def write_for_3_s(*_: object, **__: object) -> str:
-        now_s[0] += 3
-        return ""
+    def passing(seconds: float, real: Callable[..., object]) -> Callable[..., object]:
+        def wrapper(*args: object, **kwargs: object) -> object:
+            now_s[0] += seconds
+            return real(*args, **kwargs)
 
-    monkeypatch.setattr(checkpoint, "write_tensors", write_for_3_s)
-    checkpoints.save(1, {}, {})
-    now_s[0] += 299
+        return wrapper
+
+    monkeypatch.setattr(checkpoint._Copy, "take", passing(copying_s, checkpoint._Copy.take))
+    monkeypatch.setattr(checkpoint, "write_tensors", passing(writing_s, checkpoint.write_tensors))
+    save(checkpoints, 1, tensors(1))
+    now_s[0] = copying_s + interval_s - 1
     assert not checkpoints.due()
     now_s[0] += 2
     assert checkpoints.due()
+
+
+# --- behind the training --------------------------------------------------------------------
+
+
+def test_what_is_written_is_the_state_when_it_was_saved(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Training goes on while the thread has not yet begun to write."""
+    go_on = threading.Event()
+    real = checkpoint.write_tensors
+
+    def held(path: Path, state: Mapping[str, torch.Tensor]) -> str:
+        go_on.wait(20)
+        return real(path, state)
+
+    monkeypatch.setattr(checkpoint, "write_tensors", held)
+    checkpoints = Checkpoints(tmp_path, "job", interval_s=1e-9)
+    state = tensors(1)
+    checkpoints.save(1, state, {})
+    state["weight"].fill_(2)
+    assert not checkpoints.due()  # one copy at a time
+    go_on.set()
+    checkpoints.wait()
+    found = checkpoints.newest()
+    assert found is not None
+    torch.testing.assert_close(found[1]["weight"], tensors(1)["weight"], rtol=0, atol=0)
+
+
+def test_the_copy_changes_no_byte(tmp_path: Path) -> None:
+    weight = torch.randn(2, 3, 4, 5)
+    state = {
+        "a": weight.contiguous(memory_format=torch.channels_last), "b": weight, "t": weight.mT,
+        "n": torch.tensor(3), "p": torch.nn.Parameter(weight), "l": torch.arange(9.0)[:4],
+    }  # fmt: skip
+    expected = checkpoint.write_tensors(tmp_path / "plain", state)
+    checkpoints = Checkpoints(tmp_path / "saved", "job")
+    for step in (1, 2):  # into new buffers, and into those of before
+        save(checkpoints, step, state)
+        sidecar = json.loads((tmp_path / "saved" / f"step-00000000{step}.json").read_text())
+        assert sidecar["sha256"] == expected
+
+
+def test_a_write_that_failed_is_told_at_the_next_step(saved: Checkpoints) -> None:
+    with largest_file(100_000):
+        saved.save(40, {"weight": torch.zeros(1024, 1024)}, {})
+        saved._join()
+    with pytest.raises(CheckpointError, match="disk is full"):
+        saved.due()
+    assert not saved.due()  # told once
+    assert newest_step(saved) == 30
 
 
 # --- interrupted and impossible writes ------------------------------------------------------
@@ -198,7 +270,7 @@ def save_and_die(checkpoints: Checkpoints, call: str, count: int) -> None:
 
     owner = checkpoint if call == "save_file" else os
     setattr(owner, call, dying(getattr(owner, call)))  # in this process alone
-    checkpoints.save(40, tensors(40), {})
+    save(checkpoints, 40, tensors(40))
 
 
 @pytest.mark.parametrize("call", ["save_file", "fsync", "replace"])
@@ -211,7 +283,7 @@ def test_killed_while_saving(saved: Checkpoints, call: str, count: int) -> None:
     assert process.exitcode in (0, -signal.SIGKILL)
     assert newest_step(saved) in ({40} if process.exitcode == 0 else {30, 40})
     clear_stale(saved.folder)  # as who claims the job next does
-    saved.save(50, tensors(50), {})
+    save(saved, 50, tensors(50))
     assert not list(saved.folder.glob("*.tmp"))
     assert newest_step(saved) == 50
 
@@ -232,7 +304,7 @@ def test_a_full_disk_is_told_and_leaves_the_old_checkpoint(saved: Checkpoints) -
         largest_file(100_000),
         pytest.raises(CheckpointError, match=r"disk is full.*needs 4\.0 MiB"),
     ):
-        saved.save(40, big, {})
+        save(saved, 40, big)
     assert not list(saved.folder.glob("*.tmp"))
     assert newest_step(saved) == 30
 
@@ -240,7 +312,7 @@ def test_a_full_disk_is_told_and_leaves_the_old_checkpoint(saved: Checkpoints) -
 def test_a_folder_that_cannot_be_is_told(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("in the way")
     with pytest.raises(CheckpointError, match="cannot be written"):
-        Checkpoints(tmp_path / "file" / "checkpoints", "job").save(1, tensors(1), {})
+        save(Checkpoints(tmp_path / "file" / "checkpoints", "job"), 1, tensors(1))
 
 
 def test_the_sidecar_is_plain_json(saved: Checkpoints) -> None:

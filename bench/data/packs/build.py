@@ -9,16 +9,18 @@ again.
 from __future__ import annotations
 
 import json
+import os
 import re
 import shutil
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Iterator
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 from filelock import FileLock
 
 from bench.data.getting.download import cure
+from bench.data.packs.looks import content_of
 from bench.data.packs.read import (
     FORMAT,
     MANIFEST,
@@ -30,9 +32,10 @@ from bench.data.packs.read import (
     problems,
     read_manifest,
 )
-from bench.data.packs.write import NOTES, Progress, Sizes, Writer, decoded
+from bench.data.packs.write import NOTES, Progress, Sizes, Writer
 from bench.data.readers import reader_of
-from bench.data.sources.base import Source
+from bench.data.sources.base import Named, Source
+from bench.data.sources.pool import mapped
 from bench.errors import DataError
 from bench.files import clear_stale, replace_folder, write_text
 from bench.paths import CachePaths
@@ -150,7 +153,7 @@ def _build(
         for split in card.splits:
             build.write(split, num_workers=num_workers)
         _check_unchanged(card)
-        _write_manifest(card, partial, packing, sizes_px, build.lent, digest=folder.name)
+        _write_manifest(card, partial, packing, sizes_px, build, digest=folder.name)
         # What was there is damaged, or packed otherwise; readers that map it keep their pages.
         replace_folder(partial, folder)
     except OSError as error:
@@ -197,15 +200,23 @@ def _sizes(card: DatasetCard, source: Source) -> Sizes:
 def _one_small_size(card: DatasetCard, source: Source) -> tuple[int, int] | None:
     """Return the size that all images of a set have, if it is small; most sets end at the second.
 
-    Raises DataError where an image does not decode.
+    Raises DataError where a file is no image.
     """
     found: tuple[int, int] | None = None
     for split in card.splits:
-        for _, size_px in map(decoded, source.encoded(split, start=0)):
-            if size_px[0] * size_px[1] > SMALL_PIXELS or found not in (None, size_px):
-                return None
-            found = size_px
+        sizes_px = mapped(_size_px, source.encoded(split, start=0), os.cpu_count() or 1)
+        with closing(sizes_px):
+            for size_px in sizes_px:
+                if size_px[0] * size_px[1] > SMALL_PIXELS or found not in (None, size_px):
+                    return None
+                found = size_px
     return found
+
+
+def _size_px(item: Named) -> tuple[int, int]:
+    from bench.data.decode import size_of
+
+    return size_of(content_of(item), name=item[0])
 
 
 def _array_bytes(card: DatasetCard, sizes_px: Sizes) -> int:
@@ -258,13 +269,15 @@ def _write_manifest(
     folder: Path,
     packing: Packing,
     sizes_px: Sizes,
-    lent: Mapping[str, Mapping[str, str]],
+    build: Writer,
     *,
     digest: str,
 ) -> None:
     (folder / NOTES).unlink(missing_ok=True)
+    for split in card.splits:
+        build.rows_file(split).unlink(missing_ok=True)
     names = sorted(path.name for path in folder.iterdir() if not path.name.startswith("."))
-    files = {name: fingerprint(folder / name) for name in names}
+    files = {name: fingerprint(folder / name, known=build.blocks.get(name, ())) for name in names}
     manifest: dict[str, Any] = {
         "format": FORMAT,
         "digest": digest,
@@ -274,7 +287,7 @@ def _write_manifest(
         "num_classes": card.num_classes,
         "sizes_px": sizes_px,
         "packing": packing,
-        "lent": lent,
+        "lent": build.lent,
         "splits": {name: split.num_examples for name, split in card.splits.items()},
         "files": files,
         "content_sha256": digest_of(files),

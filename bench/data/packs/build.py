@@ -13,11 +13,11 @@ import os
 import re
 import shutil
 from collections.abc import Iterator
-from contextlib import closing, contextmanager, suppress
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock
+from filelock import FileLock, Timeout
 
 from bench.data.getting.download import cure
 from bench.data.packs.looks import content_of
@@ -32,7 +32,7 @@ from bench.data.packs.read import (
     problems,
     read_manifest,
 )
-from bench.data.packs.write import NOTES, Progress, Sizes, Writer
+from bench.data.packs.write import NOTES, Progress, Sizes, Writer, num_noted
 from bench.data.readers import reader_of
 from bench.data.sources.base import Named, Source
 from bench.data.sources.pool import mapped
@@ -43,6 +43,9 @@ from bench.specs import DatasetCard
 
 MAX_ARRAY_BYTES = 1 << 36
 """Squares of more pixels are kept encoded where their reader has files: 64 GiB."""
+
+WAIT_S = 1.0
+"""Between two looks at how far another process is that packs the same set."""
 
 SMALL_PIXELS = 1 << 14
 """Image files of one size up to this (128 x 128) are decoded once: reading them takes less than
@@ -68,7 +71,7 @@ def packed(
     opened = open_packed(folder)
     if opened is not None and packing in (None, opened.packing):
         return opened
-    with _locked(cache_dir, card.digest):
+    with _locked(card, cache_dir, on_progress):
         opened = open_packed(folder)  # another process may have built it meanwhile
         if opened is None or packing not in (None, opened.packing):
             _build(card, folder, packing, num_workers=num_workers, on_progress=on_progress)
@@ -111,13 +114,22 @@ def verify(folder: Path) -> list[str]:
 
 
 @contextmanager
-def _locked(cache_dir: Path, digest: str) -> Iterator[None]:
-    """Hold the lock of a data set; its folder is made where there is none."""
-    lock = FileLock(CachePaths(cache_dir).lock(digest))
+def _locked(card: DatasetCard, cache_dir: Path, on_progress: Progress | None) -> Iterator[None]:
+    """Hold the lock of a data set; its folder is made where there is none.
+
+    Who waits for another process that packs the set is told how far that one is.
+    """
+    lock = FileLock(CachePaths(cache_dir).lock(card.digest))
     while not lock.is_locked:
         _make_folder(cache_dir)
-        with suppress(FileNotFoundError):  # removed by one whose own data were wrong
-            lock.acquire()
+        try:
+            lock.acquire(timeout=WAIT_S)
+        except FileNotFoundError:  # removed by one whose own data were wrong
+            continue
+        except Timeout:
+            done = num_noted(CachePaths(cache_dir).partial(card.digest))
+            if on_progress is not None:
+                on_progress(done, sum(split.num_examples for split in card.splits.values()))
     try:
         yield
     finally:

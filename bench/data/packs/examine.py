@@ -16,9 +16,8 @@ import numpy as np
 from pydantic import Field
 
 from bench.data import catalog
-from bench.data.packs.build import check_located, packed, packed_sets, verify
-from bench.data.packs.read import Packed, Packing, open_packed
-from bench.data.packs.write import Progress
+from bench.data.packs.build import check_located, packed_sets, verify
+from bench.data.packs.read import Packed, open_packed
 from bench.data.readers import reader_of
 from bench.specs import DatasetCard, Record
 
@@ -70,26 +69,6 @@ class Findings(Record):
     """Images of the second split that are also in the first, by `train/test`."""
     problems: tuple[str, ...] = ()
     """What should not be trusted, in words; empty when nothing was found."""
-
-
-def prepare_set(
-    card: DatasetCard,
-    *,
-    cache_dir: Path,
-    num_workers: int = 1,
-    packing: Packing | None = None,
-    on_progress: Progress | None = None,
-) -> Findings:
-    """Pack a data set (or find it packed) and say what is in it; raises DataError."""
-    return examine(
-        packed(
-            card,
-            cache_dir=cache_dir,
-            num_workers=num_workers,
-            packing=packing,
-            on_progress=on_progress,
-        )
-    )
 
 
 def verify_set(card: DatasetCard, *, cache_dir: Path, num_workers: int = 1) -> tuple[str, ...]:

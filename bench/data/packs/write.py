@@ -224,6 +224,14 @@ class Writer:
             self._on_progress(sum(self._done.values()) + num_more, self._total)
 
 
+def num_noted(folder: Path) -> int:
+    """Return the images that the notes of a set being packed count, 0 where there are none."""
+    with contextlib.suppress(OSError, ValueError, KeyError, TypeError, AttributeError):
+        notes = json.loads((folder / NOTES).read_text(encoding="utf-8"))
+        return sum(map(int, notes["done"].values()))
+    return 0
+
+
 def _reserve(file: Path) -> None:
     """Take a file's room on disk: pages of a mapped file that find none end the process."""
     if hasattr(os, "posix_fallocate"):

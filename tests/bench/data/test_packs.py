@@ -441,7 +441,7 @@ def test_images_are_decoded_once_for_packing_and_examination(
     card = folder_card(
         make_images(tmp_path / "set", {"a": 20, "b": 20}, side=140), image_size_px=None
     )
-    found = examine.prepare_set(card, cache_dir=tmp_path / "c", num_workers=2)
+    found = examine.examine(build.packed(card, cache_dir=tmp_path / "c", num_workers=2))
     assert (found.packing, found.problems) == ("encoded", ())
     assert examine.notes_on(card, cache_dir=tmp_path / "c") == ()
     assert sorted(decoded) == sorted(set(decoded))

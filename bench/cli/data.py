@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
 from enum import StrEnum
@@ -15,7 +16,6 @@ from bench.cli.options import RUNS, Workdir
 
 if TYPE_CHECKING:
     from bench.data.packs.read import Packing
-    from bench.data.packs.write import Progress
     from bench.specs import DatasetCard
 
 app = typer.Typer(help="Prepare, verify, list and show data sets.", no_args_is_help=True)
@@ -77,34 +77,40 @@ def prepare(
     workdir: Workdir = RUNS,
 ) -> None:
     """Find a data set's files, check them, decode them once, and say what is in them."""
+    from rich.console import Console
+
+    from bench.cli.counting import counted
     from bench.data import home
     from bench.data.getting.locate import is_generated, locate
-    from bench.data.packs import examine
+    from bench.data.packs import build, examine
+    from bench.data.sources import files
 
-    if suite is not None:
-        card = _card(name, suite)
-    else:
-        if download:
-            _tell_terms(name)
-        card = locate(
-            name, path=path, reader=reader, size_px=size_px,
-            skip_damaged=skip_damaged, stream=packing is PackingChoice.streamed, fetch=download,
-        )  # fmt: skip
-    if card.args.get("stream"):
-        home.note(card)
-        _print({"name": card.name, "streamed from": card.args["path"], **_counts(card)})
-        return
-    with _progress(name) as on_progress:
-        found = examine.prepare_set(
+    console = Console(stderr=True)
+    with _resumable(name):
+        with files.told(counted(f"{name}: hashing files", console)):
+            if suite is not None:
+                card = _card(name, suite)
+            else:
+                if download:
+                    _tell_terms(name)
+                card = locate(
+                    name, path=path, reader=reader, size_px=size_px, skip_damaged=skip_damaged,
+                    stream=packing is PackingChoice.streamed, fetch=download,
+                )  # fmt: skip
+        if card.args.get("stream"):
+            home.note(card)
+            _print({"name": card.name, "streamed from": card.args["path"], **_counts(card)})
+            return
+        packed = build.packed(
             card,
             cache_dir=_cache(workdir),
             num_workers=os.cpu_count() or 1,
             packing=_PACKINGS.get(packing),
-            on_progress=on_progress,
+            on_progress=counted(f"{name}: packing images", console),
         )
-    if suite is None and not is_generated(card):
-        home.note(card)
-    _print(found.model_dump(mode="json"))
+        if suite is None and not is_generated(card):
+            home.note(card)  # from here on suites find it, whatever is said of it below
+        _print(examine.examine(packed).model_dump(mode="json"))
 
 
 @app.command()
@@ -210,16 +216,20 @@ def _tell_terms(name: str) -> None:
 
 
 @contextmanager
-def _progress(name: str) -> Iterator[Progress]:
-    """Draw a bar on a terminal; elsewhere nothing is drawn."""
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
+def _resumable(name: str) -> Iterator[None]:
+    """Say how to go on where the command is stopped: by Ctrl-C, or by a signal that ends it."""
+    from bench.cli.wiring import end_on_signals, terminate_on
 
-    console = Console(stderr=True)
-    columns = (f"{name}: ", BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=console, disable=not console.is_terminal) as bar:
-        task = bar.add_task(name, total=None)
-        yield lambda done, total: bar.update(task, completed=done, total=total)
+    end_on_signals(terminate_on)
+    try:
+        yield
+    except (KeyboardInterrupt, SystemExit) as stopped:
+        typer.echo(
+            f"\nvitbench: stopped; what was hashed and packed is kept: run `vitbench data prepare "
+            f"{name}` again, with the same options, to go on",
+            err=True,
+        )
+        raise SystemExit(getattr(stopped, "code", 128 + signal.SIGINT)) from stopped
 
 
 def _print(facts: dict[str, Any], indent: str = "") -> None:

@@ -8,9 +8,11 @@ where two sets are packed at one size; the paper removed such copies (arXiv:2010
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from itertools import product
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from bench.data import catalog
 from bench.data.cards import imagenet
@@ -21,6 +23,9 @@ from bench.doctor.check import Check, guarded, ok, problem, reported, warning
 from bench.errors import BenchError
 from bench.plan.spec import SuiteSpec
 from bench.specs import DatasetCard
+
+if TYPE_CHECKING:
+    from bench.data.packs.read import Packed
 
 MAX_DECODED = 5_000
 """Images decoded at most; of larger sets a part, spread evenly over the files."""
@@ -61,8 +66,9 @@ def one_set(card: DatasetCard, *, cache_dir: Path) -> list[Check]:
         return [missing(card)]
     counts = ", ".join(f"{part.num_examples:,} {name}" for name, part in card.splits.items())
     checks = [ok(topic, f"{counts}, {card.num_classes:,} classes; {card.how_to_get}")]
-    for part in (_changed, label_order, _decodes, _copies):
+    for part in (_changed, label_order):
         checks += guarded(topic, lambda part=part: part(card))  # type: ignore[misc]
+    checks += guarded(topic, lambda: _image_files(card, cache_dir=cache_dir))
     return checks + guarded(topic, lambda: packed_state(card, cache_dir=cache_dir))
 
 
@@ -132,16 +138,24 @@ def _folder(card: DatasetCard) -> Folder | None:
     return reader_of(card).image_files(card)
 
 
-def _decodes(card: DatasetCard) -> list[Check]:
+def _image_files(card: DatasetCard, *, cache_dir: Path) -> list[Check]:
+    """Check the image files of a set; where they are packed, each was decoded for that."""
+    folder = _folder(card)
+    if folder is None:
+        return []
+    checks = [] if (cache_dir / card.digest).is_dir() else _decodes(card, folder)
+    return checks + _copies(card, folder)
+
+
+def _decodes(card: DatasetCard, folder: Folder) -> list[Check]:
     """Decode image files, all of them or a part, and tell those that do not."""
     from bench.data.sources.image_files import damaged_files
 
-    folder = _folder(card)
-    if folder is None or card.args.get("skip_damaged"):
+    if card.args.get("skip_damaged"):
         return []
     paths = sorted(path for items in folder.splits.values() for path, _ in items)
     chosen = paths[:: max(1, -(-len(paths) // MAX_DECODED))]
-    damaged = list(damaged_files(folder.root, chosen).values())
+    damaged = list(damaged_files(folder.root, chosen, num_workers=os.cpu_count() or 1).values())
     topic = f"data {card.name}"
     if damaged:
         return [
@@ -154,14 +168,17 @@ def _decodes(card: DatasetCard) -> list[Check]:
     return [ok(topic, f"{len(chosen):,} of {len(paths):,} images decoded")]
 
 
-def _copies(card: DatasetCard) -> list[Check]:
+def _copies(card: DatasetCard, folder: Folder) -> list[Check]:
     """Find test files that are also training files, byte by byte."""
-    folder = _folder(card)
-    if folder is None or "test" not in folder.splits:
+    if "test" not in folder.splits:
         return []
-    training = {name for name in folder.splits if name != "test"}
-    known = {digest for name in training for digest in _digests(folder, name)}
-    copies = [path for path, digest in _by_path(folder, "test").items() if digest in known]
+    hashes = files.hashes(
+        folder.root, [path for items in folder.splits.values() for path, _ in items]
+    )
+    known = {
+        hashes[path] for name, items in folder.splits.items() if name != "test" for path, _ in items
+    }
+    copies = [path for path, _ in folder.splits["test"] if hashes[path] in known]
     if not copies:
         return []
     return [
@@ -173,17 +190,14 @@ def _copies(card: DatasetCard) -> list[Check]:
     ]
 
 
-def _by_path(folder: Folder, split: str) -> dict[str, str]:
-    return files.hashes(folder.root, [path for path, _ in folder.splits.get(split, ())])
-
-
-def _digests(folder: Folder, split: str) -> set[str]:
-    return set(_by_path(folder, split).values())
+def _digests(folder: Folder, split: str) -> list[str]:
+    """Return the SHA-256 of each file of a split."""
+    hashes = files.hashes(folder.root, [path for path, _ in folder.splits.get(split, ())])
+    return list(hashes.values())
 
 
 def packed_state(card: DatasetCard, *, cache_dir: Path) -> list[Check]:
     """Tell whether the packed form is there and sound; compare its test split with train."""
-    from bench.data.packs.overlap import overlap
     from bench.data.packs.read import open_packed
 
     topic, folder = f"data {card.name}", cache_dir / card.digest
@@ -200,8 +214,7 @@ def packed_state(card: DatasetCard, *, cache_dir: Path) -> list[Check]:
         ]
     if not {"train", "test"} <= set(opened.manifest["splits"]):
         return [ok(topic, "packed")]
-    pairs = overlap(opened.split("train"), opened.split("test"))
-    num = len(set(pairs[:, 1].tolist()))
+    num = _num_alike(opened, opened)
     if num:
         return [
             warning(
@@ -255,16 +268,20 @@ def _shared(above: DatasetCard, below: DatasetCard, cache_dir: Path) -> Check:
 
 def _num_shared(above: DatasetCard, below: DatasetCard, cache_dir: Path) -> tuple[int | None, str]:
     """Return how many test images of `below` are in `above`, and how they were compared."""
-    from bench.data.packs.overlap import overlap
     from bench.data.packs.read import open_packed
 
     packed = [open_packed(cache_dir / card.digest) for card in (above, below)]
     as_one = above.squared_px == below.squared_px
     if packed[0] is not None and packed[1] is not None and as_one:
-        pairs = overlap(packed[0].split("train"), packed[1].split("test"))
-        return len(set(pairs[:, 1].tolist())), "by the pixels"
+        return _num_alike(packed[0], packed[1]), "by the pixels"
     folders = _folder(above), _folder(below)
     if folders[0] is None or folders[1] is None:
         return None, "not both files, nor both packed at one size"
-    known = _digests(folders[0], "train")
-    return len([d for d in _by_path(folders[1], "test").values() if d in known]), "by the files"
+    known = set(_digests(folders[0], "train"))
+    return sum(digest in known for digest in _digests(folders[1], "test")), "by the files"
+
+
+def _num_alike(above: Packed, below: Packed) -> int:
+    """Return how many test images of `below` have the pixels of a training image of `above`."""
+    known = set(above.looks("train")["sha256"].tolist())
+    return sum(digest in known for digest in below.looks("test")["sha256"].tolist())

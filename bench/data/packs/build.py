@@ -9,16 +9,18 @@ again.
 from __future__ import annotations
 
 import json
+import os
 import re
 import shutil
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock
+from filelock import FileLock, Timeout
 
 from bench.data.getting.download import cure
+from bench.data.packs.looks import content_of
 from bench.data.packs.read import (
     FORMAT,
     MANIFEST,
@@ -30,9 +32,10 @@ from bench.data.packs.read import (
     problems,
     read_manifest,
 )
-from bench.data.packs.write import NOTES, Progress, Sizes, Writer, decoded
+from bench.data.packs.write import NOTES, Progress, Sizes, Writer, num_noted
 from bench.data.readers import reader_of
-from bench.data.sources.base import Source
+from bench.data.sources.base import Named, Source
+from bench.data.sources.pool import mapped
 from bench.errors import DataError
 from bench.files import clear_stale, replace_folder, write_text
 from bench.paths import CachePaths
@@ -40,6 +43,9 @@ from bench.specs import DatasetCard
 
 MAX_ARRAY_BYTES = 1 << 36
 """Squares of more pixels are kept encoded where their reader has files: 64 GiB."""
+
+WAIT_S = 1.0
+"""Between two looks at how far another process is that packs the same set."""
 
 SMALL_PIXELS = 1 << 14
 """Image files of one size up to this (128 x 128) are decoded once: reading them takes less than
@@ -65,7 +71,7 @@ def packed(
     opened = open_packed(folder)
     if opened is not None and packing in (None, opened.packing):
         return opened
-    with _locked(cache_dir, card.digest):
+    with _locked(card, cache_dir, on_progress):
         opened = open_packed(folder)  # another process may have built it meanwhile
         if opened is None or packing not in (None, opened.packing):
             _build(card, folder, packing, num_workers=num_workers, on_progress=on_progress)
@@ -108,13 +114,22 @@ def verify(folder: Path) -> list[str]:
 
 
 @contextmanager
-def _locked(cache_dir: Path, digest: str) -> Iterator[None]:
-    """Hold the lock of a data set; its folder is made where there is none."""
-    lock = FileLock(CachePaths(cache_dir).lock(digest))
+def _locked(card: DatasetCard, cache_dir: Path, on_progress: Progress | None) -> Iterator[None]:
+    """Hold the lock of a data set; its folder is made where there is none.
+
+    Who waits for another process that packs the set is told how far that one is.
+    """
+    lock = FileLock(CachePaths(cache_dir).lock(card.digest))
     while not lock.is_locked:
         _make_folder(cache_dir)
-        with suppress(FileNotFoundError):  # removed by one whose own data were wrong
-            lock.acquire()
+        try:
+            lock.acquire(timeout=WAIT_S)
+        except FileNotFoundError:  # removed by one whose own data were wrong
+            continue
+        except Timeout:
+            done = num_noted(CachePaths(cache_dir).partial(card.digest))
+            if on_progress is not None:
+                on_progress(done, sum(split.num_examples for split in card.splits.values()))
     try:
         yield
     finally:
@@ -150,7 +165,7 @@ def _build(
         for split in card.splits:
             build.write(split, num_workers=num_workers)
         _check_unchanged(card)
-        _write_manifest(card, partial, packing, sizes_px, build.lent, digest=folder.name)
+        _write_manifest(card, partial, packing, sizes_px, build, digest=folder.name)
         # What was there is damaged, or packed otherwise; readers that map it keep their pages.
         replace_folder(partial, folder)
     except OSError as error:
@@ -197,15 +212,23 @@ def _sizes(card: DatasetCard, source: Source) -> Sizes:
 def _one_small_size(card: DatasetCard, source: Source) -> tuple[int, int] | None:
     """Return the size that all images of a set have, if it is small; most sets end at the second.
 
-    Raises DataError where an image does not decode.
+    Raises DataError where a file is no image.
     """
     found: tuple[int, int] | None = None
     for split in card.splits:
-        for _, size_px in map(decoded, source.encoded(split, start=0)):
-            if size_px[0] * size_px[1] > SMALL_PIXELS or found not in (None, size_px):
-                return None
-            found = size_px
+        sizes_px = mapped(_size_px, source.encoded(split, start=0), os.cpu_count() or 1)
+        with closing(sizes_px):
+            for size_px in sizes_px:
+                if size_px[0] * size_px[1] > SMALL_PIXELS or found not in (None, size_px):
+                    return None
+                found = size_px
     return found
+
+
+def _size_px(item: Named) -> tuple[int, int]:
+    from bench.data.decode import size_of
+
+    return size_of(content_of(item), name=item[0])
 
 
 def _array_bytes(card: DatasetCard, sizes_px: Sizes) -> int:
@@ -258,13 +281,15 @@ def _write_manifest(
     folder: Path,
     packing: Packing,
     sizes_px: Sizes,
-    lent: Mapping[str, Mapping[str, str]],
+    build: Writer,
     *,
     digest: str,
 ) -> None:
     (folder / NOTES).unlink(missing_ok=True)
+    for split in card.splits:
+        build.rows_file(split).unlink(missing_ok=True)
     names = sorted(path.name for path in folder.iterdir() if not path.name.startswith("."))
-    files = {name: fingerprint(folder / name) for name in names}
+    files = {name: fingerprint(folder / name, known=build.blocks.get(name, ())) for name in names}
     manifest: dict[str, Any] = {
         "format": FORMAT,
         "digest": digest,
@@ -274,7 +299,7 @@ def _write_manifest(
         "num_classes": card.num_classes,
         "sizes_px": sizes_px,
         "packing": packing,
-        "lent": lent,
+        "lent": build.lent,
         "splits": {name: split.num_examples for name, split in card.splits.items()},
         "files": files,
         "content_sha256": digest_of(files),

@@ -8,21 +8,17 @@ the packed pixels: the paper removed copies of its test images from its upstream
 
 from __future__ import annotations
 
-import hashlib
-import os
-from collections import Counter
 from collections.abc import Sequence
 from itertools import combinations
 from pathlib import Path
 
+import numpy as np
 from pydantic import Field
 
 from bench.data import catalog
-from bench.data.packs.build import check_located, packed, packed_sets, verify
-from bench.data.packs.read import Packed, Packing, Split, open_packed
-from bench.data.packs.write import Progress
+from bench.data.packs.build import check_located, packed_sets, verify
+from bench.data.packs.read import Packed, open_packed
 from bench.data.readers import reader_of
-from bench.data.sources.pool import mapped
 from bench.specs import DatasetCard, Record
 
 NUM_NAMED = 5
@@ -75,26 +71,6 @@ class Findings(Record):
     """What should not be trusted, in words; empty when nothing was found."""
 
 
-def prepare_set(
-    card: DatasetCard,
-    *,
-    cache_dir: Path,
-    num_workers: int = 1,
-    packing: Packing | None = None,
-    on_progress: Progress | None = None,
-) -> Findings:
-    """Pack a data set (or find it packed) and say what is in it; raises DataError."""
-    return examine(
-        packed(
-            card,
-            cache_dir=cache_dir,
-            num_workers=num_workers,
-            packing=packing,
-            on_progress=on_progress,
-        )
-    )
-
-
 def verify_set(card: DatasetCard, *, cache_dir: Path, num_workers: int = 1) -> tuple[str, ...]:
     """Decode every source file and hash every packed byte; returns what is wrong, in words.
 
@@ -137,15 +113,16 @@ def show_set(name: str, *, cache_dir: Path) -> tuple[DatasetCard, Findings | Non
 
 
 def examine(item: Packed) -> Findings:
-    """Count classes, duplicates and overlaps of a packed set."""
-    splits = {name: item.split(name) for name in item.manifest["splits"]}
-    looks = {name: looked_at(split) for name, split in splits.items()}
-    hashes = {name: [digest for digest, _ in found] for name, found in looks.items()}
+    """Count classes, duplicates and overlaps of a packed set, from one look at each image."""
+    looks = {name: item.looks(name) for name in item.manifest["splits"]}
+    hashes = {name: looks_N["sha256"].tolist() for name, looks_N in looks.items()}
     num_classes = int(item.manifest["num_classes"])
-    found = {name: _findings(splits[name], looks[name], num_classes) for name in splits}
+    found = {
+        name: _findings(item.labels(name), hashes[name], looks[name], num_classes) for name in looks
+    }
     overlaps = {
-        f"{first}/{second}": overlap(hashes[first], hashes[second])
-        for first, second in combinations(sorted(splits, key=ORDER.index), 2)
+        f"{first}/{second}": num_shared(hashes[first], hashes[second])
+        for first, second in combinations(sorted(looks, key=ORDER.index), 2)
     }
     summary = _summary(item)
     return summary.model_copy(
@@ -157,21 +134,7 @@ def examine(item: Packed) -> Findings:
     )
 
 
-def looked_at(split: Split) -> list[tuple[bytes, bool]]:
-    """Return the SHA-256 of each image's pixels, and whether it is of one colour, in order.
-
-    Each image is read once, by as many threads as there are cores: originals have to be decoded.
-    """
-    images = split.images_NHWC
-
-    def look(row: int) -> tuple[bytes, bool]:
-        image = images[row]
-        return hashlib.sha256(image.tobytes()).digest(), bool((image == image[0, 0]).all())
-
-    return list(mapped(look, range(len(images)), os.cpu_count() or 1))
-
-
-def overlap(first: Sequence[bytes], second: Sequence[bytes]) -> int:
+def num_shared(first: Sequence[bytes], second: Sequence[bytes]) -> int:
     """Return how many images of `second` are also in `first`, by their hashes."""
     known = set(first)
     return sum(digest in known for digest in second)
@@ -200,20 +163,20 @@ def _summary(item: Packed) -> Findings:
     )
 
 
-def _findings(split: Split, looks: Sequence[tuple[bytes, bool]], num_classes: int) -> SplitFindings:
+def _findings(
+    labels_N: np.ndarray, hashes: Sequence[bytes], looks_N: np.ndarray, num_classes: int
+) -> SplitFindings:
     first: dict[bytes, int] = {}
     conflicts = sum(
         first.setdefault(digest, label) != label
-        for (digest, _), label in zip(looks, split.labels_N.tolist(), strict=True)
+        for digest, label in zip(hashes, labels_N.tolist(), strict=True)
     )
-    counts = Counter(split.labels_N.tolist())
-    flat = sum(is_flat for _, is_flat in looks)
     return SplitFindings(
-        num_examples=len(looks),
-        per_class=tuple(counts[label] for label in range(num_classes)),
-        num_duplicates=len(looks) - len(first),
+        num_examples=len(hashes),
+        per_class=tuple(np.bincount(labels_N, minlength=num_classes).tolist()),
+        num_duplicates=len(hashes) - len(first),
         num_conflicts=conflicts,
-        num_flat=flat,
+        num_flat=int(looks_N["is_flat"].sum()),
     )
 
 

@@ -35,16 +35,17 @@ class Loan:
         return {"digest": self.packed.digest, "split": self.split, "content_sha256": content}
 
 
-def find(folder: Path, hashes_N: np.ndarray) -> Loan | None:
+def find(folder: Path, hashes_N: np.ndarray, *, size_px: tuple[int, int] | None) -> Loan | None:
     """Return the split of a sound set under `folder` that holds all of these images, if any.
 
-    `hashes_N` are SHA-256 digests, as 32 bytes each (V32).
+    `hashes_N` are SHA-256 digests, as 32 bytes each (V32). Images have to come out at one size, or
+    each at its own (None), in both sets.
     """
     for packed in _sound_with_hashes(folder):
         for split in packed.manifest["splits"]:
             file = read.hashes_file(packed.folder, split)
-            if not file.is_file():  # another set lends this one
-                continue
+            if not file.is_file() or packed.size_px(split) != size_px:
+                continue  # another set lends this one, or it is seen at another size
             rows_N = _rows(np.load(file, allow_pickle=False), hashes_N)
             if rows_N is not None:
                 return Loan(packed, split, rows_N)

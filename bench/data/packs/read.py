@@ -17,7 +17,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Iterator
+import os
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, Protocol, overload
@@ -25,11 +26,14 @@ from typing import Any, Literal, Protocol, overload
 import numpy as np
 
 from bench.data import decoders
+from bench.data.packs.looks import SUFFIX as LOOKS
+from bench.data.packs.looks import looks_file
+from bench.data.sources.pool import mapped
 from bench.data.splits import vtab_rows
 from bench.errors import DataError
 from bench.facts import VTAB_SPLITS
 
-FORMAT = 2
+FORMAT = 3
 """Version of the layout on disk; a folder of another version is built again."""
 
 MANIFEST = "manifest.json"
@@ -248,8 +252,7 @@ class Packed:
                 f'{self.manifest["name"]}: no split "{name}"',
                 hint=f"It has {', '.join(self.manifest['splits'])}",
             )
-        labels = np.load(labels_file(self.folder, name), allow_pickle=False)
-        details = None
+        labels, details = self.labels(name), None
         if details_file(self.folder, name).name in self.manifest["files"]:
             details = np.load(details_file(self.folder, name), allow_pickle=False)
         if self.packing == "encoded":
@@ -258,6 +261,15 @@ class Packed:
         # Copy on write: a private, writable view, which torch wraps without a warning.
         images = np.load(images_file(self.folder, name), mmap_mode="c", allow_pickle=False)
         return Split(images.view(np.ndarray), labels, details)
+
+    def labels(self, split: str) -> np.ndarray:
+        """Return the labels of a split that was packed, labels_N (int64)."""
+        found: np.ndarray = np.load(labels_file(self.folder, split), allow_pickle=False)
+        return found
+
+    def looks(self, split: str) -> np.ndarray:
+        """Return what was seen of each image of a split when it was packed (looks.LOOK)."""
+        return np.load(looks_file(self.folder, split), mmap_mode="r", allow_pickle=False)
 
     def _files(
         self, split: str, rows: np.ndarray | None = None
@@ -364,31 +376,47 @@ def problems(folder: Path, manifest: dict[str, Any], *, whole: bool) -> list[str
                 found.append(f"{path}: {size:,} bytes in place of {entry['bytes']:,}")
                 continue
             blocks = entry["blocks_sha256"]
-            small = whole or size <= FULL_CHECK_BYTES
-            chosen = range(len(blocks)) if small else (0, len(blocks) - 1)
-            with open(path, "rb") as file:
-                for index in chosen:
-                    file.seek(index * BLOCK_BYTES)
-                    if hashlib.sha256(file.read(BLOCK_BYTES)).hexdigest() != blocks[index]:
-                        found.append(f"{path}: block {index} has changed")
+            ends = range(0, len(blocks), max(1, len(blocks) - 1))
+            chosen = range(len(blocks)) if whole or size <= FULL_CHECK_BYTES else ends
+            for index, sha256 in zip(chosen, _block_hashes(path, chosen), strict=True):
+                if sha256 != blocks[index]:
+                    found.append(f"{path}: block {index} has changed")
         except OSError as error:
             found.append(f"{path}: {error.strerror}")
     return found
 
 
-def fingerprint(path: Path) -> dict[str, Any]:
-    """Return the size of a file and the SHA-256 of each block."""
-    with open(path, "rb") as file:
-        blocks = [hashlib.sha256(block).hexdigest() for block in _blocks(file)]
-    return {"bytes": path.stat().st_size, "blocks_sha256": blocks}
+def fingerprint(path: Path, *, known: Sequence[str] = ()) -> dict[str, Any]:
+    """Return the size of a file and the SHA-256 of each block, of which the first may be known."""
+    num_bytes = path.stat().st_size
+    missing = range(len(known), -(-num_bytes // BLOCK_BYTES))
+    return {"bytes": num_bytes, "blocks_sha256": [*known, *_block_hashes(path, missing)]}
+
+
+def whole_blocks(path: Path, num_bytes: int, *, known: Sequence[str]) -> list[str]:
+    """Return the SHA-256 of each whole block of a file's first bytes, given those that are known.
+
+    A file that grows is hashed so while it is still in the system's memory.
+    """
+    return [*known, *_block_hashes(path, range(len(known), num_bytes // BLOCK_BYTES))]
+
+
+def _block_hashes(path: Path, indices: Sequence[int]) -> Iterator[str]:
+    """Yield the SHA-256 of some blocks of a file, read by threads; raises OSError."""
+
+    def sha256(index: int) -> str:
+        with open(path, "rb") as file:
+            file.seek(index * BLOCK_BYTES)
+            return hashlib.sha256(file.read(BLOCK_BYTES)).hexdigest()
+
+    return mapped(sha256, indices, os.cpu_count() or 1, batch_size=1)
 
 
 def digest_of(files: dict[str, Any]) -> str:
-    """Return the SHA-256 over the fingerprints of all files."""
-    lines = (f"{name} {' '.join(files[name]['blocks_sha256'])}" for name in sorted(files))
+    """Return the SHA-256 over the fingerprints of all files of images and labels.
+
+    Looks at images follow from them.
+    """
+    names = sorted(name for name in files if not name.endswith(LOOKS))
+    lines = (f"{name} {' '.join(files[name]['blocks_sha256'])}" for name in names)
     return hashlib.sha256("\n".join(lines).encode()).hexdigest()
-
-
-def _blocks(file: Any) -> Iterator[bytes]:
-    while block := file.read(BLOCK_BYTES):
-        yield block

@@ -2,7 +2,7 @@
 
 Planning a suite again must cost no more than one `stat` a file, so hashes are remembered: a file's
 SHA-256 is kept under the user's cache folder with its size, mtime and ctime, and is computed again
-when one of them changes. Light: planning a suite uses it.
+when one of them changes. It is remembered while hashing goes on. Light: planning a suite uses it.
 """
 
 from __future__ import annotations
@@ -14,13 +14,14 @@ import json
 import os
 import time
 import zlib
-from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterator, Sequence
+from contextvars import ContextVar
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from bench.data.sources.pool import mapped
 from bench.errors import DataError
-from bench.files import clear_stale, file_sha256, write_text
+from bench.files import clear_stale, write_text
 
 if TYPE_CHECKING:
     import numpy as np
@@ -33,6 +34,14 @@ GET_AGAIN = "Get the file again from its owner"
 
 SETTLED_S = 2.0
 """A file changed less than this long ago may change again within one clock tick: not remembered."""
+
+KEPT_FILES = 4096
+"""Files hashed between two notes of their hashes."""
+
+NUM_THREADS = min(8, os.cpu_count() or 1)
+"""Files looked at and hashed side by side."""
+
+_told: ContextVar[Callable[[int, int], None] | None] = ContextVar("told", default=None)
 
 
 def read_bytes(path: Path) -> bytes:
@@ -73,29 +82,48 @@ def read_mat(file: Path, keys: Sequence[str]) -> dict[str, np.ndarray]:
 
 
 def hashes(root: Path, paths: Sequence[str]) -> dict[str, str]:
-    """Return the SHA-256 of each file by its path relative to `root`; raises DataError."""
-    memo_file = _memo_file(root)
+    """Return the SHA-256 of each file by its path relative to `root`; raises DataError.
+
+    Hashes are remembered while it goes on, so that whoever is stopped goes on from there.
+    """
+    limit_ns = time.time_ns() - int(SETTLED_S * 1e9)
+    memo_file, prefix = _memo_file(root), f"{root}/"
     memo = _read_memo(memo_file)
-    stamps: dict[str, str] = {}
     found: dict[str, str] = {}
-    prefix = f"{root}/"  # strings, because building a Path for each file takes most of the time
-    for path in paths:
-        try:
-            stat = os.stat(prefix + path)
-        except OSError as error:
-            raise DataError(f"{prefix}{path}: cannot be read ({error.strerror})") from error
-        stamps[path] = f"{stat.st_size}.{stat.st_mtime_ns}.{stat.st_ctime_ns}"
-        known = memo.get(path)
-        if known is not None and known[0] == stamps[path]:
-            found[path] = known[1]
-    missing = [path for path in paths if path not in found]
-    if missing:
-        with ThreadPoolExecutor(max_workers=min(8, os.cpu_count() or 1)) as pool:
-            found.update(
-                zip(missing, pool.map(lambda path: _hash(root / path), missing), strict=True)
-            )
-        _write_memo(memo_file, stamps, found)
+    missing: list[tuple[str, str]] = []
+    stamps = mapped(lambda path: _stamp(prefix + path), paths, NUM_THREADS, batch_size=256)
+    for path, stamp in zip(paths, stamps, strict=True):
+        known = memo.get(path, "")
+        if known.startswith(stamp) and len(known) == len(stamp) + 64:
+            found[path] = known[len(stamp) :]
+        else:
+            missing.append((path, stamp))
+    del memo
+    fresh: list[str] = []
+    digests = mapped(lambda item: _hash(prefix + item[0]), missing, NUM_THREADS)
+    try:
+        for (path, stamp), digest in zip(missing, digests, strict=True):
+            found[path] = digest
+            if int(stamp.rsplit(".", 1)[1][:-1]) < limit_ns and "\n" not in path:
+                fresh.append(f"{path}\0{stamp}{digest}\n")
+            if len(found) % KEPT_FILES == 0:
+                _tell(len(found), len(paths))
+                _extend_memo(memo_file, fresh)
+                fresh.clear()
+    finally:
+        digests.close()
+        _extend_memo(memo_file, fresh)
     return found
+
+
+@contextlib.contextmanager
+def told(on_progress: Callable[[int, int], None]) -> Iterator[None]:
+    """Call `on_progress` with (files hashed, files in all) from time to time within the block."""
+    former = _told.set(on_progress)
+    try:
+        yield
+    finally:
+        _told.reset(former)
 
 
 def memo_folder() -> Path:
@@ -149,34 +177,54 @@ def lock(folder: Path) -> FileLock:
 
 def _memo_file(root: Path) -> Path:
     name = hashlib.sha256(os.fsencode(root)).hexdigest()[:16]
-    return memo_folder() / f"files-{name}.json"
+    return memo_folder() / f"files-{name}.txt"
 
 
-def _hash(path: Path) -> str:
+def _stamp(path: str) -> str:
+    """Return what changes with a file: size, mtime and ctime."""
     try:
-        return file_sha256(path)
+        stat = os.stat(path)
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read ({error.strerror})") from error
+    return f"{stat.st_size}.{stat.st_mtime_ns}.{stat.st_ctime_ns} "
+
+
+def _hash(path: str) -> str:
+    try:
+        with open(path, "rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
     except OSError as error:
         raise DataError(
             f"{path}: cannot be read ({error.strerror})", hint="Check its permissions"
         ) from error
 
 
-def _read_memo(file: Path) -> dict[str, tuple[str, str]]:
+def _tell(done: int, total: int) -> None:
+    on_progress = _told.get()
+    if on_progress is not None:
+        on_progress(done, total)
+
+
+def _read_memo(file: Path) -> dict[str, str]:
+    """Return stamp and hash of each file by its path; a line that was cut off counts for none."""
     try:
-        memo = json.loads(file.read_text(encoding="utf-8"))
-        return {path: (str(stamp), str(digest)) for path, (stamp, digest) in memo.items()}
-    except (OSError, ValueError, TypeError, AttributeError):
+        lines = file.read_bytes().decode("utf-8", "surrogateescape").split("\n")
+    except OSError:
         return {}
+    pairs = (line.partition("\0") for line in lines)
+    return {path: known for path, _, known in pairs}
 
 
-def _write_memo(file: Path, stamps: dict[str, str], found: dict[str, str]) -> None:
-    """Remember the hashes of settled files; a cache that cannot be written is not an error."""
-    limit_ns = time.time_ns() - int(SETTLED_S * 1e9)
-    memo = {
-        path: [stamp, found[path]]
-        for path, stamp in stamps.items()
-        if int(stamp.rsplit(".", 1)[1]) < limit_ns
-    }
-    if not memo:
+def _extend_memo(file: Path, lines: Sequence[str]) -> None:
+    """Remember hashes; a cache that cannot be written is not an error.
+
+    Lines begin and end with a line break: one that a crash cut off spoils no other. The last of a
+    file's lines counts.
+    """
+    if not lines:
         return
-    write_json(file, memo)
+    content = "\n" + "".join(lines)
+    with contextlib.suppress(OSError):
+        file.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        with open(file, "ab") as out:
+            out.write(content.encode("utf-8", "surrogateescape"))

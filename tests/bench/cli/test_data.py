@@ -3,21 +3,29 @@
 from __future__ import annotations
 
 import io
+import json
+import os
 import shutil
+import signal
+import subprocess
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
+from rich.console import Console
 
 from bench.cli.app import main
+from bench.cli.counting import counted
 from bench.data import catalog
 from bench.data.sources.shards import write_shard
 from bench.specs import SplitCard
 
 Run = Callable[..., tuple[int, str, str]]
+REPOSITORY = Path(__file__).resolve().parents[3]
 
 SUITE = """
 name = "by-name"
@@ -64,11 +72,11 @@ def suite(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path / "suite.toml"
 
 
-def write_eurosat(folder: Path) -> Path:
+def write_eurosat(folder: Path, *, num: int = 5) -> Path:
     rng = np.random.default_rng(0)
     for name in ("Forest", "River"):
         (folder / name).mkdir(parents=True)
-        for number in range(1, 6):
+        for number in range(1, num + 1):
             pixels = rng.integers(0, 256, (64, 64, 3), dtype=np.uint8)
             Image.fromarray(pixels).save(folder / name / f"{name}_{number}.jpg")
     return folder
@@ -153,3 +161,83 @@ def test_shards_are_noted_and_left_where_they_lie(
     assert located.args["stream"] is True
     assert located.digest
     assert not (tmp_path / "runs").exists()  # nothing was packed
+
+
+STOPPABLE = """
+import sys, time
+from pathlib import Path
+from bench.cli.app import main
+from bench.data import catalog, decode
+from bench.data.packs import write
+from bench.specs import SplitCard
+
+counts = {"train": SplitCard(num_examples=48), "test": SplitCard(num_examples=12)}
+card = catalog.published("eurosat").model_copy(update={"splits": counts, "num_classes": 2})
+catalog.CARDS._found[0]["eurosat"] = card
+write.CHUNK_BYTES = 40_000
+original, pause_s = decode.original, float(sys.argv.pop())
+
+def slowly(content, *, name):
+    with open("decoded.txt", "a") as out:
+        print(name, file=out)
+    time.sleep(pause_s)
+    return original(content, name=name)
+
+decode.original = slowly
+main()
+"""
+
+
+def prepare_slowly(folder: Path, *, pause_s: float) -> subprocess.Popen[str]:
+    words = ["data", "prepare", "eurosat", "--packing", "encoded", str(pause_s)]
+    own = {
+        "PYTHONPATH": str(REPOSITORY),
+        "VITBENCH_CACHE": str(folder / "cache"),
+        "VITBENCH_DATA": str(folder / "data"),
+    }
+    return subprocess.Popen(
+        [sys.executable, "-c", STOPPABLE, *words],
+        cwd=folder,
+        env={**os.environ, **own},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+@pytest.mark.ordinary
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_stopped_prepare_goes_on_where_it_was(tmp_path: Path, number: signal.Signals) -> None:
+    write_eurosat(tmp_path / "data" / "eurosat" / "2750", num=30)
+    process = prepare_slowly(tmp_path, pause_s=0.05)
+    while not list(tmp_path.glob("runs/data/*.partial/progress.json")):
+        assert process.poll() is None, process.communicate()
+        time.sleep(0.01)
+    process.send_signal(number)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 128 + number
+    assert "`vitbench data prepare eurosat` again, with the same options, to go on" in err
+    assert "Traceback" not in err
+    assert not (tmp_path / "data" / "eurosat.card.json").exists()  # not usable yet
+    (notes,) = tmp_path.glob("runs/data/*.partial/progress.json")
+    kept = sum(json.loads(notes.read_text())["done"].values())
+    assert 0 < kept < 60
+
+    (tmp_path / "decoded.txt").unlink()
+    both = [prepare_slowly(tmp_path, pause_s=0) for _ in range(2)]
+    outs = [process.communicate(timeout=60) for process in both]
+    assert [process.returncode for process in both] == [0, 0], outs
+    assert outs[0][0] == outs[1][0]
+    assert len((tmp_path / "decoded.txt").read_text().splitlines()) == 60 - kept
+    assert (tmp_path / "data" / "eurosat.card.json").is_file()
+
+
+def test_a_count_says_how_fast_and_how_long(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What an earlier call did counts as done, not as speed."""
+    clock = iter([0.0, 0.0, 5.0, 20.0, 21.0])
+    monkeypatch.setattr("bench.cli.counting.time.monotonic", lambda: next(clock))
+    out = io.StringIO()
+    tell = counted("x: packing", Console(file=out))
+    for done in (1000, 1100, 1200, 1300):
+        tell(done, 2000)
+    assert out.getvalue() == "x: packing: 1,200 of 2,000, 10/s, about 1 min 20 s left\n"

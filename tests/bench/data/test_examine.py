@@ -42,7 +42,7 @@ def test_planted_duplicates_conflicts_and_overlaps_are_counted(tmp_path: Path) -
         train_images=images, train_labels=labels, test_images=test, test_labels=labels[:4],
     )  # fmt: skip
     card = card_of(tmp_path / "a.npz", "arrays")
-    found = examine.prepare_set(card, cache_dir=tmp_path / "cache")
+    found = examine.examine(build.packed(card, cache_dir=tmp_path / "cache"))
     train = found.splits["train"]
     assert train.per_class == (4, 4, 4)
     assert (train.num_duplicates, train.num_conflicts, train.num_flat) == (2, 1, 1)
@@ -59,7 +59,7 @@ def test_planted_duplicates_conflicts_and_overlaps_are_counted(tmp_path: Path) -
 
 def test_a_clean_set_has_no_problems(tmp_path: Path, make_images: Make) -> None:
     card = card_of(make_images(tmp_path / "set", {"a": 5, "b": 5}), image_size_px=8)
-    found = examine.prepare_set(card, cache_dir=tmp_path / "cache")
+    found = examine.examine(build.packed(card, cache_dir=tmp_path / "cache"))
     assert found.problems == ()
     assert found.digest == card.digest
     assert found.num_bytes == sum(p.stat().st_size for p in Path(found.folder).glob("*.npy"))
@@ -68,7 +68,7 @@ def test_a_clean_set_has_no_problems(tmp_path: Path, make_images: Make) -> None:
 
 def test_verify_names_every_damaged_file_and_block(tmp_path: Path, make_images: Make) -> None:
     card = card_of(make_images(tmp_path / "set", {"a": 5, "b": 5}), image_size_px=8)
-    found = examine.prepare_set(card, cache_dir=tmp_path / "cache")
+    found = examine.examine(build.packed(card, cache_dir=tmp_path / "cache"))
     for name in ("a/001.png", "b/003.png"):
         (tmp_path / "set" / name).write_bytes(b"")
     with open(Path(found.folder) / "train.images.npy", "r+b") as file:
@@ -85,7 +85,7 @@ def test_packed_sets_are_listed_and_shown(tmp_path: Path) -> None:
     assert examine.list_sets(tmp_path / "none") == ()
     card, nothing = examine.show_set("digits", cache_dir=tmp_path)
     assert nothing is None
-    examine.prepare_set(card, cache_dir=tmp_path)
+    examine.examine(build.packed(card, cache_dir=tmp_path))
     (tmp_path / "0123456789abcdef").mkdir()  # half a set is none
     listed = examine.list_sets(tmp_path)
     assert [item.name for item in listed] == ["digits"]
@@ -98,7 +98,7 @@ def test_packed_sets_are_listed_and_shown(tmp_path: Path) -> None:
 
 
 def test_digits_hold_no_copies(tmp_path: Path) -> None:
-    found = examine.prepare_set(catalog.dataset("digits"), cache_dir=tmp_path)
+    found = examine.examine(build.packed(catalog.dataset("digits"), cache_dir=tmp_path))
     assert found.problems == ()
     assert found.overlaps == {"train/test": 0}
 
@@ -110,7 +110,7 @@ def test_real_omniglot_has_the_counts_of_its_owner(shared_data: Path, tmp_path: 
     total = sum(split.num_examples for split in card.splits.values())
     assert (total, card.num_classes) == (2720, 5)
     assert damaged_in(card, num_workers=2) == []
-    found = examine.prepare_set(card, cache_dir=tmp_path / "cache", num_workers=2)
+    found = examine.examine(build.packed(card, cache_dir=tmp_path / "cache", num_workers=2))
     assert sum(sum(split.per_class) for split in found.splits.values()) == 2720
 
 
@@ -120,7 +120,7 @@ def test_real_cifar_jpegs_have_the_counts_of_their_owner(shared_data: Path, tmp_
     card = card_of(tmp_path / "set" / "cifar10-jpeg" / "test", image_size_px=32)
     assert sum(split.num_examples for split in card.splits.values()) == 10_000
     assert card.class_names[:3] == ("airplane", "automobile", "bird")
-    found = examine.prepare_set(card, cache_dir=tmp_path / "cache", num_workers=2)
+    found = examine.examine(build.packed(card, cache_dir=tmp_path / "cache", num_workers=2))
     totals = np.sum([split.per_class for split in found.splits.values()], axis=0)
     assert totals.tolist() == [1000] * 10
 

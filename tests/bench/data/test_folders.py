@@ -118,7 +118,7 @@ def test_hashes_are_remembered_until_a_file_changes(
     tmp_path: Path, make_images: Make, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     make_images(tmp_path / "set", {"a": 3, "b": 3})
-    read: list[Path] = []
+    read: list[str] = []
     original = files._hash
     monkeypatch.setattr(files, "_hash", lambda path: read.append(path) or original(path))
     monkeypatch.setattr(files, "SETTLED_S", -60.0)  # as if the files were old
@@ -130,7 +130,7 @@ def test_hashes_are_remembered_until_a_file_changes(
         (tmp_path / "set" / "b" / "001.png").read_bytes()
     )
     assert card_of(tmp_path / "set").digest != digest
-    assert [path.name for path in read[6:]] == ["001.png"]
+    assert read[6:] == [str(tmp_path / "set" / "a" / "001.png")]
 
 
 def test_a_file_changed_just_now_is_not_remembered(tmp_path: Path, make_images: Make) -> None:
@@ -138,7 +138,37 @@ def test_a_file_changed_just_now_is_not_remembered(tmp_path: Path, make_images: 
     before = time.time()
     card_of(tmp_path / "set")
     assert time.time() - before < files.SETTLED_S  # else this test proves nothing
-    assert not list(files.memo_folder().glob("files-*.json"))
+    assert not list(files.memo_folder().glob("files-*"))
+
+
+def test_hashing_that_was_stopped_goes_on_where_it_was(
+    tmp_path: Path, make_images: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also where the last line of the memory was cut off in the middle."""
+    make_images(tmp_path / "set", {"a": 40, "b": 40})
+    whole = card_of(tmp_path / "set").digest
+    read: list[str] = []
+    original = files._hash
+    monkeypatch.setattr(files, "_hash", lambda path: read.append(path) or original(path))
+    monkeypatch.setattr(files, "SETTLED_S", -60.0)  # as if the files were old
+    monkeypatch.setattr(files, "KEPT_FILES", 16)
+    told: list[tuple[int, int]] = []
+
+    def stop(done: int, total: int) -> None:
+        told.append((done, total))
+        if done == 48:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt), files.told(stop):
+        card_of(tmp_path / "set")
+    assert told == [(16, 80), (32, 80), (48, 80)]
+    memo = files._memo_file(tmp_path / "set")
+    memo.write_bytes(memo.read_bytes()[:-9])
+    read.clear()
+    assert card_of(tmp_path / "set").digest == whole
+    assert len(read) == 80 - 47
+    assert card_of(tmp_path / "set").digest == whole
+    assert len(read) == 80 - 47
 
 
 @pytest.mark.parametrize("content", ["", "[]", '{"a/000.png": 5}', "\0"])

@@ -66,7 +66,7 @@ def test_a_prepared_set_is_found_by_its_name(
 ) -> None:
     write_cifar10(data_home / "cifar10" / "cifar-10-batches-py")
     card = locate("cifar10")
-    found = examine.prepare_set(card, cache_dir=tmp_path / "cache")
+    found = examine.examine(build.packed(card, cache_dir=tmp_path / "cache"))
     assert found.splits["train"].num_examples == 50
     assert catalog.dataset("cifar10") is tiny_cifar10
     note = home.note(card)

@@ -232,22 +232,22 @@ def test_a_full_disk_is_one_message_and_packing_goes_on(
     folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     card, saves = card_of(folder), []
-    save = write._save
+    write_text = write.write_text
 
-    def full(file: Path, entries: np.ndarray) -> None:
+    def full(file: Path, text: str, *, sync: bool = True) -> None:
         saves.append(file)
         if len(saves) == 3:
             raise OSError(errno.ENOSPC, "No space left on device")
-        save(file, entries)
+        write_text(file, text, sync=sync)
 
     monkeypatch.setattr(write, "CHUNK_BYTES", 3000)
-    monkeypatch.setattr(write, "_save", full)
+    monkeypatch.setattr(write, "write_text", full)
     with pytest.raises(DataError, match=r"cannot be packed into .* \(No space left on device\)"):
         build.packed(card, cache_dir=tmp_path / "cache")
     partial = tmp_path / "cache" / f"{card.digest}.partial"
     assert partial.is_dir()
     assert not (tmp_path / "cache" / card.digest).exists()
-    monkeypatch.setattr(write, "_save", save)
+    monkeypatch.setattr(write, "write_text", write_text)
     read: list[str] = []
     original = decode.original
 
@@ -267,8 +267,9 @@ def test_a_store_of_another_version_is_written_again(folder: Path, tmp_path: Pat
     card = card_of(folder)
     first = build.packed(card, cache_dir=tmp_path / "cache")
     manifest = first.folder / "manifest.json"
-    manifest.write_text(manifest.read_text().replace('"format": 2', '"format": 1'))
-    assert build.packed(card, cache_dir=tmp_path / "cache").manifest["format"] == 2
+    former = manifest.read_text().replace(f'"format": {read.FORMAT}', '"format": 1')
+    manifest.write_text(former)
+    assert build.packed(card, cache_dir=tmp_path / "cache").manifest["format"] == read.FORMAT
 
 
 @pytest.mark.parametrize("change", ["gone", "altered", "no image"])

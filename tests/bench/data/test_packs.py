@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-import io
+import errno
+import hashlib
 import json
 import multiprocessing
 import os
@@ -20,10 +21,11 @@ import numpy as np
 import pytest
 import torch
 from filelock import FileLock
+from PIL import Image
 
-from bench.data import catalog
+from bench.data import catalog, decode
 from bench.data.cards.generated import formula_card
-from bench.data.packs import build, read, write
+from bench.data.packs import build, examine, read, write
 from bench.data.packs.read import Packed
 from bench.errors import DataError
 from bench.paths import CachePaths
@@ -65,7 +67,7 @@ def test_a_packed_set_is_found_again_and_shared(tmp_path: Path) -> None:
     assert first.digest == SMALL.digest
     assert build.verify(first.folder) == []
     assert sorted(path.name for path in first.folder.iterdir()) == [
-        "manifest.json", "train.images.npy", "train.labels.npy",
+        "manifest.json", "train.images.npy", "train.labels.npy", "train.looks.npy",
     ]  # fmt: skip
 
 
@@ -153,6 +155,7 @@ def test_readers_of_a_damaged_set_keep_their_pages(tmp_path: Path) -> None:
 PACK = """
 import sys, time
 from pathlib import Path
+from typing import Any
 from bench.data.cards.generated import formula_card
 from bench.data.packs import build
 from bench.data.sources import fractals
@@ -257,29 +260,23 @@ def test_an_interrupted_packing_goes_on_where_it_stopped(
 
 
 def pack_and_die(card: DatasetCard, cache_dir: Path) -> None:
-    """Pack images as they are; end at once in the middle of the second note of offsets."""
-    saved: list[Any] = []
+    """Pack images as they are; end at once when some were written that no note counts yet."""
+    write_text, notes = write.write_text, []
 
-    def dying(file: Any, array: np.ndarray, **options: Any) -> None:
-        content = io.BytesIO()
-        np.lib.format.write_array(content, array)
-        saved.append(len(array))
-        is_second = len(saved) > 1 and saved[-1] > saved[-2] > 1
-        half = content.getvalue()[:-9] if is_second else content.getvalue()
-        if hasattr(file, "write"):
-            file.write(half)
-            file.flush()
-        else:
-            Path(file).write_bytes(half)
-        if is_second:
+    def dying(file: Path, text: str, *, sync: bool = True) -> None:
+        notes.append(file)
+        if len(notes) == 3:
             os.kill(os.getpid(), signal.SIGKILL)
+        write_text(file, text, sync=sync)
 
-    np.save = dying  # type: ignore[assignment]  # in this process alone
+    write.write_text = dying  # type: ignore[assignment]  # in this process alone
     write.CHUNK_BYTES = 2000
     build.packed(card, cache_dir=cache_dir, packing="encoded")
 
 
-def test_a_packing_killed_while_it_notes_offsets_goes_on(tmp_path: Path, make_images: Make) -> None:
+def test_a_packing_killed_before_it_notes_what_it_wrote_goes_on(
+    tmp_path: Path, make_images: Make
+) -> None:
     card = folder_card(make_images(tmp_path / "set", {"a": 20, "b": 20}), test_share=0.1)
     whole = build.packed(card, cache_dir=tmp_path / "whole", packing="encoded")
     process = multiprocessing.get_context("fork").Process(
@@ -290,7 +287,9 @@ def test_a_packing_killed_while_it_notes_offsets_goes_on(tmp_path: Path, make_im
     assert process.exitcode == -signal.SIGKILL
     resumed = build.packed(card, cache_dir=tmp_path / "cache", packing="encoded")
     assert resumed.content_digest == whole.content_digest
+    assert resumed.manifest["files"] == whole.manifest["files"]
     assert not list((tmp_path / "cache").rglob("*.tmp"))
+    assert not list((tmp_path / "cache").rglob("*.rows"))
 
 
 @pytest.mark.parametrize("changed", [False, True])
@@ -354,7 +353,7 @@ def test_notes_that_do_not_fit_begin_anew(tmp_path: Path) -> None:
 def test_a_build_with_notes_but_without_its_file_begins_anew(tmp_path: Path) -> None:
     partial = tmp_path / f"{SMALL.digest}.partial"
     partial.mkdir()
-    notes = {"format": read.FORMAT, "packing": "arrays", "done": {"train": 40}}
+    notes = {"format": read.FORMAT, "packing": "arrays", "done": {"train": 40}, "blocks": {}}
     (partial / "progress.json").write_text(json.dumps(notes))
     packed = build.packed(SMALL, cache_dir=tmp_path)
     alone = build.packed(SMALL, cache_dir=tmp_path / "other")
@@ -406,14 +405,77 @@ def test_a_set_without_files_cannot_be_kept_encoded(tmp_path: Path) -> None:
         build.packed(SMALL, cache_dir=tmp_path, packing="encoded")
 
 
-def test_a_damaged_image_is_found_when_it_is_packed_encoded(
-    tmp_path: Path, make_images: Make
+def test_damaged_images_are_counted_when_they_are_packed_encoded(
+    tmp_path: Path, make_images: Make, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    make_images(tmp_path / "set", {"a": 4, "b": 4})
-    file = tmp_path / "set" / "b" / "002.png"
-    file.write_bytes(file.read_bytes()[:60])
-    with pytest.raises(DataError, match=r"b/002\.png: damaged image"):
-        build.packed(folder_card(tmp_path / "set"), cache_dir=tmp_path / "c", packing="encoded")
+    """One of them is named; a build that was stopped after it was seen names it too."""
+    monkeypatch.setattr(write, "CHUNK_BYTES", 2000)
+    make_images(tmp_path / "set", {"a": 20, "b": 20})
+    for name in ("a/001.png", "a/002.png"):
+        file = tmp_path / "set" / name
+        file.write_bytes(file.read_bytes()[:60])
+    card = folder_card(tmp_path / "set", test_share=0.1)
+
+    def stop(done: int, total: int) -> None:
+        if done > 10:
+            raise Stopped
+
+    with pytest.raises(Stopped):
+        build.packed(card, cache_dir=tmp_path / "c", packing="encoded", on_progress=stop)
+    message = r"a/001\.png: damaged image .*\(and 1 more of train\)\. .*skip_damaged = true"
+    with pytest.raises(DataError, match=message):
+        build.packed(card, cache_dir=tmp_path / "c", packing="encoded")
+
+
+def test_images_are_decoded_once_for_packing_and_examination(
+    tmp_path: Path, make_images: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    decoded: list[str] = []
+    original = decode.original
+
+    def counted(content: bytes, *, name: str) -> np.ndarray:
+        decoded.append(name)
+        return original(content, name=name)
+
+    monkeypatch.setattr(decode, "original", counted)
+    card = folder_card(
+        make_images(tmp_path / "set", {"a": 20, "b": 20}, side=140), image_size_px=None
+    )
+    found = examine.examine(build.packed(card, cache_dir=tmp_path / "c", num_workers=2))
+    assert (found.packing, found.problems) == ("encoded", ())
+    assert examine.notes_on(card, cache_dir=tmp_path / "c") == ()
+    assert sorted(decoded) == sorted(set(decoded))
+    assert len(decoded) == 40
+
+
+def test_looks_are_those_of_the_images_as_they_are_read(tmp_path: Path, make_images: Make) -> None:
+    folder = make_images(tmp_path / "set", {"a": 6, "b": 6})
+    Image.new("RGB", (9, 7), (3, 2, 1)).save(folder / "a" / "002.png")
+    for index, size_px in enumerate((None, 8)):
+        card = folder_card(folder, image_size_px=size_px)
+        for packing in ("arrays", "encoded") if size_px else ("encoded",):
+            cache = tmp_path / f"{index}-{packing}"
+            packed = build.packed(card, cache_dir=cache, packing=packing)  # type: ignore[arg-type]
+            for split in ("train", "test"):
+                images = list(packed.split(split).images_NHWC)
+                looks_N = packed.looks(split)
+                hashes = [hashlib.sha256(image.tobytes()).digest() for image in images]
+                assert looks_N["sha256"].tolist() == hashes
+                flat = [bool((image == image[0, 0]).all()) for image in images]
+                assert looks_N["is_flat"].tolist() == flat
+
+
+def test_a_mapped_array_takes_its_room_before_it_is_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A page of a mapped file that finds no room on disk ends the process without a word."""
+
+    def full(descriptor: int, start: int, size: int) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "posix_fallocate", full)
+    with pytest.raises(DataError, match=r"cannot be packed into .* \(No space left on device\)"):
+        build.packed(SMALL, cache_dir=tmp_path)
 
 
 # --- bad input ------------------------------------------------------------------------------

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shutil
 import socket
 import sqlite3
 import sys
@@ -17,7 +18,7 @@ from PIL import Image
 import baselines
 from bench import digests
 from bench.cli import app as cli
-from bench.data import catalog
+from bench.data import catalog, decode
 from bench.data.cards import imagenet
 from bench.data.packs import build
 from bench.doctor import Check, before, datasets, examine, folder, machine, weights
@@ -475,3 +476,23 @@ def test_the_command_prints_cures_and_ends_with_one_for_problems(
         "data mine"
     ]
     assert call("--workdir", suite.parent / "runs")[0] == 0
+
+
+def test_no_image_of_a_packed_set_is_decoded_again(
+    suite: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    block = {"reader": "image_folder", "path": "images", "image_size_px": 16}
+    card = catalog.resolve("mine", block, base_dir=suite.parent)
+    cache = suite.parent / "cache"
+    build.packed(card, cache_dir=cache)
+
+    def refused(*words: object, **options: object) -> None:
+        raise AssertionError("an image was decoded")
+
+    for name in ("plain_jpeg", "_by_pillow"):
+        monkeypatch.setattr(decode, name, refused)
+    found = [check.found for check in datasets.one_set(card, cache_dir=cache)]
+    assert found[-1] == "packed; no test image has the pixels of a training image"
+    shutil.rmtree(cache)
+    with pytest.raises(AssertionError, match="was decoded"):
+        datasets.one_set(card, cache_dir=cache)

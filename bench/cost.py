@@ -28,7 +28,15 @@ from baselines.counting import Padding
 from bench.errors import SuiteError, UnknownName, UserError
 from bench.facts import JFT_IMAGES
 from bench.kinds import stages
-from bench.specs import PlannedJob, Precision, Record, SystemCard, SystemUse
+from bench.specs import (
+    DeviceKind,
+    JobSpec,
+    PlannedJob,
+    Precision,
+    Record,
+    SystemCard,
+    SystemUse,
+)
 
 TRAIN_FACTOR = 3
 """FLOPs of training by FLOPs of a forward pass."""
@@ -37,6 +45,18 @@ DECODE_S, READ_S_PER_PIXEL = 1.46e-3, 2.3e-8
 pixel of the input from it (docs/performance.md, "Originals")."""
 TPUV3_CORE_PEAK_FLOPS = 61.5e12
 """Peak FLOP/s of a TPUv3 core in bfloat16: half of a chip's 123e12 (vendor's figure, recalled)."""
+
+PEAK_FLOPS_PER_S: dict[DeviceKind, dict[Precision, float]] = {
+    "cuda": {"float32": 19.5e12, "tf32": 156e12, "bfloat16": 312e12, "float16": 312e12},
+    "tpu": {"float32": 20.5e12, "tf32": 20.5e12, "bfloat16": 123e12, "float16": 20.5e12},
+}
+"""Peak FLOP/s of the device that promised times are of, by arithmetic. GPU: an A100 (vendor's data
+sheet, dense; an H100 SXM has 67e12 in float32 and 989e12 in bfloat16). TPU: a v3 chip, which knows
+bfloat16 alone and takes six of its products for one of float32 (recalled)."""
+SUSTAINED_SHARE = 0.4
+"""Share of that peak which training is assumed to sustain: large models reach .3 to .5."""
+CPU_CORE_FLOPS_PER_S = 2e10
+"""FLOP/s that a laptop's core is assumed to sustain, in any arithmetic."""
 
 System = str | SystemCard | SystemUse
 Basis = Literal["measured", "estimated"]
@@ -229,6 +249,19 @@ def largest_checkpoint(jobs: Iterable[PlannedJob]) -> tuple[str, int]:
         )
         found.append((job.labels.system, num_bytes))
     return max(found, key=lambda each: each[1])
+
+
+# --- time -----------------------------------------------------------------------------------
+
+
+def flops_per_s(spec: JobSpec) -> float:
+    """Return the FLOP/s that a job is assumed to sustain before anything was measured.
+
+    That of its kind of device in its arithmetic: one core, one A100, one TPU v3 chip.
+    """
+    if spec.device == "cpu":
+        return CPU_CORE_FLOPS_PER_S
+    return SUSTAINED_SHARE * PEAK_FLOPS_PER_S[spec.device][spec.precision]
 
 
 # --- core-days ------------------------------------------------------------------------------

@@ -142,7 +142,6 @@ def _enlarged(graph: JobGraph, cache: CachePaths) -> Iterator[str]:
 def _feeding(graph: JobGraph) -> Iterator[str]:
     """Yield how many cores decode what the hungriest job on a device asks for."""
     from bench import cost
-    from bench.schedule.order import DEFAULT_FLOPS_PER_S
 
     rates: dict[tuple[str, int], float] = {}
     for job in graph.jobs:
@@ -150,7 +149,7 @@ def _feeding(graph: JobGraph) -> Iterator[str]:
         if device != "cpu" and protocol is not None and job.train_examples and job.exaflops:
             flops = job.exaflops * 1e18 / job.train_examples
             key = (job.labels.system, protocol.image_size_px)
-            rates[key] = DEFAULT_FLOPS_PER_S[device] / flops
+            rates[key] = cost.flops_per_s(job.spec) / flops
 
     def cores(key: tuple[str, int]) -> float:
         return rates[key] / cost.decoded_per_s(key[1])
@@ -159,9 +158,9 @@ def _feeding(graph: JobGraph) -> Iterator[str]:
         system, size_px = hungriest = max(rates, key=cores)
         numbers = [f"{math.ceil(num * cores(hungriest)):,}" for num in (1, 4, 8)]
         yield (
-            f"a device of 1e14 FLOP/s takes {rates[hungriest]:,.0f} a second of {system} at "
-            f"{size_px} px, and a core decodes {cost.decoded_per_s(size_px):,.0f} photographs: "
-            f"{numbers[0]} cores feed one device, {numbers[1]} four, {numbers[2]} eight"
+            f"one device takes some {rates[hungriest]:,.0f} a second of {system} at {size_px} px, "
+            f"and a core decodes {cost.decoded_per_s(size_px):,.0f} photographs: {numbers[0]} "
+            f"cores feed one device, {numbers[1]} four, {numbers[2]} eight"
         )
 
 

@@ -1,7 +1,9 @@
 """Crops of whole batches: windows and resized boxes, drawn for each image by itself.
 
-Everything works on packed uint8 images and on the device they are on. What made it fast on a CPU
-is in docs/performance.md, section "Data".
+Everything works on packed uint8 images and on the device they are on. Random numbers are drawn on
+the CPU, and only a box, an offset or a flip of each image travels: where rows and columns are read
+is worked out where the pixels are. What made it fast on a CPU is in docs/performance.md, section
+"Data".
 """
 
 from __future__ import annotations
@@ -23,7 +25,10 @@ MAX_ATTEMPTS = 100
 """Inception crop: boxes drawn for an image before it is taken whole."""
 
 CHUNK_PIXELS = 1 << 15
-"""Pixels that a CPU crops at once."""
+"""Pixels that a CPU crops at once: temporaries that fit its cache are three times as fast."""
+
+DEVICE_CHUNK_PIXELS = 1 << 24
+"""Pixels that another device crops at once: some 32 bytes each, half a GiB, are temporaries."""
 
 
 @dataclass(frozen=True)
@@ -76,15 +81,15 @@ def in_chunks(
 ) -> Tensor:
     """Apply a function of images and per-image tensors to a few images at a time, then `to_range`.
 
-    On a CPU, temporaries that fit its cache make large batches three times as fast; a device takes
-    the batch whole. Tensors per image are made for the whole batch by the caller: some twenty small
-    operations on every chunk cost more than the pixels do.
+    Tensors per image are made for the whole batch by the caller, on the device of the images: some
+    twenty small operations on every chunk cost more than the pixels do.
     """
-    batch, height, width = images_BHWC.shape[:3]
-    chunk = max(1, CHUNK_PIXELS // max(height * width, size_px * size_px))
-    if chunk >= batch or images_BHWC.device.type != "cpu":
+    batch, height, width, channels = images_BHWC.shape
+    pixels = CHUNK_PIXELS if images_BHWC.device.type == "cpu" else DEVICE_CHUNK_PIXELS
+    chunk = max(1, pixels // max(height * width, size_px * size_px))
+    if chunk >= batch:
         return to_range(function(images_BHWC, *per_image).contiguous())
-    x_BCHW = torch.empty(batch, images_BHWC.shape[3], size_px, size_px)
+    x_BCHW = torch.empty(batch, channels, size_px, size_px, device=images_BHWC.device)
     for start in range(0, batch, chunk):
         part = slice(start, start + chunk)
         values_BCHW = function(images_BHWC[part], *(values[part] for values in per_image))
@@ -98,10 +103,11 @@ def windows(images_BHWC: Tensor, rows_BH: Tensor, columns_BW: Tensor) -> Tensor:
     One gather of whole pixels: on uint8 images this costs a fraction of a float one.
     """
     batch, height, width, channels = images_BHWC.shape
-    rows_BH = rows_BH.clamp(0, height - 1) + torch.arange(batch)[:, None] * height
+    place_B1 = torch.arange(batch, device=images_BHWC.device)[:, None]
+    rows_BH = rows_BH.clamp(0, height - 1) + place_B1 * height
     columns_BW = columns_BW.clamp(0, width - 1)
     index = (rows_BH[:, :, None] * width + columns_BW[:, None, :]).view(-1)
-    pixels = images_BHWC.reshape(-1, channels).index_select(0, index.to(images_BHWC.device))
+    pixels = images_BHWC.reshape(-1, channels).index_select(0, index)
     return pixels.view(batch, rows_BH.shape[1], columns_BW.shape[1], channels)
 
 
@@ -174,7 +180,7 @@ def crop_positions(boxes_B4: Tensor, size_px: int, *, flip_B: Tensor) -> Tensor:
     Bilinear with half-pixel centres, held inside the box, so that its edge repeats and nothing
     outside it is read; columns of mirrored images run backwards.
     """
-    centre_O = (torch.arange(size_px, dtype=torch.float32) + 0.5) / size_px
+    centre_O = (torch.arange(size_px, dtype=torch.float32, device=boxes_B4.device) + 0.5) / size_px
     start_B21, length_B21 = boxes_B4.float().view(-1, 2, 2, 1).unbind(1)
     position_B2O = (centre_O * length_B21 - 0.5).clamp_(min=0).minimum(length_B21 - 1)
     position_B2O.add_(start_B21)
@@ -186,8 +192,9 @@ def crop_positions(boxes_B4: Tensor, size_px: int, *, flip_B: Tensor) -> Tensor:
 def sample_in_chunks(images_BHWC: Tensor, position_B2O: Tensor) -> Tensor:
     """Read each image at the crossings of its rows and columns, two-tap bilinear, in [-1, 1]."""
     # grid_sample's coordinates: from -1 to 1 between the outer edges of the image.
-    sides_21 = torch.tensor(images_BHWC.shape[1:3])[:, None]
-    rows_BO, columns_BO = ((position_B2O * 2 + 1) / sides_21 - 1).unbind(1)
+    height, width = images_BHWC.shape[1:3]
+    rows_BO, columns_BO = (position_B2O * 2 + 1).unbind(1)
+    rows_BO, columns_BO = rows_BO / height - 1, columns_BO / width - 1
     size_px = position_B2O.shape[2]
     return in_chunks(sample, images_BHWC, rows_BO, columns_BO, size_px=size_px)
 
@@ -201,7 +208,7 @@ def sample(images_BHWC: Tensor, rows_BO: Tensor, columns_BO: Tensor) -> Tensor:
     grid_BOO = torch.complex(columns_BO, zeros_BO)[:, None, :] + down_BOO
     return F.grid_sample(
         images_BHWC.permute(0, 3, 1, 2).float(),  # left in the order of the pixels
-        torch.view_as_real(grid_BOO).to(images_BHWC.device),
+        torch.view_as_real(grid_BOO),
         mode="bilinear",
         padding_mode="border",
         align_corners=False,

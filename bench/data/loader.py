@@ -12,7 +12,7 @@ parts together are the batch, bit by bit.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
 from functools import lru_cache
@@ -235,35 +235,6 @@ class _Ahead:
         for tensor in made:
             tensor.record_stream(torch.cuda.default_stream(self._stream.device))
         return made
-
-
-def evaluation_batches(
-    split: Split,
-    transform: Transform,
-    *,
-    batch_size: int,
-    device: torch.device | str = "cpu",
-    indices_N: np.ndarray | None = None,
-    rank: int = 0,
-    world: int = 1,
-) -> Iterator[tuple[Tensor, Tensor]]:
-    """Yield x_BCHW and y_B over the split in order, each example once; the last may be smaller.
-
-    Worker `rank` of `world` gets every world-th example; their numbers differ by one at most.
-    """
-    if indices_N is None and world == 1:
-        chosen: Sequence[slice | np.ndarray] = _slices(len(split.labels_N), batch_size)
-    else:
-        whole_N = np.arange(len(split.labels_N)) if indices_N is None else indices_N
-        part_N = whole_N[rank::world]
-        chosen = [part_N[rows] for rows in _slices(len(part_N), batch_size)]
-    for rows in chosen:
-        x_BCHW = inputs(split, rows, transform, None, torch.device(device))
-        yield x_BCHW, to_device(split.labels_N[rows], torch.device(device))
-
-
-def _slices(num: int, size: int) -> list[slice]:
-    return [slice(start, start + size) for start in range(0, num, size)]
 
 
 def to_device(values: np.ndarray, device: torch.device) -> Tensor:

@@ -151,7 +151,7 @@ def _shift_flip(images_BHWC: Tensor, generator: Randomness = None, *, size_px: i
 
 def _moved(images_BHWC: Tensor, generator: Randomness, *, size_px: int, flip: bool) -> Tensor:
     offsets_B2, flip_B = _move_draws(_draws(len(images_BHWC), generator), size_px, flip=flip)
-    return _cut(squared(images_BHWC, size_px), offsets_B2, flip_B, size_px=size_px)
+    return _cut(images_BHWC, size_px, offsets_B2, flip_B, size_px=size_px)
 
 
 def _vit_train(images_BHWC: Tensor, generator: Randomness = None, *, size_px: int) -> Tensor:
@@ -159,7 +159,8 @@ def _vit_train(images_BHWC: Tensor, generator: Randomness = None, *, size_px: in
     draws = _draws(len(images_BHWC), generator)
     flip_B = draws.half()
     sizes_B2 = torch.tensor(images_BHWC.shape[1:3]).expand(len(images_BHWC), 2)
-    boxes_B4 = inception_boxes(sizes_B2, draws)
+    boxes_B4 = _beside(images_BHWC, inception_boxes(sizes_B2, draws))
+    flip_B = _beside(images_BHWC, flip_B)
     return sample_in_chunks(images_BHWC, crop_positions(boxes_B4, size_px, flip_B=flip_B))
 
 
@@ -168,7 +169,7 @@ def _bit_train(images_BHWC: Tensor, generator: Randomness = None, *, size_px: in
     larger_px = bit_resize_px(size_px)
     draws = _draws(len(images_BHWC), generator)
     offsets_B2, flip_B = _cut_draws(draws, larger_px, size_px)
-    return _cut(squared(images_BHWC, larger_px), offsets_B2, flip_B, size_px=size_px)
+    return _cut(images_BHWC, larger_px, offsets_B2, flip_B, size_px=size_px)
 
 
 def bit_resize_px(crop_px: int) -> int:
@@ -183,9 +184,10 @@ def _resize_legacy(images_BHWC: Tensor, generator: Randomness = None, *, size_px
     shrink to a third it differs from `resize` by up to .73 of [-1, 1].
     """
     del generator
-    sides_21 = torch.tensor(images_BHWC.shape[1:3])[:, None]
-    position_2O = torch.arange(size_px, dtype=torch.float32) * (sides_21 / size_px)
-    position_2O = position_2O.minimum(sides_21 - 1.0)
+    pixel_O = torch.arange(size_px, dtype=torch.float32, device=images_BHWC.device)
+    position_2O = torch.stack(
+        [(pixel_O * (side / size_px)).clamp(max=side - 1.0) for side in images_BHWC.shape[1:3]]
+    )
     return sample_in_chunks(images_BHWC, position_2O.expand(len(images_BHWC), -1, -1))
 
 
@@ -355,14 +357,30 @@ def squared(images_BHWC: Tensor, size_px: int) -> Tensor:
     return resize(to_float(images_BHWC), size_px).permute(0, 2, 3, 1).contiguous()
 
 
-def _cut(images_BHWC: Tensor, offsets_B2: Tensor, flip_B: Tensor | None, *, size_px: int) -> Tensor:
-    """Return windows at each image's (top, left) offset as x_BCHW in [-1, 1], some mirrored."""
-    columns_BW = offsets_B2[:, 1:] + torch.arange(size_px)
+def _cut(
+    images_BHWC: Tensor,
+    larger_px: int,
+    offsets_B2: Tensor,
+    flip_B: Tensor | None,
+    *,
+    size_px: int,
+) -> Tensor:
+    """Squash to a larger square and return windows at each image's (top, left) offset, some
+    mirrored, as x_BCHW in [-1, 1]."""
+    offsets_B2 = _beside(images_BHWC, offsets_B2)
+    pixel_O = torch.arange(size_px, device=images_BHWC.device)
+    rows_BH, columns_BW = offsets_B2[:, :1] + pixel_O, offsets_B2[:, 1:] + pixel_O
     if flip_B is not None:
-        columns_BW = torch.where(flip_B[:, None], columns_BW.flip(1), columns_BW)
-    rows_BH = offsets_B2[:, :1] + torch.arange(size_px)
+        flip_B1 = _beside(images_BHWC, flip_B)[:, None]
+        columns_BW = torch.where(flip_B1, columns_BW.flip(1), columns_BW)
 
     def cut(images_BHWC: Tensor, rows_BH: Tensor, columns_BW: Tensor) -> Tensor:
-        return windows(images_BHWC, rows_BH, columns_BW).permute(0, 3, 1, 2).float()
+        larger_BHWC = squared(images_BHWC, larger_px)
+        return windows(larger_BHWC, rows_BH, columns_BW).permute(0, 3, 1, 2).float()
 
     return in_chunks(cut, images_BHWC, rows_BH, columns_BW, size_px=size_px)
+
+
+def _beside(images_BHWC: Tensor, drawn: Tensor) -> Tensor:
+    """Send what was drawn for the images to their device, without waiting."""
+    return drawn.to(images_BHWC.device, non_blocking=True)

@@ -150,9 +150,8 @@ def _arithmetic(context: JobContext) -> AbstractContextManager[None]:
     from bench.training.arithmetic import arithmetic
 
     recipe, params = context.spec.recipe, context.spec.params
-    precision: Any = recipe.precision if recipe else params.get("precision", "float32")
     deterministic = recipe.deterministic if recipe else "precision" not in params
-    return arithmetic(context.device, precision, deterministic=deterministic)
+    return arithmetic(context.device, context.spec.precision, deterministic=deterministic)
 
 
 def _decoders(context: JobContext) -> dict[str, Any]:

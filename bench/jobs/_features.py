@@ -12,16 +12,16 @@ import logging
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from filelock import FileLock
 from torch import Tensor
 
 from bench import models, training
-from bench.data import loader, scoring, transforms
+from bench.data import scoring, transforms
 from bench.data.packs.read import Packed
 from bench.errors import CheckpointError, JobError
 from bench.files import clear_stale, file_sha256
@@ -41,7 +41,7 @@ class Extracted:
     """Features of a split, and the forward passes that they took."""
 
     z_ND: np.ndarray
-    """Representation of every image of the split, float32."""
+    """Representation of every image of the split, float32: mapped from its file."""
     num_computed: int
     """Images pushed through the model now; 0 when the features were on disk."""
     computing_s: float
@@ -65,10 +65,9 @@ def features(
         if z_ND is not None:
             return Extracted(z_ND, 0, 0.0)
         started_s = time.perf_counter()
-        z_ND = _compute(context, data, split, rows_N)
+        _write(paths, _computed(context, data, split, rows_N), num_rows=num_rows)
         computing_s = time.perf_counter() - started_s
-        _write(paths, z_ND)
-    return Extracted(z_ND, len(z_ND), computing_s)
+    return Extracted(_mapped(paths), num_rows, computing_s)
 
 
 @dataclass
@@ -108,16 +107,8 @@ def scores(
 
     Raises JobError where one is not finite.
     """
-    batches = loader.evaluation_batches(
-        data.split(split),
-        transforms.preset(context.protocol.eval_transform, size_px=context.image_size_px),
-        batch_size=training.EVALUATION_BATCH,
-        device=_work.device(context),
-    )
-    model.eval()
-    for x_BCHW, _ in batches:
-        with torch.inference_mode():  # not around the yield: the mode would leak to the caller
-            logits_BK = model(x_BCHW).float().cpu().numpy()
+    transform = transforms.preset(context.protocol.eval_transform, size_px=context.image_size_px)
+    for logits_BK in training.scores(model, data.split(split), transform):
         _check_finite(logits_BK, context, what="scores")
         yield logits_BK
 
@@ -150,18 +141,19 @@ def _identity(context: JobContext, split: str, rows_N: np.ndarray | None) -> dic
     }
 
 
-def _compute(
+def _computed(
     context: JobContext, data: Packed, split: str, rows_N: np.ndarray | None
-) -> np.ndarray:
+) -> Iterator[np.ndarray]:
     protocol = context.protocol
-    z_ND = training.extract_features(
+    batches = training.extract_features(
         frozen_model(context),
         data.split(split),
         transforms.preset(protocol.eval_transform, size_px=protocol.image_size_px),
         rows_N=rows_N,
     )
-    _check_finite(z_ND, context, what="features")
-    return z_ND
+    for z_BD in batches:
+        _check_finite(z_BD, context, what="features")
+        yield z_BD
 
 
 def _check_finite(rows_NF: np.ndarray, context: JobContext, *, what: str) -> None:
@@ -226,7 +218,7 @@ def _read(paths: FeaturePaths, *, num_rows: int) -> np.ndarray | None:
         sidecar = json.loads(paths.sidecar.read_bytes())
         if file_sha256(paths.array) != sidecar["sha256"]:
             raise ValueError("its SHA-256 differs")
-        z_ND: np.ndarray = np.load(paths.array, mmap_mode="r", allow_pickle=False)
+        z_ND = _mapped(paths)
         if z_ND.ndim != 2 or len(z_ND) != num_rows:
             raise ValueError(f"its shape is {z_ND.shape}")
     except FileNotFoundError:
@@ -239,11 +231,23 @@ def _read(paths: FeaturePaths, *, num_rows: int) -> np.ndarray | None:
     return z_ND
 
 
-def _write(paths: FeaturePaths, z_ND: np.ndarray) -> None:
-    def write(path: Path) -> None:
-        with path.open("wb") as file:  # save would add an ending to a path
-            np.save(file, z_ND)
+def _mapped(paths: FeaturePaths) -> np.ndarray:
+    z_ND: np.ndarray = np.load(paths.array, mmap_mode="r", allow_pickle=False)
+    return z_ND
 
-    sha256 = replace_file(paths.array, write, size=z_ND.nbytes)
-    text = json.dumps({"sha256": sha256, "shape": z_ND.shape})
+
+def _write(paths: FeaturePaths, batches: Iterator[np.ndarray], *, num_rows: int) -> None:
+    """Write features as they come: no more than a batch of them is ever in memory."""
+    first_BD = next(batches)
+    shape = num_rows, first_BD.shape[1]
+
+    def write(path: Path) -> None:
+        header = {"descr": first_BD.dtype.str, "fortran_order": False, "shape": shape}
+        with path.open("wb") as file:
+            np.lib.format.write_array_header_1_0(file, header)
+            for z_BD in chain((first_BD,), batches):
+                file.write(np.ascontiguousarray(z_BD).data)
+
+    sha256 = replace_file(paths.array, write, size=num_rows * first_BD[0].nbytes)
+    text = json.dumps({"sha256": sha256, "shape": shape})
     replace_file(paths.sidecar, lambda path: path.write_text(text, encoding="ascii"))

@@ -42,6 +42,12 @@ def device(context: JobContext) -> torch.device:
     return torch.device(context.device)
 
 
+def num_devices(context: JobContext) -> float:
+    """Return the GPUs or TPU chips that the job's workers hold together, or its share of one."""
+    resources = context.resources
+    return resources.workers * (resources.gpus if context.device == "cuda" else resources.tpus)
+
+
 def dataset(context: JobContext) -> Packed:
     """Return the job's data set, packed; raises JobError when it is not the planned one."""
     found = packed(context.card, cache_dir=context.cache_dir)
@@ -144,7 +150,7 @@ class Spent:
     num_images: int
     """Images pushed through the system."""
     core_s: float
-    """CPU seconds over all cores."""
+    """CPU seconds over all cores; not counted where a device does the work."""
     peak_memory_gib: float
     """Peak resident (CPU) or allocated (device) memory, in GiB."""
 
@@ -197,7 +203,7 @@ class Meter:
             core_s=(
                 core_s + sum(other.core_s for other in others)
                 if context.device == "cpu"
-                else len(workers) * wall_s
+                else wall_s * num_devices(context)
             ),
             examples=trained + num_evaluated + sum(other.num_images for other in others),
             images_per_s=rate,

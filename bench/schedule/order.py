@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
+from bench import cost
 from bench.plan.spec import JobGraph
 from bench.specs import JobResult, PlannedJob
 
-DEFAULT_FLOPS_PER_S = {"cpu": 2e10, "cuda": 1e14, "tpu": 1e14}
-"""Assumed speed of one job before any was measured: one laptop core, one data-centre device."""
 JOB_OVERHEAD_S = 0.3
 """Assumed time of a job besides its arithmetic."""
 
@@ -39,8 +38,7 @@ class Estimates:
         for key in ((job.labels.system, job.spec.kind), ("", "")):
             if self._seconds.get(key):
                 return job.exaflops * 1e18 * self._seconds[key] / self._flops[key]
-        speed = DEFAULT_FLOPS_PER_S[job.spec.device]
-        return JOB_OVERHEAD_S + job.exaflops * 1e18 / speed
+        return JOB_OVERHEAD_S + job.exaflops * 1e18 / cost.flops_per_s(job.spec)
 
 
 def remaining_paths(graph: JobGraph, seconds: Callable[[PlannedJob], float]) -> dict[str, float]:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
-from bench.specs.cards import Protocol, Recipe
+from bench.specs.cards import Precision, Protocol, Recipe
 from bench.specs.compared import Compared, NotCompared
 from bench.specs.record import Args, Record, content_id
 
@@ -90,6 +90,12 @@ class JobSpec(Record):
         """Classes of the classifier: those of the data, or of the kind's arguments."""
         found = self.data.num_classes if self.data else self.params.get("num_classes")
         return found if isinstance(found, int) else None
+
+    @property
+    def precision(self) -> Precision:
+        """Arithmetic: that of the recipe, or of the kind's arguments, or float32."""
+        found: Any = self.params.get("precision", "float32")
+        return self.recipe.precision if self.recipe else found
 
     @property
     def job_id(self) -> str:

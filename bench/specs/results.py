@@ -45,7 +45,8 @@ class Cost(Record):
     worker: str = ""
     """Host and process that did it."""
     core_s: float
-    """CPU seconds over all cores, or device-seconds on an accelerator."""
+    """CPU seconds over all cores; on an accelerator the elapsed seconds of every device that the
+    job held, or of its share of one."""
     examples: int
     """Images pushed through the system, in training and evaluation."""
     images_per_s: float | None

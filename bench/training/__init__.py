@@ -1,26 +1,20 @@
 """Training and scoring a model: one loop, its objectives and optimizer, checkpoints that survive.
 
-loop.py          training, for pre-training and fine-tuning alike; scoring with frozen weights
+loop.py          training, for pre-training and fine-tuning alike
+scoring.py       hits, scores and features of frozen weights
 objectives.py    what is minimized
 arithmetic.py    what float32, tf32, bfloat16 and float16 mean; same bits again
 optimizer.py     how a single update is made
 checkpoint.py    checkpoints, and files of weights
-memory.py        what the C library keeps of freed memory
+memory.py        exhausted memory; what the C library keeps of freed memory
 """
 
 from bench.training.checkpoint import Checkpoints, read_tensors, replace_file, write_tensors
-from bench.training.loop import (
-    EVALUATION_BATCH,
-    BatchSource,
-    Training,
-    evaluate,
-    extract_features,
-    train,
-)
+from bench.training.loop import BatchSource, Training, train
 from bench.training.objectives import MaskedPatches
+from bench.training.scoring import evaluate, extract_features, scores
 
 __all__ = [
-    "EVALUATION_BATCH",
     "BatchSource",
     "Checkpoints",
     "MaskedPatches",
@@ -29,6 +23,7 @@ __all__ = [
     "extract_features",
     "read_tensors",
     "replace_file",
+    "scores",
     "train",
     "write_tensors",
 ]

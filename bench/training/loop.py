@@ -1,4 +1,4 @@
-"""The one training loop, for pre-training and fine-tuning alike, and scoring with frozen weights.
+"""The one training loop, for pre-training and fine-tuning alike.
 
 Recipes follow Dosovitskiy et al., "An Image is Worth 16x16 Words" (arXiv:2010.11929), tables 3
 and 4; what is minimized is in `objectives.py`, how a single update is made in `optimizer.py`.
@@ -27,10 +27,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from bench.data import loader
-from bench.data.packs.read import Split
 from bench.data.parts import Part, largest_pieces
-from bench.data.transforms import Transform
 from bench.errors import CheckpointError, Diverged, JobError
 from bench.specs import Recipe
 from bench.training import group, objectives
@@ -45,9 +42,6 @@ PROGRESS_LINES = 20
 
 MAX_UNREAD_STEPS = 100
 """Losses are read (and a divergence noticed) at least this often."""
-
-EVALUATION_BATCH = 256
-"""Images scored at once; fixed, because another size may give another last bit."""
 
 Report = Callable[[dict[str, Any]], None]
 
@@ -123,51 +117,6 @@ def train(
             if checkpoints is not None and run.is_due(checkpoints):
                 run.save(checkpoints)
     return run.finish(resumed_step)
-
-
-def evaluate(
-    model: nn.Module, split: Split, transform: Transform, *, indices_N: np.ndarray | None = None
-) -> np.ndarray:
-    """Return hits_N (bool): whether the highest-scored class of each image is its label.
-
-    `indices_N` selects images of the split, in order; None takes all of them.
-    """
-    logits_NK, labels_N = _apply(model, model, split, transform, indices_N)
-    return (logits_NK.argmax(dim=1) == labels_N).cpu().numpy()
-
-
-def extract_features(
-    model: nn.Module, split: Split, transform: Transform, *, rows_N: np.ndarray | None = None
-) -> np.ndarray:
-    """Return the frozen representation z_ND (float32) of every image, or of some rows.
-
-    Needs `model.features`.
-    """
-    features: Any = model.features
-    z_ND, _ = _apply(model, features, split, transform, rows_N)
-    return z_ND.cpu().numpy()
-
-
-def _apply(
-    model: nn.Module,
-    function: Callable[[Tensor], Tensor],
-    split: Split,
-    transform: Transform,
-    indices_N: np.ndarray | None,
-) -> tuple[Tensor, Tensor]:
-    """Return `function` of all images as float32 rows, and labels; nothing is learned from them."""
-    batches = loader.evaluation_batches(
-        split,
-        transform,
-        batch_size=EVALUATION_BATCH,
-        device=next(model.parameters()).device,
-        indices_N=indices_N,
-    )
-    model.eval()
-    with torch.inference_mode():
-        pairs = [(function(x_BCHW).float(), labels_B) for x_BCHW, labels_B in batches]
-    rows, labels = zip(*pairs, strict=True)
-    return torch.cat(rows), torch.cat(labels)
 
 
 class _Run:

@@ -13,7 +13,7 @@ import baselines
 from bench import cost
 from bench.errors import SuiteError, UnknownName, UserError
 from bench.models import build
-from bench.specs import Recipe
+from bench.specs import JobSpec, Recipe
 from bench.training import Checkpoints, train
 
 FORWARD_GFLOPS = {
@@ -226,3 +226,23 @@ def test_examples_in_the_manual():
     results = doctest.testfile(str(manual), module_relative=False)
     assert results.attempted > 4
     assert results.failed == 0
+
+
+@pytest.mark.parametrize(
+    ("device", "precision", "hours"),
+    [("cpu", "bfloat16", 13_889), ("cuda", "float32", 35.6), ("cuda", "bfloat16", 2.23),
+     ("tpu", "bfloat16", 5.65)],
+)  # fmt: skip
+def test_an_exaflop_takes_the_time_of_its_device_and_arithmetic(device, precision, hours):
+    """By hand: 1e18 / (.4 x 19.5e12) / 3600 and so on."""
+    recipe = Recipe(
+        steps=1, batch_size=1, optimizer="adam", base_lr=1.0, schedule="constant",
+        precision=precision,
+    )  # fmt: skip
+    system = baselines.use(baselines.system("vit-b16"))
+    spec = JobSpec(
+        kind="pretrain", kind_version=1, system=system, recipe=recipe, seed=0, device=device
+    )
+    assert 1e18 / cost.flops_per_s(spec) / 3600 == pytest.approx(hours, rel=1e-3)
+    measured = spec.model_copy(update={"recipe": None, "params": {"precision": precision}})
+    assert cost.flops_per_s(measured) == cost.flops_per_s(spec)

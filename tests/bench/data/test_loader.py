@@ -8,7 +8,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bench.data.loader import Batches, batch_indices, evaluation_batches, step_generator
+from bench.data.loader import Batches, batch_indices, step_generator
 from bench.data.packs.read import Split
 from bench.data.parts import Part, largest_pieces
 from bench.data.transforms import preset
@@ -63,27 +63,6 @@ def test_streams_of_neighbouring_seeds_and_steps_differ() -> None:
     assert len(set(drawn.values())) == 400
 
 
-@pytest.mark.parametrize("num", [1, 7, 8, 9])
-def test_evaluation_gives_each_example_once_in_order(num: int) -> None:
-    transform = preset("resize", size_px=8)
-    sizes, labels = [], []
-    for x_BCHW, y_B in evaluation_batches(split_of(num), transform, batch_size=4):
-        sizes.append(len(x_BCHW))
-        labels += y_B.tolist()
-    assert labels == list(range(num))
-    assert sizes[-1] == (num % 4 or 4)
-
-
-def test_evaluation_of_chosen_examples() -> None:
-    chosen = np.array([9, 2, 4])
-    got = list(
-        evaluation_batches(
-            split_of(10), preset("resize", size_px=8), batch_size=2, indices_N=chosen
-        )
-    )
-    assert [y.tolist() for _, y in got] == [[9, 2], [4]]
-
-
 # --- parts of a batch -----------------------------------------------------------------------
 
 
@@ -132,24 +111,6 @@ def test_parts_are_the_whole_batch_bit_by_bit(
                 rows = torch.from_numpy(part.rows(12))
                 assert torch.equal(x_bCHW, x_BCHW[rows])
                 assert torch.equal(y_b, y_B[rows])
-
-
-@pytest.mark.parametrize("num", [1, 8, 13])
-@pytest.mark.parametrize("world", [1, 2, 3])
-def test_workers_evaluate_each_example_once(num: int, world: int) -> None:
-    transform = preset("resize", size_px=8)
-    parts = [
-        [
-            label
-            for _, y_B in evaluation_batches(
-                split_of(num), transform, batch_size=4, rank=rank, world=world
-            )
-            for label in y_B.tolist()
-        ]
-        for rank in range(world)
-    ]
-    assert sorted(label for part in parts for label in part) == list(range(num))
-    assert max(map(len, parts)) - min(map(len, parts)) <= 1
 
 
 # --- prefetch -------------------------------------------------------------------------------

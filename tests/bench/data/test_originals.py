@@ -172,8 +172,10 @@ def test_batches_of_originals_resume_and_divide_among_workers(folder: Path, tmp_
             x_bCHW, labels_b = batches().at(step, part)
             assert torch.equal(x_bCHW, x_BCHW[part.rows(4)])
             assert torch.equal(labels_b, labels_B[part.rows(4)])
-    evaluated = loader.evaluation_batches(split, preset("resize", size_px=16), batch_size=3)
-    rows = torch.cat([x_BCHW for x_BCHW, _ in evaluated])
+    rows = loader.inputs(
+        split, slice(0, len(split.labels_N)), preset("resize", size_px=16), None,
+        torch.device("cpu"),
+    )  # fmt: skip
     images: list[np.ndarray] = list(split.images_NHWC)
     assert np.array_equal(rows.numpy(), np.stack([seen(resized(image, 16)) for image in images]))
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import math
 import os
 import signal
@@ -18,7 +17,6 @@ import torch
 from pydantic import ValidationError
 from torch import nn
 
-from bench.data.packs.read import Split
 from bench.data.parts import WHOLE, Part
 from bench.errors import CheckpointError, Diverged
 from bench.specs import Recipe
@@ -462,54 +460,3 @@ def test_averaged_weights_are_the_closed_form_over_all_steps() -> None:
         torch.testing.assert_close(parameter.detach(), expected, rtol=1e-5, atol=1e-7)
         if name == "5.weight":
             assert (parameter - trajectory[steps][name]).abs().max() > 1e-3
-
-
-# --- scoring --------------------------------------------------------------------------------
-
-
-def images(num_images: int) -> Split:
-    """Random images of five classes."""
-    rng = np.random.default_rng(0)
-    return Split(
-        rng.integers(0, 256, size=(num_images, 4, 4, 3), dtype=np.uint8),
-        rng.integers(0, 5, size=num_images),
-    )
-
-
-def to_unit(images_BHWC: torch.Tensor, generator: torch.Generator | None) -> torch.Tensor:
-    assert generator is None
-    return images_BHWC.permute(0, 3, 1, 2).float() / 127.5 - 1
-
-
-def test_hits_are_those_of_a_plain_loop_over_images(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(training, "EVALUATION_BATCH", 7)
-    model, split = network(dropout=0.5), images(20)
-    hits_N = training.evaluate(model, split, to_unit)
-    frozen = copy.deepcopy(model).eval()
-    for image, label, hit in zip(split.images_NHWC, split.labels_N, hits_N, strict=True):
-        logits = frozen(to_unit(torch.from_numpy(image[None]), None))
-        assert (int(logits.argmax()) == label) == hit
-    some = np.array([19, 3, 4])
-    np.testing.assert_array_equal(
-        training.evaluate(model, split, to_unit, indices_N=some), hits_N[some]
-    )
-
-
-def test_features_are_rows_of_the_representation() -> None:
-    class Featured(nn.Module):
-        def __init__(self) -> None:
-            super().__init__()
-            self.head = nn.Linear(48, 5)
-
-        def features(self, x_BCHW: torch.Tensor) -> torch.Tensor:
-            assert not self.training
-            return x_BCHW.flatten(1)
-
-    split = images(300)
-    z_ND = training.extract_features(Featured(), split, to_unit)
-    expected = to_unit(torch.from_numpy(split.images_NHWC), None).flatten(1).numpy()
-    np.testing.assert_array_equal(z_ND, expected)
-    assert z_ND.dtype == np.float32
-    rows_N = np.array([7, 250, 251])
-    some_ND = training.extract_features(Featured(), split, to_unit, rows_N=rows_N)
-    np.testing.assert_array_equal(some_ND, expected[rows_N])

@@ -1,0 +1,40 @@
+"""What a job costs: the time of every device that it held, or of its share of one."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from bench.jobs import _work
+from bench.specs import Resources
+
+
+@pytest.mark.parametrize(
+    ("kind", "resources", "held"),
+    [
+        ("cuda", {"gpus": 1}, 1.0),
+        ("cuda", {"gpus": 0.25}, 0.25),
+        ("cuda", {"gpus": 1, "workers": 8, "cpus": 4}, 8.0),
+        ("tpu", {"tpus": 4, "workers": 2}, 8.0),
+    ],
+)
+def test_a_device_is_paid_for_as_long_as_it_is_held(
+    toy: Any,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    kind: str,
+    resources: dict[str, float],
+    held: float,
+) -> None:
+    for name in ("reset_peak_memory_stats", "max_memory_allocated"):
+        monkeypatch.setattr(torch.cuda, name, lambda: 0)
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda: "a device")
+    monkeypatch.setattr(_work, "device", lambda context: torch.device("cpu"))
+    spec = toy.spec("pretrain", recipe=toy.pretraining, device=kind)
+    context = toy.context(spec, tmp_path, resources=Resources.model_validate(resources))
+    cost = _work.Meter(context).result(metrics={}).cost
+    assert cost is not None
+    assert cost.core_s == held * cost.wall_s > 0

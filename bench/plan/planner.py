@@ -167,6 +167,7 @@ class Planner(Names):
         refused: str = "",
     ) -> PlannedJob:
         """Add a job unless it is there, and return it; see `bench.kinds.base.Planner.add`."""
+        self._check_share(kind, recipe)
         spec = JobSpec(
             kind=kind,
             kind_version=KINDS[kind].version,
@@ -220,6 +221,16 @@ class Planner(Names):
         return Resources(
             cpus=suite.num_threads + decoders, gpus=suite.gpus, tpus=suite.tpus, decoders=decoders
         )
+
+    def _check_share(self, kind: str, recipe: Recipe | None) -> None:
+        """Refuse a part of a GPU to jobs that take what memory there is, and so end each other."""
+        trains, measures = recipe is not None, KINDS[kind].table == "profile"
+        if self.suite.gpus % 1 and (trains or measures):
+            raise self.error(
+                "gpus",
+                f"{self.suite.gpus:g} shares a GPU among jobs, and a {kind} job needs one alone",
+                "Set gpus = 1; a part of one is for suites that neither train nor measure",
+            )
 
     def _unique(self, name: str, labels: Labels, job_id: str) -> str:
         """Return a readable name that no other job has."""

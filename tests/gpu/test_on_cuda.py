@@ -74,7 +74,7 @@ def test_feed(judge: Judge, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["data-size", "fewshot-size", "speed"])
 def test_public_jobs(name: str, judge: Judge, tmp_path: Path) -> None:
-    suite = suites.make(name, tmp_path, batch_size=64)
+    suite = suites.make(name, tmp_path, on_gpu=True)
     finished = suites.run(suite)
     assert finished.returncode == 0, finished.stdout + finished.stderr
     graph = graph_of(str(suite), None, None, suites.LIMIT_STEPS, scale="public")

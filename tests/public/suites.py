@@ -36,18 +36,21 @@ STAND_INS = {
 }
 """What stands in for systems that a test has no time for."""
 
-BATCH_SIZE, LIMIT_STEPS = 2, 2
+BATCH_SIZE, GPU_BATCH_SIZE, LIMIT_STEPS = 2, 64, 2
 NUM_IMAGENET = 2000
 """Training images of the small ImageNet, in place of 1,281,167."""
 
 
-def make(name: str, root: Path, *, batch_size: int = BATCH_SIZE) -> Path:
-    """Make all that the public scale of a suite needs below `root`; return the derived suite."""
+def make(name: str, root: Path, *, on_gpu: bool = False) -> Path:
+    """Make all that the public scale of a suite needs below `root`; return the derived suite.
+
+    On a GPU batches are larger, and profiles seek the largest one.
+    """
     pictures = sets.pictures()
     for data_set in datasets(name):
         if not (root / "data" / data_set).exists():
             sets.write(data_set, root / "data", pictures)
-    suite = derived(name, root / "data", batch_size=batch_size)
+    suite = derived(name, root / "data", on_gpu=on_gpu)
     for system, source in _weights(suite):
         released.write(system, source, root / "torch" / "hub" / "checkpoints")
     path = root / f"{name}.toml"
@@ -66,18 +69,22 @@ def run(suite: Path, *words: str) -> subprocess.CompletedProcess[str]:
     )  # fmt: skip
 
 
-def derived(name: str, home: Path, *, batch_size: int = BATCH_SIZE) -> dict[str, Any]:
+def derived(name: str, home: Path, *, on_gpu: bool) -> dict[str, Any]:
     """Return a suite whose public scale is small, its data sets below `home`."""
     suite = tomllib.loads(suites.locate(name).read_text(encoding="utf-8"))
     for table in ("pretrain", "weights", "transfer", "profile"):
         for block in suite.get(table, []):
             if "public" in block["scale"]:
                 _shrink(block)
+                if table == "profile" and not on_gpu:
+                    del block["memory_gib"]
     suite["dataset"] = {
         _few(made): {"reader": sets.LAYOUTS[made], "path": str(home / _folder(made))}
         for made in datasets(name)
     }
-    suite["recipe"] = suite.get("recipe", {}) | dict(_recipes(suite, batch_size))
+    suite["recipe"] = suite.get("recipe", {}) | dict(
+        _recipes(suite, GPU_BATCH_SIZE if on_gpu else BATCH_SIZE)
+    )
     return suite
 
 
@@ -134,6 +141,8 @@ def _shrink(block: dict[str, Any]) -> None:
         block["epochs"] = _ends(block["epochs"])
     if "datasets" in block:
         block["datasets"] = [_few(name) for name in _asked(block)]
+    if "shots" in block:
+        block["shots"] = [num for num in block["shots"] if num <= sets.NUM_PER_CLASS]
     if "of" in block:
         block["of"] = _few(block["of"])
     if block.get("kind") == "finetune":
@@ -143,7 +152,6 @@ def _shrink(block: dict[str, Any]) -> None:
     if "batch_sizes" in block:
         sizes_px = _ends(block["image_sizes_px"])
         block |= {"image_sizes_px": sizes_px, "batch_sizes": [1], "steps": 1, "repeats": 1}
-        del block["memory_gib"]  # on a CPU the largest batch is then not sought
 
 
 def _ends(values: list[Any]) -> list[Any]:

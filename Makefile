@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 JOBS := 2
 
-.PHONY: demo test test-slow check fast lint types bench lock setup clean
+.PHONY: demo test test-slow gpu-check check fast lint types bench lock setup clean
 .DELETE_ON_ERROR:
 
 demo: setup
@@ -18,6 +18,10 @@ test: setup
 
 test-slow: setup
 	$(BIN)/python -m pytest -m slow
+
+# What only a CUDA device can show, then one table; without a device it says so and ends with 2.
+gpu-check: setup
+	@$(BIN)/python -m tests.gpu
 
 check: setup
 	$(BIN)/ruff format --check .

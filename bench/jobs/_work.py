@@ -163,7 +163,7 @@ class Meter:
         self._context = context
         self._started_s = time.perf_counter()
         self._core_started_s = time.process_time()
-        _reset_peak_memory(context.device)
+        reset_peak_memory(context.device)
 
     def result(
         self,
@@ -239,7 +239,8 @@ def _division(training: Training | None) -> dict[str, str]:
     return {"pieces": str(training.pieces), "workers": str(group.current().world)}
 
 
-def _reset_peak_memory(device_kind: str) -> None:
+def reset_peak_memory(device_kind: str) -> None:
+    """Begin to measure the peak memory of this process, and of its device, anew."""
     if device_kind == "cuda":
         torch.cuda.reset_peak_memory_stats()
     # A worker does job after job: start the high-water mark of the process anew.

@@ -65,6 +65,12 @@ def fetch(
     return Fetched(path, found)
 
 
+def cached(url: str, folder: Path) -> Path:
+    """Return where in `folder` the file of an official address is kept, fetched or not."""
+    file_name = re.sub(r"[^\w.-]", "_", PurePosixPath(unquote(urlsplit(url).path)).name)
+    return folder / f"{hashlib.sha256(url.encode()).hexdigest()[:16]}-{file_name}"
+
+
 def _from_hub(url: str) -> Path:
     name = _HUB_NAME.fullmatch(url)
     if name is None or ".." in url:
@@ -90,11 +96,9 @@ def _from_address(url: str, cache_dir: Path | None) -> Path:
         )
     import torch.hub
 
-    file_name = re.sub(r"[^\w.-]", "_", PurePosixPath(unquote(parts.path)).name)
-    folder = cache_dir or Path(torch.hub.get_dir()) / "checkpoints"
-    path = folder / f"{hashlib.sha256(url.encode()).hexdigest()[:16]}-{file_name}"
+    path = cached(url, cache_dir or Path(torch.hub.get_dir()) / "checkpoints")
     if not path.exists():
-        folder.mkdir(parents=True, exist_ok=True)
+        path.parent.mkdir(parents=True, exist_ok=True)
         try:
             torch.hub.download_url_to_file(url, str(path), progress=False)
         except (OSError, ValueError) as error:

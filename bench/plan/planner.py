@@ -167,7 +167,7 @@ class Planner(Names):
         refused: str = "",
     ) -> PlannedJob:
         """Add a job unless it is there, and return it; see `bench.kinds.base.Planner.add`."""
-        self._check_workers(recipe)
+        self._check_devices(kind, recipe)
         spec = JobSpec(
             kind=kind,
             kind_version=KINDS[kind].version,
@@ -226,14 +226,23 @@ class Planner(Names):
             workers=suite.workers if KINDS[kind].shares_batches else 1,
         )
 
-    def _check_workers(self, recipe: Recipe | None) -> None:
-        """Raise where a suite's workers cannot share the devices or the batches of its jobs."""
+    def _check_devices(self, kind: str, recipe: Recipe | None) -> None:
+        """Raise where jobs cannot have the suite's devices, or workers not share its batches.
+
+        A part of a GPU is no good to jobs that take what memory there is: they end each other.
+        """
         gpus, workers = self.suite.gpus, self.suite.workers
         if gpus > 1:
             raise self.error(
                 "gpus",
                 f"{gpus:g} GPUs for one worker, which computes on one",
                 f"Set gpus = 1 and workers = {gpus:g}",
+            )
+        if gpus % 1 and (recipe is not None or KINDS[kind].table == "profile"):
+            raise self.error(
+                "gpus",
+                f"{gpus:g} shares a GPU among jobs, and a {kind} job needs one alone",
+                "Set gpus = 1; a part of one is for suites that neither train nor measure",
             )
         if recipe is not None and recipe.batch_size % workers:
             raise self.error(

@@ -172,7 +172,9 @@ class LeadColumns:
             ),
             "exaflops": number_cell(
                 arm.exaflops, metrics.number(arm.exaflops / 10.0**self.exponent)
-            ),
+            )
+            if arm.exaflops  # released weights: nothing is known of their making
+            else absent_cell(),
         }
         return tuple(found[column.key] for column in self.columns)
 

@@ -210,6 +210,8 @@ def test_words_and_resources_of_a_suite_change_no_job(suite: SuiteSpec) -> None:
         if field in BLOCKS or field == "scales":
             continue
         restored = other.model_copy(update={name: getattr(suite, name) for name in BLOCKS})
+        if path == "gpus":  # the walk finds a part of one, which is no job's that trains
+            restored = restored.model_copy(update={"gpus": 1.0})
         assert (ids(planned(restored)) != before) == (field in CHANGES_A_SUITE_NUMBER), path
 
 
@@ -233,7 +235,7 @@ def test_a_recipe_changes_its_jobs_unless_its_source_does(suite: SuiteSpec) -> N
 
 
 def test_a_gpu_is_asked_for_the_same_bits_by_the_recipe(suite: SuiteSpec) -> None:
-    on_gpu = suite.model_copy(update={"gpus": 0.5})
+    on_gpu = suite.model_copy(update={"gpus": 1})
     recipes = {
         name: {**suite.recipe, "pretrain": suite.recipe["pretrain"].model_copy(update=update)}
         for name, update in {
@@ -248,8 +250,6 @@ def test_a_gpu_is_asked_for_the_same_bits_by_the_recipe(suite: SuiteSpec) -> Non
     assert len({job.job_id for job in found.values()}) == 4
     assert {job.spec.device for job in found.values()} == {"cuda"}
     assert planned(suite).jobs[0].spec.device == "cpu"
-    more = planned(on_gpu.model_copy(update={"gpus": 1.0})).jobs[0]  # a share changes no number
-    assert more.job_id == found["as before"].job_id
 
 
 @pytest.mark.parametrize("precision", ["tf32", "float16"])

@@ -154,3 +154,37 @@ def test_a_scale_may_have_nothing_but_profiles(tmp_path: Path) -> None:
     with pytest.raises(SuiteError, match=r"no \[\[transfer\]\] table belongs to scale"):
         planned(tmp_path, blocks[0], blocks[2], FEWSHOT.replace("]]\n", ']]\nscale = "smoke"\n'),
                 settings=("scale='public'",))  # fmt: skip
+
+
+# --- parts of a GPU -------------------------------------------------------------------------
+
+WEIGHTS = """
+[[weights]]
+systems = ["vit-b16"]
+weights = "in21k"
+
+[[transfer]]
+kind = "fewshot"
+datasets = ["cifar100"]
+protocol = "vit-fewshot"
+shots = [1]
+"""
+
+
+@pytest.mark.parametrize(
+    ("blocks", "kind"), [((PRETRAIN, FEWSHOT), "pretrain"), ((PROFILE,), "profile")]
+)
+def test_a_part_of_a_gpu_is_refused_where_jobs_take_its_memory(
+    tmp_path: Path, blocks: tuple[str, ...], kind: str
+) -> None:
+    with pytest.raises(SuiteError, match=f"gpus: 0.5 shares a GPU .* a {kind} job needs one alone"):
+        planned(tmp_path, *blocks, settings=("gpus=0.5",))
+    with pytest.raises(SuiteError, match=r"gpus: 1.5 .* Set gpus = 1;"):
+        planned(tmp_path, *blocks, settings=("gpus=1.5",))
+
+
+def test_jobs_that_only_evaluate_may_share_a_gpu(tmp_path: Path) -> None:
+    shared = planned(tmp_path, WEIGHTS, settings=("gpus=0.25",))
+    assert [job.resources.gpus for job in shared.jobs] == [0, 0.25]
+    alone = planned(tmp_path, WEIGHTS, settings=("gpus=1",))
+    assert [job.job_id for job in shared.jobs] == [job.job_id for job in alone.jobs]

@@ -100,7 +100,7 @@ def test_identity_ignores_what_changes_no_number(change: dict[str, Any]) -> None
     "change",
     [
         {"num_threads": 2},
-        {"gpus": 0.5},
+        {"gpus": 1},
         {"tpus": 1},
         {"transfer[0].learning_rates": [0.03, 0.2]},
         {"transfer[0].held_out": 0.2},
@@ -155,7 +155,7 @@ cost = "a minute"
 
 [scales.public]
 num_threads = 4
-gpus = 0.5
+gpus = 1
 
 [[pretrain]]
 scale = "smoke"
@@ -198,7 +198,7 @@ def test_a_scale_changes_what_it_names_and_leaves_out_other_blocks(scaled: str) 
     assert public.suite.seeds == (0, 1)
     assert {job.labels.system for job in public.jobs} == {"bit-micro"}
     assert {job.spec.num_threads for job in public.jobs} == {4}
-    assert {job.resources.gpus for job in public.jobs} == {0.5}
+    assert {job.resources.gpus for job in public.jobs} == {1}
     assert suites.load(scaled, settings=["scale=public"]) == suites.load(scaled, scale="public")
 
 

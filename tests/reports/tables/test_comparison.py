@@ -1,0 +1,19 @@
+"""The comparison: what was not measured or counted here is no number."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from reports.study.study import Study
+from reports.tables import comparison
+from tests.reports.conftest import Made
+
+
+def test_released_weights_have_no_pre_training_to_state(made: Made) -> None:
+    """Zero exaFLOPs would say that they came for nothing."""
+    lead = comparison.LeadColumns(Study(made.graph, made.results, made.curves, made.hits))
+    place = [column.key for column in lead.columns].index("exaflops")
+    arm = lead.study.arms[0]
+    assert lead.cells(arm)[place].value == arm.exaflops > 0
+    released = lead.cells(replace(arm, exaflops=0.0))[place]
+    assert (released.text, released.value, released.status) == ("–", None, "absent")

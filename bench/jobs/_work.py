@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
-import resource
 import socket
 import time
 from collections.abc import Mapping, Sequence
@@ -24,22 +22,12 @@ from bench.errors import CheckpointError, JobError
 from bench.jobs import JobContext
 from bench.paths import HITS, WEIGHTS
 from bench.specs import Cost, JobResult, Metric, Scalar
-from bench.training import Training, read_tensors, replace_file, write_tensors
+from bench.training import Training, devices, read_tensors, replace_file, write_tensors
 
 
 def device(context: JobContext) -> torch.device:
     """Return the job's device; raises JobError where this machine has none of its kind."""
-    if context.device == "cuda" and not torch.cuda.is_available():
-        raise JobError("the job was planned for a GPU and there is none", hint="Set gpus = 0")
-    if context.device == "tpu":
-        try:
-            import torch_tpu  # type: ignore[import-not-found]  # noqa: F401  (registers "tpu")
-        except ImportError as error:
-            raise JobError(
-                "the job was planned for a TPU and torch_tpu is not installed",
-                hint="Install torch_tpu, or set tpus = 0",
-            ) from error
-    return torch.device(context.device)
+    return devices.device(context.device)
 
 
 def dataset(context: JobContext) -> Packed:
@@ -150,7 +138,7 @@ class Meter:
         self._context = context
         self._started_s = time.perf_counter()
         self._core_started_s = time.process_time()
-        _reset_peak_memory(context.device)
+        devices.restart_peak(context.device)
 
     def result(
         self,
@@ -192,7 +180,7 @@ class Meter:
             examples=trained + num_evaluated + sum(other.num_images for other in others),
             images_per_s=rate,
             peak_memory_gib=max(
-                [peak_memory_gib(context.device), *(other.peak_memory_gib for other in others)]
+                [devices.peak_gib(context.device), *(other.peak_memory_gib for other in others)]
             ),
         )
         return JobResult(
@@ -219,22 +207,3 @@ def _decoding(context: JobContext) -> dict[str, str]:
 def _division(training: Training | None) -> dict[str, str]:
     """Return into how many pieces batches were divided, which may move the last bits."""
     return {} if training is None else {"pieces": str(training.pieces)}
-
-
-def _reset_peak_memory(device_kind: str) -> None:
-    if device_kind == "cuda":
-        torch.cuda.reset_peak_memory_stats()
-    # A worker does job after job: start the high-water mark of the process anew.
-    with contextlib.suppress(OSError):
-        Path("/proc/self/clear_refs").write_text("5", encoding="ascii")
-
-
-def peak_memory_gib(device_kind: str) -> float:
-    """Return the most memory that this process, or its device, held since the job began."""
-    if device_kind == "cuda":
-        return torch.cuda.max_memory_allocated() / 2**30
-    with contextlib.suppress(OSError, ValueError):
-        for line in Path("/proc/self/status").read_text(encoding="ascii").splitlines():
-            if line.startswith("VmHWM:"):
-                return int(line.split()[1]) / 2**20
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20

@@ -15,14 +15,15 @@ import torch
 from torch import Tensor, nn
 
 from bench import models
+from bench.cost import forward_gflops
 from bench.data import decoders
 from bench.data.packs.build import packed
 from bench.data.packs.read import Packed
 from bench.errors import CheckpointError, JobError
 from bench.jobs import JobContext
-from bench.paths import HITS, WEIGHTS
+from bench.paths import HITS, WEIGHTS, CachePaths, JobPaths
 from bench.specs import Cost, JobResult, Metric, Scalar
-from bench.training import Training, devices, read_tensors, replace_file, write_tensors
+from bench.training import Training, devices, fastest, read_tensors, replace_file, write_tensors
 
 
 def device(context: JobContext) -> torch.device:
@@ -74,6 +75,28 @@ def build(
         dropout=dropout,
     )
     return model.to(device(context))
+
+
+def choose_kernels(context: JobContext, model: nn.Module, *, num_steps: int) -> None:
+    """Have a model about to be trained compute by the kernels that are fastest here."""
+    spec, recipe = context.spec, context.recipe
+    image_flops = 1e9 * forward_gflops(spec.system, image_size_px=context.image_size_px)
+    work = fastest.Work(
+        system=spec.system.model_dump(mode="json"),
+        image_size_px=context.image_size_px,
+        batch_size=recipe.batch_size,
+        precision=recipe.precision,
+        device=context.device,
+        image_flops=image_flops,
+        num_images=num_steps * recipe.batch_size,
+    )
+    encoder: Any = model.encoder
+    fastest.choose(
+        encoder,
+        work,
+        record=JobPaths(context.folder).kernels,
+        cache=CachePaths(context.cache_dir),
+    )
 
 
 def pretrained_weights(context: JobContext) -> dict[str, Tensor]:
@@ -194,6 +217,7 @@ class Meter:
                 **environment.describe(context.device),
                 **_decoding(context),
                 **_division(training),
+                **_kernels(context),
             },
             attempt=context.attempt,
         )
@@ -207,3 +231,9 @@ def _decoding(context: JobContext) -> dict[str, str]:
 def _division(training: Training | None) -> dict[str, str]:
     """Return into how many pieces batches were divided, which may move the last bits."""
     return {} if training is None else {"pieces": str(training.pieces)}
+
+
+def _kernels(context: JobContext) -> dict[str, str]:
+    """Return the kernels that a long job chose; others compute as their device does by default."""
+    chosen = fastest.recorded(JobPaths(context.folder).kernels)
+    return {} if chosen is None else {"kernels": str(chosen)}

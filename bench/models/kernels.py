@@ -2,10 +2,9 @@
 
     attention   plain    three products: no product of queries and keys is computed twice
                 fused    torch's scaled dot-product attention: it keeps no T x T matrix
-    gelu        library  torch's GELU; on a CPU its tanh form is several times slower than the exact
-                fast     tanh GELU by the logistic function (float32, within 3e-6 of torch's); in
-                         half precision the exact GELU, from which the tanh form is 4.8e-4 away at
-                         most, its slope 9e-4: as far as bfloat16 rounds values of 0.25
+    gelu        library  torch's
+                exact    in half precision the exact GELU for its tanh form, which is 4.8e-4 away at
+                         most, its slope 9e-4: as far as bfloat16 rounds values of 0.25 and of 0.5
     linear      library  torch's linear layers
                 onednn   oneDNN's, where another library is slow in float32 (MKL on AMD)
     layout      contiguous, channels_last: of what convolutions read and write
@@ -16,7 +15,6 @@ They move the last bits and no weight, and leave names, shapes and state dicts a
 
 from __future__ import annotations
 
-import math
 from typing import Any, Literal
 
 import torch
@@ -31,7 +29,7 @@ class Kernels(Record):
 
     attention: Literal["plain", "fused"] = "plain"
     """How attention is computed, where there is any."""
-    gelu: Literal["library", "fast"] = "library"
+    gelu: Literal["library", "exact"] = "library"
     """How the tanh GELU is computed."""
     linear: Literal["library", "onednn"] = "library"
     """Who multiplies in linear layers."""
@@ -60,7 +58,7 @@ def put(encoder: nn.Module, kernels: Kernels) -> None:
         if hasattr(module, "fused_attn"):
             module.fused_attn = kernels.attention == "fused"  # type: ignore[assignment]
         if is_tanh_gelu(module):
-            module.__class__ = FastGelu if kernels.gelu == "fast" else nn.GELU
+            module.__class__ = ExactGelu if kernels.gelu == "exact" else nn.GELU
         if type(module) in (nn.Linear, OneDnnLinear):
             module.__class__ = OneDnnLinear if onednn else nn.Linear
     if kernels.layout == "channels_last":
@@ -84,63 +82,17 @@ def _channels_last(encoder: nn.Module, inputs: tuple[Any, ...]) -> tuple[Any, ..
     return (inputs[0].contiguous(memory_format=torch.channels_last), *inputs[1:])
 
 
-# --- GELU -------------------------------------------------------------------------------------
-
-_LINEAR = 2 * math.sqrt(2 / math.pi)
-_CUBIC = 0.044715 * _LINEAR
-"""0.5 (1 + tanh(u / 2)) is the logistic function of u = _LINEAR x + _CUBIC x^3."""
-_CHUNK = 1 << 16
-"""Elements that are worked on at once on a thread: they and two temporaries fit its cache."""
+# --- layers -----------------------------------------------------------------------------------
 
 
-class FastGelu(nn.GELU):
-    """The tanh GELU in a form that is fast on a CPU."""
+class ExactGelu(nn.GELU):
+    """A tanh GELU that is computed exactly in half precision: the difference is less than what
+    rounds, and a CPU's kernel for tanh takes two to three times as long as that for erf."""
 
     def forward(self, input: Tensor) -> Tensor:
         """Return gelu(x), in the shape of x."""
-        if input.dtype != torch.float32:
-            return functional.gelu(input)
-        output: Tensor = _TanhGelu.apply(input)
-        return output
-
-
-class _TanhGelu(torch.autograd.Function):
-    """x sigmoid(u), which keeps its slope in place of x: as much memory, and backward a product."""
-
-    @staticmethod
-    def forward(ctx: Any, x: Tensor) -> Tensor:
-        x = x.contiguous()
-        y = torch.empty_like(x)
-        slope = torch.empty_like(x) if ctx.needs_input_grad[0] else None
-        _fill(x.view(-1), y.view(-1), slope if slope is None else slope.view(-1))
-        if slope is not None:
-            ctx.save_for_backward(slope)
-        return y
-
-    @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> Tensor:
-        (slope,) = ctx.saved_tensors
-        return gradients[0] * slope
-
-
-def _fill(x_N: Tensor, y_N: Tensor, slope_N: Tensor | None) -> None:
-    """Write GELU of x_N and, if asked for, its slope: s + x u' s (1 - s), with s = sigmoid(u)."""
-    chunk = min(_CHUNK * torch.get_num_threads(), max(1, len(x_N)))
-    linear, both = torch.tensor(_LINEAR), torch.tensor(-2 * _LINEAR)
-    ratio_C, share_C = torch.empty(chunk), torch.empty(chunk)
-    for start in range(0, len(x_N), chunk):
-        x = x_N[start : start + chunk]
-        ratio, share = ratio_C[: len(x)], share_C[: len(x)]
-        torch.addcmul(linear, x, x, value=_CUBIC, out=ratio)  # u / x
-        torch.mul(ratio, x, out=share).sigmoid_()
-        torch.mul(x, share, out=y_N[start : start + chunk])
-        if slope_N is not None:
-            torch.add(both, ratio, alpha=3, out=ratio).mul_(x)  # x u'
-            torch.ops.aten.sigmoid_backward.grad_input(ratio, share, grad_input=ratio)
-            torch.add(share, ratio, out=slope_N[start : start + chunk])
-
-
-# --- linear layers ----------------------------------------------------------------------------
+        is_half = input.dtype in (torch.bfloat16, torch.float16)
+        return functional.gelu(input, approximate="none" if is_half else self.approximate)
 
 
 class OneDnnLinear(nn.Linear):

@@ -134,8 +134,8 @@ def alternatives(encoder: nn.Module, work: Work) -> Iterator[dict[str, str]]:
     on_cpu, linear = work.device == "cpu", any(isinstance(m, nn.Linear) for m in modules)
     if on_cpu and any(hasattr(module, "fused_attn") for module in modules):
         yield {"attention": "fused"}
-    if on_cpu and any(map(kinds.is_tanh_gelu, modules)):
-        yield {"gelu": "fast"}
+    if on_cpu and work.precision == "bfloat16" and any(map(kinds.is_tanh_gelu, modules)):
+        yield {"gelu": "exact"}
     if on_cpu and linear and work.precision == "float32" and kinds.has_onednn():
         yield {"linear": "onednn"}
     if sum(isinstance(module, nn.Conv2d) for module in modules) > 1:  # more than patches

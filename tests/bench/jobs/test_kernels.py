@@ -22,8 +22,12 @@ def long_jobs(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("bench.training.fastest._GAIN", 1e9)
 
 
+def half(recipe: Any, **changes: Any) -> Any:
+    return recipe.model_copy(update={"precision": "bfloat16", **changes})
+
+
 def test_a_short_job_computes_as_it_always_did(toy: Any, perform: Perform) -> None:
-    result, folder = perform(toy.spec("pretrain", recipe=toy.pretraining))
+    result, folder = perform(toy.spec("pretrain", recipe=half(toy.pretraining)))
     assert "kernels" not in result.environment
     assert not JobPaths(folder).kernels.exists()
 
@@ -31,9 +35,9 @@ def test_a_short_job_computes_as_it_always_did(toy: Any, perform: Perform) -> No
 def test_a_long_job_says_its_kernels_and_repeats_its_bits(
     toy: Any, perform: Perform, long_jobs: None
 ) -> None:
-    spec = toy.spec("pretrain", recipe=toy.pretraining)
+    spec = toy.spec("pretrain", recipe=half(toy.pretraining))
     result, folder = perform(spec)
-    assert result.environment["kernels"].startswith("attention fused, gelu fast")
+    assert result.environment["kernels"].startswith("attention fused, gelu exact")
     assert str(recorded(JobPaths(folder).kernels)) == result.environment["kernels"]
     again, _ = perform(spec, folder="again")
     assert again.files == result.files
@@ -42,20 +46,20 @@ def test_a_long_job_says_its_kernels_and_repeats_its_bits(
 def test_a_resumed_job_takes_the_recorded_kernels(
     toy: Any, perform: Perform, long_jobs: None, tmp_path: Path
 ) -> None:
-    spec = toy.spec("pretrain", recipe=toy.pretraining)
+    spec = toy.spec("pretrain", recipe=half(toy.pretraining))
     folder = toy.context(spec, tmp_path / "jobs").folder
-    JobPaths(folder).kernels.write_text('{"gelu": "fast"}')
+    JobPaths(folder).kernels.write_text('{"gelu": "exact"}')
     result, _ = perform(spec)
-    assert result.environment["kernels"] == "gelu fast"
+    assert result.environment["kernels"] == "gelu exact"
     assert not CachePaths(tmp_path / "cache").kernels.exists()
 
 
 def test_tuning_and_masked_patches_choose_too(
     toy: Any, perform: Perform, pretrained: tuple[JobResult, Path], long_jobs: None
 ) -> None:
-    spec = toy.finetune(pretrained, 0.05, eval_split="test")
+    spec = toy.finetune(pretrained, 0.05, eval_split="test", recipe=half(toy.finetuning))
     tuned, _ = perform(spec, {"checkpoint": pretrained})
-    assert "gelu fast" in tuned.environment["kernels"]
-    masked = toy.pretraining.model_copy(update={"objective": "masked-patch"})
+    assert "gelu exact" in tuned.environment["kernels"]
+    masked = half(toy.pretraining, objective="masked-patch")
     result, _ = perform(toy.spec("pretrain", recipe=masked))
-    assert "gelu fast" in result.environment["kernels"]
+    assert "gelu exact" in result.environment["kernels"]

@@ -4,6 +4,7 @@ WORKDIR/
     jobs/<job_id>/       one folder per job: `JobPaths`
     data/                what all jobs share: `CachePaths`
     data/weights.json    the digest of each file of public weights, from its first use on
+    data/fastest.json    the fastest kernels for each kind of work on each machine
     results.index        what job folders hold, known without reading them again
     mlflow.db, mlflow.lock, mlartifacts/        MLflow's store
     mirrored/<suite>.jsonl                      which results have arrived there
@@ -78,6 +79,11 @@ class JobPaths:
         return self.attempts / str(number)
 
     @property
+    def kernels(self) -> Path:
+        """The kernels that a long job chose, for whoever resumes it."""
+        return self.folder / "kernels.json"
+
+    @property
     def checkpoints(self) -> Path:
         """The folder of what an attempt continues from; empty once the job is done."""
         return self.folder / "checkpoints"
@@ -130,6 +136,16 @@ class CachePaths:
     def weights_lock(self) -> Path:
         """The kernel lock held while a digest is added to them."""
         return self.folder / "weights.lock"
+
+    @property
+    def kernels(self) -> Path:
+        """The fastest kernels by work and machine: `bench/training/fastest.py`."""
+        return self.folder / "fastest.json"
+
+    @property
+    def kernels_lock(self) -> Path:
+        """The lock held while one is added to them."""
+        return self.folder / "fastest.lock"
 
     def packed(self, digest: str) -> Path:
         """Return the folder of a packed data set."""

@@ -124,6 +124,8 @@ def devices(machine: Machine, *, gpus: float, tpus: int) -> list[Check]:
         )
     there = f"{machine.num_gpus} GPUs, {machine.num_tpus} TPU chips"
     asked = f"{gpus:g} and {tpus} asked for by each training job"
+    if tpus:
+        asked += " (TPUs: untested on hardware)"
     return checks or [ok("devices", f"{there}; {asked}" if gpus or tpus else "CPU only, as asked")]
 
 

@@ -127,7 +127,8 @@ def _settings(context: JobContext) -> Iterator[None]:
     from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
     from bench.data.decoders import decoding
-    from bench.training.memory import free_memory, kept_memory
+    from bench.training import devices
+    from bench.training.memory import kept_memory
 
     num_threads = torch.get_num_threads()
     torch.set_num_threads(context.spec.num_threads)
@@ -137,9 +138,9 @@ def _settings(context: JobContext) -> Iterator[None]:
             yield
     finally:
         torch.set_num_threads(num_threads)
-        if context.device == "cuda":
+        if context.device != "cpu":
             # The next job of this process, or of its neighbour, finds the memory free.
-            free_memory(torch.device(context.device))
+            devices.release(context.device)
 
 
 def _arithmetic(context: JobContext) -> AbstractContextManager[None]:

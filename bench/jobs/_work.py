@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
-import resource
 import socket
 import time
 from collections.abc import Mapping, Sequence
@@ -17,29 +15,28 @@ import torch
 from torch import Tensor, nn
 
 from bench import models
+from bench.cost import forward_gflops
 from bench.data import decoders
 from bench.data.packs.build import packed
 from bench.data.packs.read import Packed
 from bench.errors import CheckpointError, JobError
 from bench.jobs import JobContext
-from bench.paths import HITS, WEIGHTS
+from bench.paths import HITS, WEIGHTS, CachePaths, JobPaths
 from bench.specs import Cost, JobResult, Metric, Scalar
-from bench.training import Training, group, read_tensors, replace_file, write_tensors
+from bench.training import (
+    Training,
+    devices,
+    fastest,
+    group,
+    read_tensors,
+    replace_file,
+    write_tensors,
+)
 
 
 def device(context: JobContext) -> torch.device:
     """Return the job's device; raises JobError where this machine has none of its kind."""
-    if context.device == "cuda" and not torch.cuda.is_available():
-        raise JobError("the job was planned for a GPU and there is none", hint="Set gpus = 0")
-    if context.device == "tpu":
-        try:
-            import torch_tpu  # type: ignore[import-not-found]  # noqa: F401  (registers "tpu")
-        except ImportError as error:
-            raise JobError(
-                "the job was planned for a TPU and torch_tpu is not installed",
-                hint="Install torch_tpu, or set tpus = 0",
-            ) from error
-    return torch.device(context.device)
+    return devices.device(context.device)
 
 
 def num_devices(context: JobContext) -> float:
@@ -92,6 +89,28 @@ def build(
         dropout=dropout,
     )
     return model.to(device(context))
+
+
+def choose_kernels(context: JobContext, model: nn.Module, *, num_steps: int) -> None:
+    """Have a model about to be trained compute by the kernels that are fastest here."""
+    spec, recipe = context.spec, context.recipe
+    image_flops = 1e9 * forward_gflops(spec.system, image_size_px=context.image_size_px)
+    work = fastest.Work(
+        system=spec.system.model_dump(mode="json"),
+        image_size_px=context.image_size_px,
+        batch_size=recipe.batch_size,
+        precision=recipe.precision,
+        device=context.device,
+        image_flops=image_flops,
+        num_images=num_steps * recipe.batch_size,
+    )
+    encoder: Any = model.encoder
+    fastest.choose(
+        encoder,
+        work,
+        record=JobPaths(context.folder).kernels,
+        cache=CachePaths(context.cache_dir),
+    )
 
 
 def pretrained_weights(context: JobContext) -> dict[str, Tensor]:
@@ -163,7 +182,7 @@ class Meter:
         self._context = context
         self._started_s = time.perf_counter()
         self._core_started_s = time.process_time()
-        reset_peak_memory(context.device)
+        devices.restart_peak(context.device)
 
     def result(
         self,
@@ -192,7 +211,7 @@ class Meter:
             wall_s += training.earlier_wall_s
             core_s += training.earlier_core_s
         kind: Any = context.device
-        workers = group.current().everyone((core_s, peak_memory_gib(context.device)))
+        workers = group.current().everyone((core_s, devices.peak_gib(context.device)))
         core_s = sum(spent_s for spent_s, _ in workers)
         cost = Cost(
             device=environment.device_name(context.device),
@@ -222,6 +241,7 @@ class Meter:
                 **environment.describe(context.device),
                 **_decoding(context),
                 **_division(training),
+                **_kernels(context),
             },
             attempt=context.attempt,
         )
@@ -239,21 +259,7 @@ def _division(training: Training | None) -> dict[str, str]:
     return {"pieces": str(training.pieces), "workers": str(group.current().world)}
 
 
-def reset_peak_memory(device_kind: str) -> None:
-    """Begin to measure the peak memory of this process, and of its device, anew."""
-    if device_kind == "cuda":
-        torch.cuda.reset_peak_memory_stats()
-    # A worker does job after job: start the high-water mark of the process anew.
-    with contextlib.suppress(OSError):
-        Path("/proc/self/clear_refs").write_text("5", encoding="ascii")
-
-
-def peak_memory_gib(device_kind: str) -> float:
-    """Return the most memory that this process, or its device, held since the job began."""
-    if device_kind == "cuda":
-        return torch.cuda.max_memory_allocated() / 2**30
-    with contextlib.suppress(OSError, ValueError):
-        for line in Path("/proc/self/status").read_text(encoding="ascii").splitlines():
-            if line.startswith("VmHWM:"):
-                return int(line.split()[1]) / 2**20
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+def _kernels(context: JobContext) -> dict[str, str]:
+    """Return the kernels that a long job chose; others compute as their device does by default."""
+    chosen = fastest.recorded(JobPaths(context.folder).kernels)
+    return {} if chosen is None else {"kernels": str(chosen)}

@@ -117,6 +117,7 @@ class Tuning:
         self._task = task
         self.model = _work.build(context, pretraining_head=False, dropout=recipe.dropout)
         models.load_encoder(self.model, _work.pretrained_weights(context))
+        _work.choose_kernels(context, self.model, num_steps=self.num_steps)
 
     @property
     def num_steps(self) -> int:

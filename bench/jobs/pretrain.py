@@ -31,11 +31,13 @@ def run(context: JobContext) -> JobResult:
     streamed = bool(context.card.args.get("stream"))
     batches, num_examples = (_streamed if streamed else _packed)(context, context.recipe)
     model = _model(context, context.recipe)
+    num_steps = context.recipe.num_steps(num_examples)
+    _work.choose_kernels(context, model, num_steps=num_steps)
     done = training.train(
         model,
         batches,
         recipe=context.recipe,
-        num_steps=context.recipe.num_steps(num_examples),
+        num_steps=num_steps,
         seed=spec.seed,
         checkpoints=Checkpoints(JobPaths(context.folder).checkpoints, spec.job_id),
         report=context.report,

@@ -29,6 +29,7 @@ from bench.jobs.finetune import Task, Tuning
 from bench.paths import JobPaths
 from bench.specs import JobResult, Metric, Scalar
 from bench.training import Checkpoints, replace_file
+from bench.training.devices import peak_gib
 
 QUARTERS = (1, 2, 4)
 """Quarters of the steps after which a candidate is scored; after the last it is done."""
@@ -279,7 +280,7 @@ class _Trial:
                 "num_scored": num_scored,
                 "num_images": num_images,
                 "core_s": self._earlier_s + time.process_time() - self._started_s,
-                "peak_memory_gib": _work.peak_memory_gib(self._context.device),
+                "peak_memory_gib": peak_gib(self._context.device),
                 "absent": absent,
                 "failed": failed,
             }

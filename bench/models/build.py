@@ -16,6 +16,7 @@ import baselines
 from baselines.family import Sizes, arguments, positive
 from baselines.initial import lecun_normal
 from bench.errors import UserError
+from bench.models import kernels
 from bench.specs import Scalar, SystemCard, SystemUse
 
 
@@ -39,7 +40,7 @@ class Classifier(nn.Module):
         self.head = nn.Linear(self.feature_dim, num_classes)
         self.system = system
         self.image_size_px = image_size_px
-        self._choose_attention()
+        self._choose_kernels()
 
     def features(self, x_BCHW: Tensor) -> Tensor:
         """Return the representation z_BD that the head sees, of width `feature_dim`."""
@@ -52,17 +53,13 @@ class Classifier(nn.Module):
         return logits_BK
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> nn.Module:
-        # torch calls this whenever the model moves: the right attention depends on where it is.
+        # torch calls this whenever the model moves: the right kernels depend on where it is.
         super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
-        self._choose_attention()
+        self._choose_kernels()
         return self
 
-    def _choose_attention(self) -> None:
-        # Three plain products are up to seven times faster than torch's fused attention on a CPU.
-        on_cpu = self.head.weight.device.type == "cpu"
-        for module in self.modules():
-            if hasattr(module, "fused_attn"):
-                module.fused_attn = not on_cpu  # type: ignore[assignment]
+    def _choose_kernels(self) -> None:
+        kernels.put(self.encoder, kernels.default(self.head.weight.device.type))
 
 
 def build(

@@ -219,6 +219,11 @@ class Recipe(Record):
     ImageNet-21k)."""
     precision: Annotated[Precision, Compared("arithmetic", 213)] = "float32"
     """Arithmetic of forward and backward; weights stay float32."""
+    momentum_precision: Annotated[
+        Literal["float32", "bfloat16"], Compared("momentum kept in", 215)
+    ] = "float32"
+    """What the momentum (adam: the mean of gradients) is rounded to where it is kept between steps;
+    bfloat16 in the authors' released code."""
     deterministic: Annotated[bool, NotCompared("the same sums, added up in another order")] = True
     """Whether a GPU must give the same bits again; false: libraries choose what is fastest."""
     drop_steps: Annotated[tuple[int, ...], Compared("steps of decay", 208)] = ()

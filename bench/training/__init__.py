@@ -7,6 +7,8 @@ arithmetic.py    what float32, tf32, bfloat16 and float16 mean; same bits again
 optimizer.py     how a single update is made
 checkpoint.py    checkpoints, and files of weights
 memory.py        exhausted memory; what the C library keeps of freed memory
+fastest.py       which kernels are fastest here, measured once, checked, remembered
+devices.py       what differs between a CPU, a GPU and a TPU, but for arithmetic
 """
 
 from bench.training.checkpoint import Checkpoints, read_tensors, replace_file, write_tensors

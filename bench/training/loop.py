@@ -30,11 +30,11 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from bench.data.parts import Part, largest_pieces
 from bench.errors import CheckpointError, Diverged, JobError
 from bench.specs import Recipe
-from bench.training import group, objectives
+from bench.training import devices, group, objectives
 from bench.training.arithmetic import LossScale, autocast
 from bench.training.checkpoint import Checkpoints
 from bench.training.dropout import drop_by_place
-from bench.training.memory import free_memory, is_exhausted
+from bench.training.memory import is_exhausted
 from bench.training.optimizer import Optimizer, learning_rate
 
 PROGRESS_LINES = 20
@@ -193,7 +193,7 @@ class _Run:
                     raise
             # Here the error is gone, and with it what its frames held.
             self.optimizer.zero_grad()
-            free_memory(self.device)
+            devices.release(self.device.type)
             self.pieces = min(2 * self.pieces, self._most_pieces)
 
     def _accumulated(self, batches: BatchSource) -> Tensor:

@@ -8,11 +8,8 @@ there. Elsewhere than on glibc nothing is done.
 from __future__ import annotations
 
 import ctypes
-import gc
 from collections.abc import Iterator
 from contextlib import contextmanager
-
-import torch
 
 _TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3  # M_TRIM_THRESHOLD and M_MMAP_THRESHOLD of malloc.h
 _NEVER_BYTES = 2**31 - 1
@@ -63,10 +60,3 @@ def is_exhausted(error: BaseException) -> bool:
     return isinstance(error, MemoryError) or any(
         words in text for words in ("out of memory", "can't allocate memory", "alloc_failed")
     )
-
-
-def free_memory(device: torch.device) -> None:
-    """Give back what a step that failed, or a job that ended, left to the allocator."""
-    gc.collect()
-    if device.type == "cuda":
-        torch.cuda.empty_cache()

@@ -3,7 +3,9 @@
 The rules are those of the authors' released code (vision_transformer, big_vision), stated as
 closed forms: steps are counted from 0; weight decay is decoupled, multiplied by the learning rate
 and applied to kernels only; momentum is m = g + 0.9 m, w -= lr m. With `coupled_decay` SGD adds
-decay times the weight to the (clipped) gradient of kernels instead.
+decay times the weight to the (clipped) gradient of kernels instead. Weights and state are float32;
+with `momentum_precision = "bfloat16"` the momentum, or Adam's mean, is rounded to it where it is
+kept between steps, as in the authors' code.
 """
 
 from __future__ import annotations
@@ -106,11 +108,17 @@ class Optimizer:
             )
             for is_decayed in (True, False)
         ]
-        keys = ("momentum",) if recipe.optimizer == "sgd" else ("mean", "square")
+        self._momentum = "momentum" if recipe.optimizer == "sgd" else "mean"
+        kept = torch.bfloat16 if recipe.momentum_precision == "bfloat16" else None
         self._state: dict[str, dict[str, Tensor]] = {
-            key: {name: torch.zeros_like(p) for name, p in self.parameters.items()} for key in keys
+            self._momentum: {
+                name: torch.zeros_like(p, dtype=kept) for name, p in self.parameters.items()
+            }
         }
         if recipe.optimizer == "adam":
+            self._state["square"] = {
+                name: torch.zeros_like(p) for name, p in self.parameters.items()
+            }
             self._state["count"] = {
                 name: torch.zeros((), device=p.device) for name, p in self.parameters.items()
             }
@@ -139,33 +147,56 @@ class Optimizer:
             parameter.grad = None
 
     def _update(self, names: list[str], *, rate: float, weight_decay: float) -> None:
-        parameters: list[Any] = [self.parameters[name] for name in names]
-        gradients: list[Any] = [parameter.grad for parameter in parameters]
+        parameters = [self.parameters[name] for name in names]
         state: dict[str, list[Any]] = {
             key: [values[name] for name in names] for key, values in self._state.items()
         }
-        if self._recipe.optimizer == "sgd":
-            # torch's own decay of SGD is coupled with the gradient.
-            coupled = weight_decay if self._recipe.coupled_decay else 0.0
-            if weight_decay and not coupled:
-                torch._foreach_mul_(parameters, 1 - rate * weight_decay)
-            sgd(
-                parameters,
-                gradients,
-                state["momentum"],
-                fused=self._fused,
-                foreach=False,
-                lr=rate,
-                momentum=0.9,
-                weight_decay=coupled,
-                dampening=0.0,
-                nesterov=False,
-                maximize=False,
-            )
-            return
+        stored = state[self._momentum]
+        if self._recipe.momentum_precision == "bfloat16":
+            # Only what is stored is rounded, as in the authors' code: the update is not.
+            state[self._momentum] = [m.to(p.dtype) for m, p in zip(stored, parameters, strict=True)]
+        update = self._sgd if self._recipe.optimizer == "sgd" else self._adam
+        update(parameters, state, rate=rate, weight_decay=weight_decay)
+        if state[self._momentum] is not stored:
+            torch._foreach_copy_(stored, state[self._momentum])
+
+    def _sgd(
+        self,
+        parameters: list[Any],
+        state: dict[str, list[Any]],
+        *,
+        rate: float,
+        weight_decay: float,
+    ) -> None:
+        # torch's own decay of SGD is coupled with the gradient.
+        coupled = weight_decay if self._recipe.coupled_decay else 0.0
+        if weight_decay and not coupled:
+            torch._foreach_mul_(parameters, 1 - rate * weight_decay)
+        sgd(
+            parameters,
+            [parameter.grad for parameter in parameters],
+            state["momentum"],
+            fused=self._fused,
+            foreach=False,
+            lr=rate,
+            momentum=0.9,
+            weight_decay=coupled,
+            dampening=0.0,
+            nesterov=False,
+            maximize=False,
+        )
+
+    def _adam(
+        self,
+        parameters: list[Any],
+        state: dict[str, list[Any]],
+        *,
+        rate: float,
+        weight_decay: float,
+    ) -> None:
         adamw(
             parameters,
-            gradients,
+            [parameter.grad for parameter in parameters],
             state["mean"],
             state["square"],
             [],

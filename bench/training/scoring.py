@@ -17,7 +17,8 @@ from torch import Tensor, nn
 from bench.data import loader
 from bench.data.packs.read import Split
 from bench.data.transforms import Transform
-from bench.training.memory import free_memory, is_exhausted
+from bench.training import devices
+from bench.training.memory import is_exhausted
 
 EVALUATION_BATCH = 256
 """Images scored at once; fixed where memory allows, for another size may give another last bit."""
@@ -113,7 +114,7 @@ class _Batches:
                 if not is_exhausted(error) or self._num_at_once == 1:
                     raise
             # Here, and not in the handler: the frames of the error hold tensors.
-            free_memory(self._device)
+            devices.release(self._device.type)
             self._num_at_once = min(self._num_at_once, stop - start) // 2 or 1
             _log.warning("memory is exhausted: going on with %d images at once", self._num_at_once)
 

@@ -139,6 +139,7 @@ def test_released_code(name: str) -> None:
     assert facts(baselines.recipe(name)) == without_none(
         steps=steps, batch_size=512, optimizer="sgd", base_lr=0.03, held_out=held_out,
         schedule="cosine", warmup_steps=warmup, clip_norm=1.0, dropout=dropout,
+        momentum_precision="bfloat16",
     )  # fmt: skip
 
 
@@ -177,10 +178,12 @@ def test_augreg_and_vtab_scripts() -> None:
         # big_vision's 1e-4 is not multiplied by the rate of 1e-3.
         "weight_decay": pytest.approx(1e-4 / 1e-3),
         "clip_norm": 1.0, "loss": "sigmoid", "head_bias": -10.0,
+        "momentum_precision": "bfloat16",
     }  # fmt: skip
     assert facts(baselines.recipe("augreg-finetune")) == {
         "steps": 500, "batch_size": 512, "optimizer": "sgd", "base_lr": 0.03,
         "schedule": "cosine", "warmup_steps": 100, "clip_norm": 1.0,
+        "momentum_precision": "bfloat16",
     }  # fmt: skip
     assert facts(baselines.recipe("vtab-script")) == {
         "steps": 1000, "batch_size": 64, "optimizer": "sgd", "base_lr": 0.01,

@@ -18,6 +18,7 @@ FILES = (
     "spec.json", "result.json", "failure.json", "error.txt", "progress.jsonl", "hits.npz",
     "model.safetensors", "features.npy", "features.json", "results.index", "mlflow.db",
     "mlflow.lock", "mlartifacts", "graph.json", "weights.json", "weights.lock",
+    "kernels.json", "fastest.json", "fastest.lock",
 )  # fmt: skip
 """Names that mean nothing else: no other text of the code holds them."""
 FOLDERS = (
@@ -114,7 +115,8 @@ def test_a_work_folder_lies_as_it_always_did() -> None:
             features.array, features.sidecar, features.lock, paths.results_index,
             paths.mlflow_database, paths.mlflow_lock, paths.driver("a"), paths.artifacts,
             paths.ledger("toy-smoke"), paths.report("toy-smoke"), paths.graph("toy-smoke"),
-            paths.cache.weights_record, paths.cache.weights_lock,
+            paths.cache.weights_record, paths.cache.weights_lock, job.kernels,
+            paths.cache.kernels, paths.cache.kernels_lock,
         )
     ] == [
         "jobs/0123456789abcdef/spec.json", "jobs/0123456789abcdef/result.json",
@@ -127,6 +129,7 @@ def test_a_work_folder_lies_as_it_always_did() -> None:
         "data/features/abc/lock", "results.index", "mlflow.db", "mlflow.lock", "drivers/a",
         "mlartifacts", "mirrored/toy-smoke.jsonl", "reports/toy-smoke",
         "reports/toy-smoke/graph.json", "data/weights.json", "data/weights.lock",
+        "jobs/0123456789abcdef/kernels.json", "data/fastest.json", "data/fastest.lock",
     ]  # fmt: skip
 
 

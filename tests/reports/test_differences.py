@@ -28,7 +28,7 @@ CHANGED = {
     "coupled_decay": True, "warmup_steps": 7, "weight_decay": 0.1, "clip_norm": None,
     "dropout": 0.1, "loss": "sigmoid", "drop_steps": (3, 6), "drop_shares": (0.3, 0.6),
     "mixup": 0.2, "label_smoothing": 0.1, "objective": "masked-patch", "head_bias": -10.0,
-    "precision": "bfloat16",
+    "precision": "bfloat16", "momentum_precision": "bfloat16",
 }  # fmt: skip
 """Another value for each field of a recipe that is compared by its value."""
 
@@ -84,6 +84,19 @@ def test_what_the_paper_leaves_open_is_shown_and_not_compared() -> None:
     assert found["arithmetic"].measured == "bfloat16"
     assert found["arithmetic"].published == ""
     assert [name for name, field in found.items() if field.differs] == ["batch size"]
+
+
+def test_arithmetic_is_a_difference_where_it_is_known() -> None:
+    """The released code is known to keep its momentum in bfloat16; nobody printed the rest."""
+    published = baselines.recipe("vit-finetune-cifar-code")
+    run = published.model_copy(update={"momentum_precision": "float32", "precision": "tf32"})
+    rows = [r for r in baselines.published() if r.transfer_id == "vit-finetune-cifar-code"]
+    found = differences._recipe(run, published, rows[0].transfer_unprinted)
+    assert [str(field) for field in found if field.differs] == [
+        "momentum kept in float32, published bfloat16"
+    ]
+    papers = [r for r in baselines.published() if r.transfer_id == "vit-finetune-cifar"]
+    assert all("momentum_precision" in row.transfer_unprinted for row in papers)
 
 
 def _compared(

@@ -323,6 +323,38 @@ def test_three_updates_are_those_of_torchs_own_optimizers(fields: dict[str, obje
         torch.testing.assert_close(ours, theirs, rtol=2e-6, atol=1e-9, msg=name)
 
 
+@pytest.mark.parametrize("optimizer", ["sgd", "adam"])
+def test_a_momentum_kept_in_bfloat16_is_rounded_between_steps_alone(optimizer: str) -> None:
+    """By hand, in float64 NumPy: m is rounded after the update that it made."""
+    layer = nn.Linear(3, 2, bias=False)
+    spec = recipe(optimizer=optimizer, momentum_precision="bfloat16")
+    optimizer_ = optim.Optimizer(layer, spec)
+    weight = layer.weight.detach().numpy().astype(np.float64)
+    rng = np.random.default_rng(0)
+    mean = square = np.zeros_like(weight)
+    for step in range(1, 6):
+        gradient = rng.normal(size=weight.shape).astype(np.float32)
+        layer.weight.grad = torch.from_numpy(gradient)
+        optimizer_.step(0.1)
+        if optimizer == "sgd":
+            mean = gradient + 0.9 * mean
+            weight = weight - 0.1 * mean
+        else:
+            mean, square = 0.1 * gradient + 0.9 * mean, 0.001 * gradient**2 + 0.999 * square
+            size = np.sqrt(square / (1 - 0.999**step)) + 1e-8
+            weight = weight - 0.1 * mean / (1 - 0.9**step) / size
+        np.testing.assert_allclose(layer.weight.detach().numpy(), weight, rtol=3e-6, atol=1e-7)
+        mean = torch.from_numpy(mean).float().bfloat16().double().numpy()
+    kept = optimizer_.tensors()
+    key = "momentum" if optimizer == "sgd" else "mean"
+    assert {name for name, value in kept.items() if value.dtype == torch.bfloat16} == {
+        f"{key}/weight"
+    }
+    other = optim.Optimizer(layer, spec)
+    other.restore(kept)
+    assert torch.equal(other.tensors()[f"{key}/weight"], kept[f"{key}/weight"])
+
+
 def test_coupled_decay_belongs_to_sgd() -> None:
     with pytest.raises(ValueError, match="belongs to sgd"):
         recipe(optimizer="adam", coupled_decay=True)

@@ -1,7 +1,8 @@
 """The heavy side of job kinds: a job turns its spec and inputs into one JobResult.
 
 `bench/jobs/<kind>.py` has `run(context) -> JobResult`, which the kind's card in `bench/kinds/`
-names. Files that begin with an underscore are shared by kinds.
+names. Files that begin with an underscore are shared by kinds; `workers.py` has a job done by
+several processes.
 """
 
 from __future__ import annotations
@@ -98,16 +99,7 @@ def run(context: JobContext) -> JobResult:
             f"this is version {kind.version}",
             hint="Plan the suite again",
         )
-    if context.resources.workers == 1:
-        return _here(context)
-    from bench.jobs import _workers
-
-    return _workers.run(context, _here)
-
-
-def _here(context: JobContext) -> JobResult:
-    """Do the job in this process, as its only worker or as one of several."""
-    module, _, function = KINDS.named(context.spec.kind).run.partition(":")
+    module, _, function = kind.run.partition(":")
     with conditions(context):
         result: JobResult = getattr(importlib.import_module(module), function)(context)
     return result

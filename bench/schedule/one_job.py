@@ -18,7 +18,7 @@ def perform(
     Returns the result that is there when another process finished the job first; raises JobHeld
     where one works on it. Told to end, the process saves what it can, releases the claim and ends.
     """
-    from bench import jobs
+    from bench.jobs import JobContext, run, workers
 
     store = Store(workdir)
     with preemption.heeded(), store.claim(spec) as claim:
@@ -31,8 +31,9 @@ def perform(
             if result is None:
                 raise JobError(f"input {role} ({needed}) of job {spec.job_id} is not there")
             inputs[role] = (result, store.folder(needed))
-        result = jobs.run(
-            jobs.JobContext(
+        do = run if resources.workers == 1 else workers.run
+        result = do(
+            JobContext(
                 spec=spec,
                 folder=claim.folder,
                 inputs=inputs,

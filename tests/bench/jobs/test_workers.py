@@ -18,6 +18,7 @@ from bench import jobs
 from bench.data import catalog
 from bench.errors import Diverged
 from bench.jobs import JobContext
+from bench.jobs.workers import run
 from bench.specs import DataUse, JobResult, JobSpec, Recipe, Resources
 from tests.bench.jobs.test_search import left_running
 
@@ -67,7 +68,7 @@ def work(toy: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Work:
 
 def do(work: Work, spec: JobSpec, *, workers: int, **fields: Any) -> tuple[JobResult, Path]:
     context = work.context(spec, workers=workers, **fields)
-    return jobs.run(context), context.folder
+    return (jobs.run if workers == 1 else run)(context), context.folder
 
 
 def test_two_workers_do_the_job_of_one(work: Work) -> None:
@@ -111,7 +112,7 @@ def test_a_killed_worker_makes_the_group_begin_again(work: Work) -> None:
 
     thread = threading.Thread(target=kill, daemon=True)
     thread.start()
-    found = jobs.run(context)
+    found = run(context)
     thread.join()
     assert killed
     assert found.metrics["train_loss"].value == pytest.approx(

@@ -9,10 +9,10 @@ from __future__ import annotations
 
 import logging
 import secrets
-from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
+from bench import jobs
 from bench.errors import BenchError, OutOfMemory
 from bench.jobs import JobContext
 from bench.jobs._ray import environment, ray_here
@@ -29,11 +29,9 @@ _QUIET = {"RAY_TRAIN_V2_ENABLED": "1", "RAY_AIR_NEW_OUTPUT": "0"}
 
 _log = logging.getLogger(__name__)
 
-Work = Callable[[JobContext], JobResult]
 
-
-def run(context: JobContext, work: Work) -> JobResult:
-    """Return the result of a job whose work a group of workers does.
+def run(context: JobContext) -> JobResult:
+    """Return the result of a job that a group of workers does.
 
     Raises what a worker raises on purpose (BenchError), and RuntimeError where workers die.
     """
@@ -41,7 +39,7 @@ def run(context: JobContext, work: Work) -> JobResult:
     with environment(_QUIET), ray_here(num_cpus=resources.workers * max(1, int(resources.cpus))):
         for restart in range(MAX_RESTARTS + 1):
             try:
-                return _in_group(context, work)
+                return _in_group(context)
             except OutOfMemory:
                 if restart == MAX_RESTARTS:
                     raise
@@ -61,7 +59,7 @@ class _WorkersDied(RuntimeError):
     """A worker of the group died, or hung."""
 
 
-def _in_group(context: JobContext, work: Work) -> JobResult:
+def _in_group(context: JobContext) -> JobResult:
     """Start a group, have it work, and return what its first worker says."""
     from ray.train import FailureConfig, RunConfig, ScalingConfig, TrainingFailedError
     from ray.train.torch import TorchConfig, TorchTrainer
@@ -71,7 +69,7 @@ def _in_group(context: JobContext, work: Work) -> JobResult:
     each = {"CPU": resources.cpus, **({"GPU": resources.gpus} if on_gpu else {})}
     trainer = TorchTrainer(
         _worker,
-        train_loop_config={"context": context, "work": work},
+        train_loop_config={"context": context},
         torch_config=TorchConfig(
             backend="cpu:gloo,cuda:nccl" if on_gpu else "gloo", timeout_s=TIMEOUT_S
         ),
@@ -119,7 +117,7 @@ def _worker(config: dict[str, Any]) -> None:
     if not group.leads:
         context = replace(context, report=_silent)
     with working_in(group):
-        result = config["work"](context)
+        result = jobs.run(context)
     train.report({"result": result.model_dump_json() if group.leads else ""})
 
 

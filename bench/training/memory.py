@@ -2,7 +2,9 @@
 
 glibc gives the top of the heap back to the kernel whenever it is free, which for small models is at
 every step: the pages then come back one fault at a time. A small CNN spent a third of its time
-there. Elsewhere than on glibc nothing is done.
+there. What is large pays its faults by its arithmetic, and kept it would only leave holes, into
+which the next large piece does not fit, until the host has no more. Elsewhere than on glibc nothing
+is done.
 """
 
 from __future__ import annotations
@@ -12,14 +14,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 _TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3  # M_TRIM_THRESHOLD and M_MMAP_THRESHOLD of malloc.h
-_NEVER_BYTES = 2**31 - 1
-_LARGE_BYTES = 2**30
+_KEPT_BYTES = 2**28  # at the top of the heap; more than a step of a micro system frees
+_LARGE_BYTES = 2**25  # straight from the kernel and back; glibc itself adapts no further
 _PIECE_BYTES = 2**16
 
 
 @contextmanager
 def kept_memory() -> Iterator[None]:
-    """Keep freed memory in the process while the block runs, and give it back at its end.
+    """Keep some freed memory in the process while the block runs, and give it back at its end.
 
     The thresholds stay as set: glibc cannot tell what they were, and adapts them no more.
     """
@@ -27,7 +29,7 @@ def kept_memory() -> Iterator[None]:
     if not (hasattr(library, "mallopt") and hasattr(library, "malloc_trim")):
         yield
         return
-    library.mallopt(_TRIM_THRESHOLD, _NEVER_BYTES)
+    library.mallopt(_TRIM_THRESHOLD, _KEPT_BYTES)
     library.mallopt(_MMAP_THRESHOLD, _LARGE_BYTES)
     try:
         yield
@@ -50,7 +52,7 @@ def returned_memory() -> Iterator[None]:
     try:
         yield
     finally:
-        library.mallopt(_TRIM_THRESHOLD, _NEVER_BYTES)
+        library.mallopt(_TRIM_THRESHOLD, _KEPT_BYTES)
         library.mallopt(_MMAP_THRESHOLD, _LARGE_BYTES)
 
 

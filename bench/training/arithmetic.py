@@ -20,7 +20,7 @@ import torch
 from torch import Tensor
 
 from bench.specs import Precision
-from bench.training.group import full
+from bench.training.group import full, here
 
 _BACKENDS: Any = torch.backends  # its stubs lack what is newer
 _HALF = {"bfloat16": torch.bfloat16, "float16": torch.float16}
@@ -77,7 +77,7 @@ class LossScale:
         """Divide gradients by the scale, in place; return whether they can be used."""
         if not self._enabled:
             return True
-        torch._foreach_mul_(gradients, 1 / self.value)
+        torch._foreach_mul_(here(gradients), 1 / self.value)
         if not bool(torch.isfinite(total_norm(gradients))):
             self.value, self.good_steps = self.value / 2, 0
             return False

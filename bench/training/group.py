@@ -12,7 +12,7 @@ A job without a group is the only worker of its own.
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Any
@@ -144,6 +144,12 @@ def full(tensor: Tensor) -> Tensor:
     found: Any = tensor
     whole: Tensor = found.full_tensor() if isinstance(tensor, _dtensor()) else tensor
     return whole
+
+
+def here(tensors: Iterable[Tensor]) -> list[Any]:
+    """Return the part of each tensor that this worker holds, for work on each value by itself."""
+    sharded: Any = _dtensor()
+    return [tensor.to_local() if isinstance(tensor, sharded) else tensor for tensor in tensors]
 
 
 def _dtensor() -> type:

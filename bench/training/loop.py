@@ -175,8 +175,8 @@ class _Run:
         if self.recipe.polyak is not None:
             with torch.no_grad():
                 torch._foreach_lerp_(
-                    list(self.averages.values()),
-                    list(self.optimizer.parameters.values()),
+                    group.here(self.averages.values()),
+                    group.here(self.optimizer.parameters.values()),
                     1 - self.recipe.polyak,
                 )
         self.losses_T[self.step] = loss

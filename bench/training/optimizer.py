@@ -22,6 +22,7 @@ from torch.optim.sgd import sgd
 
 from bench.specs import Recipe
 from bench.training.arithmetic import total_norm
+from bench.training.group import here
 
 
 def learning_rate(recipe: Recipe, step: int, *, num_steps: int) -> float:
@@ -69,7 +70,7 @@ def clip_gradients(gradients: list[Tensor], max_norm: float) -> None:
     Unlike torch's own function nothing is added to the norm, which agrees with the authors' code
     beyond six digits.
     """
-    torch._foreach_mul_(gradients, (max_norm / total_norm(gradients)).clamp(max=1.0))
+    torch._foreach_mul_(here(gradients), (max_norm / total_norm(gradients)).clamp(max=1.0))
 
 
 def loss_of(
@@ -147,22 +148,24 @@ class Optimizer:
             parameter.grad = None
 
     def _update(self, names: list[str], *, rate: float, weight_decay: float) -> None:
-        parameters = [self.parameters[name] for name in names]
+        parameters = here(self.parameters[name] for name in names)
+        gradients = here(self.parameters[name].grad for name in names)  # type: ignore[misc]
         state: dict[str, list[Any]] = {
-            key: [values[name] for name in names] for key, values in self._state.items()
+            key: here(values[name] for name in names) for key, values in self._state.items()
         }
         stored = state[self._momentum]
         if self._recipe.momentum_precision == "bfloat16":
             # Only what is stored is rounded, as in the authors' code: the update is not.
             state[self._momentum] = [m.to(p.dtype) for m, p in zip(stored, parameters, strict=True)]
         update = self._sgd if self._recipe.optimizer == "sgd" else self._adam
-        update(parameters, state, rate=rate, weight_decay=weight_decay)
+        update(parameters, gradients, state, rate=rate, weight_decay=weight_decay)
         if state[self._momentum] is not stored:
             torch._foreach_copy_(stored, state[self._momentum])
 
     def _sgd(
         self,
         parameters: list[Any],
+        gradients: list[Any],
         state: dict[str, list[Any]],
         *,
         rate: float,
@@ -174,7 +177,7 @@ class Optimizer:
             torch._foreach_mul_(parameters, 1 - rate * weight_decay)
         sgd(
             parameters,
-            [parameter.grad for parameter in parameters],
+            gradients,
             state["momentum"],
             fused=self._fused,
             foreach=False,
@@ -189,6 +192,7 @@ class Optimizer:
     def _adam(
         self,
         parameters: list[Any],
+        gradients: list[Any],
         state: dict[str, list[Any]],
         *,
         rate: float,
@@ -196,7 +200,7 @@ class Optimizer:
     ) -> None:
         adamw(
             parameters,
-            [parameter.grad for parameter in parameters],
+            gradients,
             state["mean"],
             state["square"],
             [],

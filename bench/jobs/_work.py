@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import socket
 import time
@@ -98,7 +99,7 @@ def choose_kernels(context: JobContext, model: nn.Module, *, num_steps: int) -> 
     work = fastest.Work(
         system=spec.system.model_dump(mode="json"),
         image_size_px=context.image_size_px,
-        batch_size=recipe.batch_size,
+        batch_size=math.ceil(recipe.batch_size / context.resources.pieces),
         precision=recipe.precision,
         device=context.device,
         image_flops=image_flops,

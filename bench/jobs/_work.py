@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import socket
 import time
@@ -93,12 +94,12 @@ def build(
 
 def choose_kernels(context: JobContext, model: nn.Module, *, num_steps: int) -> None:
     """Have a model about to be trained compute by the kernels that are fastest here."""
-    spec, recipe = context.spec, context.recipe
+    spec, recipe, given = context.spec, context.recipe, context.resources
     image_flops = 1e9 * forward_gflops(spec.system, image_size_px=context.image_size_px)
     work = fastest.Work(
         system=spec.system.model_dump(mode="json"),
         image_size_px=context.image_size_px,
-        batch_size=recipe.batch_size,
+        batch_size=math.ceil(recipe.batch_size / (given.workers * given.pieces)),
         precision=recipe.precision,
         device=context.device,
         image_flops=image_flops,

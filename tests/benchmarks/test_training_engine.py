@@ -27,6 +27,7 @@ from torch import Tensor, nn
 import baselines
 from bench import models
 from bench.cost import TRAIN_FACTOR
+from bench.data.loader import WHOLE, Part
 from bench.models import kernels
 from bench.specs import Recipe
 from bench.training import fastest, train
@@ -54,7 +55,7 @@ class Prepared:
         self.x_BCHW = torch.randn(BATCH, 3, size_px, size_px, generator=generator)
         self.labels_B = torch.randint(100, (BATCH,), generator=generator)
 
-    def at(self, step: int) -> tuple[Tensor, Tensor]:
+    def at(self, step: int, part: Part = WHOLE) -> tuple[Tensor, Tensor]:
         return self.x_BCHW, self.labels_B
 
 

@@ -367,6 +367,9 @@ def linear_problem() -> tuple[nn.Linear, Constant, np.ndarray, np.ndarray]:
     rng = np.random.default_rng(0)
     x, labels = rng.normal(size=(8, 5)), rng.integers(0, 3, size=8)
     model = nn.Linear(5, 3).double()
+    with torch.no_grad():  # whatever other tests drew
+        model.weight.copy_(torch.from_numpy(rng.uniform(-0.45, 0.45, size=(3, 5))))
+        model.bias.zero_()
     batches = Constant(torch.from_numpy(x), torch.from_numpy(labels))
     return model, batches, x, labels
 

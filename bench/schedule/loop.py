@@ -208,18 +208,12 @@ def _settle(
         return
     if isinstance(outcome, JobResult):
         outcome = _not_shared(store, outcome)
-    if isinstance(outcome, Preempted) or (
-        isinstance(outcome, Lost) and store.preempted(job.job_id)
-    ):
-        saved = store.num_saved_steps(job.job_id)
-        if not state.is_stalled(job, saved):
-            from_where = f"continues from step {saved}" if saved else "begins again"
-            _try_again(state, job, f"preempted, {from_where}", on_event)
+    lost = isinstance(outcome, Lost) and store.preempted(job.job_id)
+    if lost or isinstance(outcome, Preempted):
+        stalled = _preempted(state, store, job, on_event)
+        if stalled is None:
             return
-        outcome = JobError(
-            f"preempted {MAX_PREEMPTIONS} times at step {saved} without coming further",
-            hint="Use machines that stay for longer; then run again to continue",
-        )
+        outcome = stalled
     attempt = state.attempts.get(job.job_id, 0) + 1
     state.attempts[job.job_id] = attempt
     # An error that a job raises on purpose comes back the same; a lost process need not.
@@ -228,6 +222,21 @@ def _settle(
         _try_again(state, job, first_line(outcome), on_event)
         return
     _fail(state, store, job, outcome, on_event)
+
+
+def _preempted(
+    state: _State, store: Store, job: PlannedJob, on_event: Callable[[Event], None]
+) -> JobError | None:
+    """Try a preempted job again; return the error of one that comes no further."""
+    saved = store.num_saved_steps(job.job_id)
+    if state.is_stalled(job, saved):
+        return JobError(
+            f"preempted {MAX_PREEMPTIONS} times at step {saved} without coming further",
+            hint="Use machines that stay for longer; then run again to continue",
+        )
+    from_where = f"continues from step {saved}" if saved else "begins again"
+    _try_again(state, job, f"preempted, {from_where}", on_event)
+    return None
 
 
 def _try_again(

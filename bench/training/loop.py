@@ -253,8 +253,9 @@ class _Run:
         }
 
     def is_due(self, checkpoints: Checkpoints) -> bool:
-        """Return whether any worker of the group has a reason to save now."""
-        return self._group.agreed(checkpoints.due(is_last=self.step == self.num_steps))
+        """Return whether the worker that writes has a reason to save now: the others never save."""
+        due = self._group.leads and checkpoints.due(is_last=self.step == self.num_steps)
+        return self._group.agreed(due)
 
     def save(self, checkpoints: Checkpoints) -> None:
         """Have a checkpoint written, never one with a loss that is not finite."""

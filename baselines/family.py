@@ -109,6 +109,9 @@ class FamilyCard:
     """Whether images are cut into patches of pixels, which can be masked. Its encoder then has
     `patch_embed` as timm's, `embed_dim`, and `encode` from patches to tokens."""
 
+    has_batch_statistics: bool = False
+    """Whether images of a batch are normalized together: in pieces it would be another batch."""
+
     def __post_init__(self) -> None:
         for card in self.systems:
             if card.family != self.name:

@@ -3,7 +3,7 @@
 The forecast is the closed form of `bench/memory.py`, times what was learned on this device before
 (`learned.py`). A batch is cut into the fewest pieces that fit, as evenly as possible: states and
 result are those of the whole batch, but for rounding. What does not fit with a single image is
-refused.
+refused, and so is a batch that cannot be cut, because its images are normalized together.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from bisect import bisect_left
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+import baselines
 from bench import environment
 from bench.memory import EVALUATION_BATCH, Memory, of_job
 from bench.plan.spec import SuiteSpec
@@ -128,6 +129,8 @@ def _fewest_pieces(
     batch_size = spec.recipe.batch_size
     # Mixup mixes an image with its mirror: they cannot be parted.
     most = max(1, ((batch_size + 1) // 2 if spec.recipe.mixup else batch_size) // workers)
+    if baselines.family_of(spec.system).has_batch_statistics:
+        most = 1
     held = range(1, most + 1)
     images = trained.most_images(limit_gib)
     fewest = 1 + bisect_left(

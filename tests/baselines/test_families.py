@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from torch.nn.modules.batchnorm import _BatchNorm
 from torch.utils.flop_counter import FlopCounterMode
 
 import baselines
@@ -58,6 +59,8 @@ def test_the_smallest_system_is_built_and_counted(name: str) -> None:
     assert counter.get_total_flops() == 2 * baselines.forward_flops(card, size_px)
     assert card.num_params == sum(weight.numel() for weight in model.encoder.parameters())
     assert baselines.sizes(card).footprint(size_px, Numerics()).image > 0
+    together = any(isinstance(module, _BatchNorm) for module in model.modules())
+    assert family.has_batch_statistics == together
 
 
 @pytest.mark.parametrize("name", baselines.FAMILIES)

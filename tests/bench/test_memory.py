@@ -95,6 +95,8 @@ def test_a_real_step_holds_what_is_forecast(
     name: str, size_px: int, args: dict[str, Any], precision: str, pieces: int
 ) -> None:
     """Within a quarter: the real loop, optimizer and average; weights were there before."""
+    if pieces > 1 and name.startswith("noisy-student"):
+        pytest.skip("its batches cannot be taken in pieces")
     followed = recipe(polyak=0.9, precision=precision, batch_size=16)
     model = build(name, num_classes=10, image_size_px=size_px, **args)
     batches = OneBatch(16, size_px)

@@ -88,6 +88,12 @@ def test_what_does_not_fit_with_one_image_is_refused() -> None:
     assert fit(job("vit-h14", size_px=518, optimizer="adam"), on(24)).too_large == ""
 
 
+def test_a_batch_that_is_normalized_together_is_not_cut() -> None:
+    spec = job("noisy-student-b7", size_px=600, batch_size=64)
+    assert "the least that can be computed at once" in fit(spec, on(80)).too_large
+    assert fit(spec, on(400)).pieces == 1
+
+
 def test_a_kind_of_device_that_is_not_known_fits_everything() -> None:
     assert fit(job(), Place({})).pieces == 1
 

@@ -28,7 +28,7 @@ System = SystemCard | SystemUse
 GIB = 2**30
 
 EVALUATION_BATCH = 256
-"""Images scored at once where memory allows: another number may give other last bits."""
+"""Images scored at once where memory allows (`bench/training/scoring.py`)."""
 
 NUM_COLOURS = 512
 """Outputs for each corrupted patch in masked patch prediction."""

@@ -93,11 +93,10 @@ def memory(machine: Machine, *, needed_gib: float, job: str, pieces: int = 1) ->
     """Compare free memory with the largest job (a closed form); on a device it was fitted."""
     if machine.available_gib is None:
         return warning("memory", "this system does not report how much memory is free")
-    needed = f"{job} needs about {needed_gib:.2f} GiB"
-    if pieces > 1:
-        needed += f" with batches in {pieces} pieces"
+    cut = f", with batches in {pieces} pieces" if pieces > 1 else ""
     if machine.available_gib == math.inf:
-        return ok("memory", f"{needed} of its device")
+        return ok("memory", f"{job} needs about {needed_gib:.2f} GiB of its device{cut}")
+    needed = f"{job} needs about {needed_gib:.2f}{cut}"
     words = f"{machine.available_gib:.1f} GiB available; {needed}"
     if needed_gib > machine.available_gib:
         return problem(

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from baselines.arrays import (
@@ -26,6 +26,7 @@ from baselines.arrays import (
 )
 from baselines.counting import Padding
 from baselines.family import FamilyCard, card, positive
+from baselines.footprint import Footprint, Numerics
 from baselines.public_weights import JFT, bit
 from baselines.resnet import BLOCKS, ConvStages, initialize_convs
 from bench.specs import Args
@@ -56,10 +57,11 @@ class Bit(ConvStages):
         """Return the FLOPs of one image through the encoder."""
         return self.body_flops(image_size_px, same=False, padding=padding)[0]
 
-    def activations(self, image_size_px: int) -> int:
-        """Return the values kept for the backward pass of one image."""
-        body, side = self.body_activations(image_size_px, preact=True)
-        return body + 2 * self.out_channels * side * side
+    def footprint(self, image_size_px: int, numerics: Numerics) -> Footprint:
+        """Return the bytes that a forward pass keeps, and those of its widest layer."""
+        body, side = self.body_footprint(image_size_px, numerics, preact=True)
+        last = 2 * numerics.norm * self.out_channels * side * side
+        return replace(body, image=body.image + last)
 
     def pre_logits_dim(self, *, pretraining: bool) -> int:
         """Return 0: the head is linear, in pre-training too."""

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from baselines.arrays import Layout, Shapes
 from baselines.counting import Padding
+from baselines.footprint import Footprint, Numerics
 from bench.errors import UnknownName, UserError, suggest
 from bench.specs import Args, SystemCard, WeightsSource
 
@@ -30,6 +31,9 @@ _LATER = "later"
 
 class Sizes(Protocol):
     """The sizes of one system, and what follows from them."""
+
+    def __hash__(self) -> int:
+        """Return a hash: sizes are frozen, and what follows from them is looked up by them."""
 
     @property
     def feature_dim(self) -> int:
@@ -48,8 +52,8 @@ class Sizes(Protocol):
     def forward_flops(self, image_size_px: int, *, padding: Padding) -> int:
         """Return the FLOPs of one image through the encoder."""
 
-    def activations(self, image_size_px: int) -> int:
-        """Return the values kept for the backward pass of one image."""
+    def footprint(self, image_size_px: int, numerics: Numerics) -> Footprint:
+        """Return the bytes that a forward pass keeps, and those of its widest layer."""
 
     def pre_logits_dim(self, *, pretraining: bool) -> int:
         """Return the width of the dense + tanh layer between encoder and head; 0: there is none.
@@ -104,6 +108,9 @@ class FamilyCard:
     has_patches: bool = False
     """Whether images are cut into patches of pixels, which can be masked. Its encoder then has
     `patch_embed` as timm's, `embed_dim`, and `encode` from patches to tokens."""
+
+    has_batch_statistics: bool = False
+    """Whether images of a batch are normalized together: in pieces it would be another batch."""
 
     def __post_init__(self) -> None:
         for card in self.systems:

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from baselines.arrays import Layout, Rule, Shapes, blocks, blocks_by_stage, norm
 from baselines.counting import Padding, same_pads
 from baselines.family import FamilyCard, card, positive
+from baselines.footprint import Footprint, Numerics
 from baselines.public_weights import JFT, augreg, fine_tuned, original
 from baselines.resnet import BLOCKS, ConvStages, initialize_convs
 from baselines.transformer import (
@@ -59,11 +60,17 @@ class Hybrid(Transformer, ConvStages):
         embedding = 2 * side * side * self.out_channels * self.width
         return body + embedding + self.transformer_flops(side * side)
 
-    def activations(self, image_size_px: int) -> int:
-        """Return the values kept for the backward pass of one image."""
-        body, side = self.body_activations(image_size_px, preact=False)
-        last_map = self.out_channels * side * side
-        return body + last_map + self.transformer_activations(side * side)
+    def footprint(self, image_size_px: int, numerics: Numerics) -> Footprint:
+        """Return the bytes that a forward pass keeps, and those of its widest layer."""
+        body, side = self.body_footprint(image_size_px, numerics, preact=False)
+        behind = self.transformer_footprint(side * side, numerics)
+        projected = numerics.copied * self.out_channels * side * side
+        kernel = numerics.product * self.out_channels * self.width if numerics.casts else 0
+        return Footprint(
+            image=body.image + projected + behind.image,
+            shared=body.shared + kernel + behind.shared,
+            widest=max(body.widest, behind.widest),
+        )
 
     def encoder(self, *, image_size_px: int, dropout: float, follows: str) -> nn.Module:
         """Return the module x_BCHW -> z_BD, uninitialized, on torch's default device."""

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from baselines.arrays import Shapes, first, timm
 from baselines.counting import Padding, conv, same_pads
 from baselines.family import FamilyCard, card, positive
+from baselines.footprint import Footprint, Numerics
 from bench.errors import UserError
 from bench.specs import Args, Training, WeightsSource
 
@@ -133,23 +134,27 @@ class NoisyStudent:
             total += depthwise + 4 * b.expanded * b.squeezed + conv(side, b.expanded, b.out)[0]
         return total + conv(side, self.scaled(self.widths[-1]), self.feature_dim)[0]
 
-    def activations(self, image_size_px: int) -> int:
-        """Return the values kept for the backward pass of one image.
+    def footprint(self, image_size_px: int, numerics: Numerics) -> Footprint:
+        """Return the bytes that a forward pass keeps, and those of its widest layer.
 
         Inputs of convolutions, of norms and of activations (which work in place on a copy), and
-        what the squeeze scales.
+        what the squeeze scales: all as products are, since batch normalization takes any type.
         """
+        values = 3 * (image_size_px + sum(same_pads(image_size_px, 3, 2))) ** 2
         side = -(-image_size_px // 2)
-        total = 3 * image_size_px**2 + 2 * self.scaled(self.stem_width) * side * side
+        values += 2 * self.scaled(self.stem_width) * side**2
+        widest = 0
         for b in self.blocks():
-            before = side * side
             padded = side + sum(same_pads(side, b.kernel, b.stride)) if b.stride > 1 else side
-            side = -(-side // b.stride)
-            after = side * side
-            widened = 2 * b.expanded * before if b.expands else 0
-            depthwise = b.expanded * padded * padded if b.expands else 0
-            total += b.channels * before + widened + depthwise + (4 * b.expanded + b.out) * after
-        return total + (self.scaled(self.widths[-1]) + 2 * self.feature_dim) * side * side
+            after = -(-side // b.stride)
+            widened = b.expanded * (2 * side**2 + padded**2) if b.expands else 0
+            values += b.channels * side**2 + widened + (4 * b.expanded + b.out) * after**2
+            held = 2 * (b.channels + b.expanded) * side**2 + b.expanded * after**2
+            widest = max(widest, held)
+            side = after
+        values += (self.scaled(self.widths[-1]) + 2 * self.feature_dim) * side * side
+        shared = numerics.product * self.num_params(image_size_px) if numerics.casts else 0
+        return Footprint(numerics.product * values, shared, numerics.product * widest)
 
     def pre_logits_dim(self, *, pretraining: bool) -> int:
         """Return 0: the head is linear, in pre-training too."""
@@ -257,4 +262,5 @@ FAMILY = FamilyCard(
     recognize=_recognize,
     colour="#c0609a",
     markers=("*",),
+    has_batch_statistics=True,
 )

@@ -7,18 +7,33 @@ convolution and max pooling of a zero-padded map. ResNet-200 uses blocks (3, 24,
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
-from baselines.counting import Padding, conv
+from baselines.counting import Padding, conv, same_pads
 from baselines.family import positive
+from baselines.footprint import FLOAT, INDEX, Footprint, Numerics
 from baselines.initial import lecun_normal
 from bench.errors import UserError
 
 if TYPE_CHECKING:
     import torch
     from torch import nn
+
+
+class Block(NamedTuple):
+    """One bottleneck."""
+
+    channels: int
+    out: int
+    stride: int
+    projects: bool
+
+    @property
+    def mid(self) -> int:
+        """Channels between its convolutions."""
+        return self.out // 4
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -87,84 +102,91 @@ class ConvStages:
 
     def body_params(self, *, preact: bool) -> int:
         """Return the parameters of stem and stages (GroupNorm has a scale and a bias)."""
-        prev = self.scaled(self.stem_width)
-        total = 3 * prev * (49 if self.stem == "7x7" else 9) + (0 if preact else 2 * prev)
-        for num_blocks, width in zip(self.layers, self.stage_widths, strict=True):
-            out = self.scaled(width)
-            mid = out // 4
-            for block in range(num_blocks):
-                shortcut = prev * out + (0 if preact else 2 * out) if block == 0 else 0
-                norms = 4 * mid + 2 * (prev if preact else out)
-                total += shortcut + norms + prev * mid + 9 * mid * mid + mid * out
-                prev = out
+        stem = self.scaled(self.stem_width)
+        total = 3 * stem * (49 if self.stem == "7x7" else 9) + (0 if preact else 2 * stem)
+        for b in self.blocks():
+            shortcut = b.channels * b.out + (0 if preact else 2 * b.out) if b.projects else 0
+            norms = 4 * b.mid + 2 * (b.channels if preact else b.out)
+            total += shortcut + norms + b.channels * b.mid + 9 * b.mid * b.mid + b.mid * b.out
         return total
+
+    def blocks(self) -> Iterator[Block]:
+        """Yield the blocks in order."""
+        channels = self.scaled(self.stem_width)
+        for stage, num_blocks in enumerate(self.layers):
+            out = self.scaled(self.widths[stage])
+            for index in range(num_blocks):
+                stride = 1 if index else self.strides[stage]
+                yield Block(channels, out, stride=stride, projects=not index)
+                channels = out
 
     def body_flops(self, image_size_px: int, *, same: bool, padding: Padding) -> tuple[int, int]:
         """Return the FLOPs of stem and stages on one image, and the side of the last map."""
-        prev = self.scaled(self.stem_width)
+        stem = self.scaled(self.stem_width)
+        kind: dict[str, Any] = {"same": same, "padding": padding}
         if self.stem == "7x7":
-            kind: dict[str, Any] = {"same": same, "padding": padding}
-            total, side = conv(image_size_px, 3, prev, kernel=7, stride=2, **kind)
+            total, side = conv(image_size_px, 3, stem, kernel=7, stride=2, **kind)
             side = -(-side // 2)  # both poolings give half the side, rounded up
         else:
-            kind = {"same": same, "padding": padding}
-            total, side = conv(image_size_px, 3, prev, kernel=3, **kind)
-        for stage, (num_blocks, width) in enumerate(
-            zip(self.layers, self.stage_widths, strict=True)
-        ):
-            out = self.scaled(width)
-            for block in range(num_blocks):
-                stride = self.strides[stage] if block == 0 else 1
-                flops, side = self._block_flops(side, prev, out, stride, block == 0, kind)
-                total += flops
-                prev = out
+            total, side = conv(image_size_px, 3, stem, kernel=3, **kind)
+        for block in self.blocks():
+            flops, side = self._block_flops(side, block, kind)
+            total += flops
         return total, side
 
-    def body_activations(self, image_size_px: int, *, preact: bool) -> tuple[int, int]:
-        """Return the values kept for the backward pass of one image, and the side of the last map.
+    def body_footprint(
+        self, image_size_px: int, numerics: Numerics, *, preact: bool
+    ) -> tuple[Footprint, int]:
+        """Return the bytes of stem and stages, and the side of the last map.
 
-        Inputs of convolutions and of norms; the stem's pooling keeps its padded input and 64-bit
-        indices. The last map itself belongs to what comes next.
+        With `preact` the last map belongs to the norm that comes next; else it is kept here, by the
+        ReLU that gave it.
         """
-        prev, side = self.scaled(self.stem_width), image_size_px
-        total = 3 * side * side
-        if self.stem == "7x7":
-            side = -(-side // 2)
-            norm_and_relu = 0 if preact else 2 * side * side
-            padded = side + 2 if preact else side + 1
-            side = -(-side // 2)
-            total += prev * (norm_and_relu + padded * padded + 2 * side * side)
-        elif not preact:
-            total += prev * side * side
-        for stage, (num_blocks, width) in enumerate(
-            zip(self.layers, self.stage_widths, strict=True)
-        ):
-            out = self.scaled(width)
-            for block in range(num_blocks):
-                before = side * side
-                stride = self.strides[stage] if block == 0 else 1
-                # Uneven SAME padding works on a copy.
-                padded = (side + 1) ** 2 if stride > 1 and side % 2 == 0 else 0
-                side = -(-side // stride)
-                after = side * side
-                total += out // 2 * (before + after) + prev * before
-                if preact:
-                    total += prev * before
-                else:
-                    total += out * after * (2 if block == 0 else 1)
-                if not preact and padded:
-                    total += out // 4 * padded
-                prev = out
+        image, side = self._stem_bytes(image_size_px, numerics, preact=preact)
+        block_bytes = _preact_bytes if preact else _postact_bytes
+        # The ends of both branches and their sum; behind a norm they are of its type.
+        held = 4 * numerics.product if preact else 3 * numerics.norm + numerics.product
+        widest = 0
+        for block in self.blocks():
+            after = -(-side // block.stride)
+            image += block_bytes(block, side, after, numerics)
+            widest = max(widest, block.out * after * after * held)
+            side = after
+        # Standardized weights; where torch's own norm does not make them, their numerator too.
+        weight = numerics.product + (0 if preact else FLOAT)
+        return Footprint(image, weight * self.body_params(preact=preact), widest), side
+
+    def _stem_bytes(
+        self, image_size_px: int, numerics: Numerics, *, preact: bool
+    ) -> tuple[int, int]:
+        """Return what the stem keeps of an image, and the side of its map.
+
+        It keeps a padded image, and pooling its padded input and an index for each output.
+        """
+        channels, side = self.scaled(self.stem_width), image_size_px
+        norm = 0 if preact else 2 * numerics.norm  # input, and output of the ReLU
+        if self.stem == "3x3":
+            return (3 * numerics.product + channels * norm) * side * side, side
+        seen = side if preact else _copied_side(side, 7, 2)
+        total = 3 * numerics.product * seen * seen
+        side = -(-side // 2)
+        pooled = side + (2 if preact else sum(same_pads(side, 3, 2)))
+        pixel = numerics.product if preact else numerics.norm
+        total += channels * (norm * side * side + pixel * pooled * pooled)
+        side = -(-side // 2)
+        total += channels * INDEX * side * side
+        if not preact and not numerics.copied:
+            total += channels * pixel * side * side  # the input of the first block
         return total, side
 
     @staticmethod
-    def _block_flops(
-        side: int, prev: int, out: int, stride: int, projects: bool, kind: dict[str, Any]
-    ) -> tuple[int, int]:
-        mid = out // 4
-        shortcut = conv(side, prev, out, stride=stride, **kind)[0] if projects else 0
-        reduce = conv(side, prev, mid, **kind)[0]
-        middle, side_out = conv(side, mid, mid, kernel=3, stride=stride, **kind)
+    def _block_flops(side: int, block: Block, kind: dict[str, Any]) -> tuple[int, int]:
+        channels, mid, out = block.channels, block.mid, block.out
+        shortcut = (
+            conv(side, channels, out, stride=block.stride, **kind)[0] if block.projects else 0
+        )
+        reduce = conv(side, channels, mid, **kind)[0]
+        middle, side_out = conv(side, mid, mid, kernel=3, stride=block.stride, **kind)
         expand = conv(side_out, mid, out, **kind)[0]
         return shortcut + reduce + middle + expand, side_out
 
@@ -205,6 +227,36 @@ class ConvStages:
             stages.append(stage)
             prev = self.scaled(width)
         return stem, stages, norm_layer
+
+
+def _preact_bytes(block: Block, before: int, after: int, numerics: Numerics) -> int:
+    """Return what a block of norm, ReLU, convolution (three times) keeps of an image.
+
+    Each norm keeps its input and the ReLU its output; convolutions share it, or copy it.
+    """
+    normed = 2 * numerics.norm + numerics.copied
+    first = normed + (numerics.copied if block.projects else 0)
+    maps = block.channels * first * before**2
+    return maps + block.mid * normed * (before**2 + after**2)
+
+
+def _postact_bytes(block: Block, before: int, after: int, numerics: Numerics) -> int:
+    """Return what a block of convolution, norm, ReLU (three times) keeps of an image.
+
+    The block's input is kept by the ReLU before it. An unevenly padded convolution keeps a copy.
+    """
+    copied, norm = numerics.copied, numerics.norm
+    total = block.channels * copied * (2 if block.projects else 1) * before**2
+    padded = _copied_side(before, 3, block.stride)
+    second = numerics.product * padded**2 if padded > before else copied * before**2
+    total += block.mid * (2 * norm * (before**2 + after**2) + second + copied * after**2)
+    return total + block.out * norm * (3 if block.projects else 2) * after**2
+
+
+def _copied_side(side: int, kernel: int, stride: int) -> int:
+    """Return the side of what a SAME convolution sees: padded before it where pads are uneven."""
+    before, after = same_pads(side, kernel, stride)
+    return side if before == after else side + before + after
 
 
 def initialize_convs(module: nn.Module, generator: torch.Generator) -> None:

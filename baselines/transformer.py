@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from baselines import arrays
 from baselines.arrays import Layout, Rule, Shapes, linear, norm
 from baselines.family import later, positive
+from baselines.footprint import FLOAT, MASK, Footprint, Numerics
 from baselines.initial import lecun_normal
 from bench.errors import CheckpointError, UserError
 from bench.specs import Args
@@ -111,17 +112,62 @@ class Transformer:
             attention += (2 * num_tokens - 1) * self.width
         return self.depth * 2 * num_tokens * (dense + attention)
 
-    def transformer_activations(self, num_patches: int) -> int:
-        """Return the values kept for the backward pass of the blocks, for one image.
+    def transformer_footprint(self, num_patches: int, numerics: Numerics) -> Footprint:
+        """Return the bytes of class token, blocks and final norm.
 
-        Per token and block: inputs and outputs of both norms, query, key, value, the input of the
-        projection, both sides of the GELU, and one attention weight for each head and token;
-        relative attention keeps the query once more.
+        Per token and block: inputs and statistics of both norms; inputs of the four dense layers;
+        query, key and value; both sides of the GELU; what attention keeps.
         """
         num_tokens = num_patches + int(self.pooling == "token")
-        block = 8 * self.width + 2 * self.mlp_dim + self.num_heads * num_tokens
-        block += self.width * int(self.posemb == "relative")
-        return num_tokens * (self.depth * block + self.width)
+        product, residual = numerics.product, self._residual_bytes(numerics)
+        norm = residual * self.width + 2 * FLOAT
+        block = 2 * norm + product * (6 * self.width + 2 * self.mlp_dim)
+        block += self._attention_bytes(num_tokens, numerics)
+        outside = norm  # the class token's output is a view of all outputs, unless it is cast
+        outside += FLOAT * self.width * int(self.pooling == "token" and not numerics.casts)
+        if numerics.dropout:
+            block += MASK * (2 * self.width + self.mlp_dim)
+            outside += MASK * self.width
+        return Footprint(
+            image=num_tokens * (self.depth * block + outside),
+            shared=self.depth * (product if numerics.casts else 0) * self._kernel_values,
+            widest=num_tokens * self._widest_bytes(num_tokens, numerics),
+        )
+
+    @property
+    def _kernel_values(self) -> int:
+        """Weights of the dense layers of a block."""
+        return 4 * self.width * self.width + 2 * self.width * self.mlp_dim
+
+    def _residual_bytes(self, numerics: Numerics) -> int:
+        """Return the bytes of a value of the residual stream.
+
+        It is what the patch embedding gives, or float32 once a parameter has been added to it.
+        """
+        absolute = self.posemb in ("learned-1d", "learned-2d")
+        return FLOAT if absolute or self.pooling == "token" else numerics.norm
+
+    def _attention_bytes(self, num_tokens: int, numerics: Numerics) -> int:
+        """Return what attention keeps for a query besides query, key and value.
+
+        The softmax keeps its output, and its product with the values a cast copy of it; a fused
+        kernel keeps one number for each head, and relative logits where there are any. Relative
+        attention keeps the query once more.
+        """
+        relative = self.posemb == "relative"
+        logits = numerics.product * 2 * num_tokens * int(relative)  # of 2T - 1 offsets
+        per_head = (
+            FLOAT + logits if numerics.fused else (numerics.norm + numerics.copied) * num_tokens
+        )
+        return self.num_heads * per_head + numerics.product * self.width * int(relative)
+
+    def _widest_bytes(self, num_tokens: int, numerics: Numerics) -> int:
+        """Return what is held for a token inside the softmax or the MLP, whichever is more."""
+        product = numerics.product
+        # The block's input and output, and the norm's output.
+        around = (2 * self._residual_bytes(numerics) + FLOAT) * self.width
+        matrices = 0 if numerics.fused else 2 * numerics.norm * self.num_heads * num_tokens
+        return around + max(4 * product * self.width + matrices, 2 * product * self.mlp_dim)
 
     def transformer(
         self, *, image_size_px: int, patch_px: int, dropout: float, follows: str, **embed: Any

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from baselines.arrays import Shapes
 from baselines.counting import Padding
 from baselines.family import FamilyCard, card, positive
+from baselines.footprint import Footprint, Numerics
 from baselines.public_weights import JFT, augreg, fine_tuned, original
 from baselines.transformer import (
     BASE,
@@ -74,10 +75,15 @@ class Vit(Transformer):
         embedding = 2 * num_patches * 3 * self.patch_px**2 * self.width
         return embedding + self.transformer_flops(num_patches)
 
-    def activations(self, image_size_px: int) -> int:
-        """Return the values kept for the backward pass of one image."""
-        num_patches = (image_size_px // self.patch_px) ** 2
-        return 3 * image_size_px**2 + self.transformer_activations(num_patches)
+    def footprint(self, image_size_px: int, numerics: Numerics) -> Footprint:
+        """Return the bytes that a forward pass keeps, and those of its widest layer."""
+        behind = self.transformer_footprint((image_size_px // self.patch_px) ** 2, numerics)
+        kernel = 3 * self.patch_px**2 * self.width
+        return Footprint(
+            image=behind.image + 3 * numerics.product * image_size_px**2,
+            shared=behind.shared + (numerics.product * kernel if numerics.casts else 0),
+            widest=behind.widest,
+        )
 
     def encoder(self, *, image_size_px: int, dropout: float, follows: str) -> nn.Module:
         """Return the module x_BCHW -> z_BD, uninitialized, on torch's default device."""

@@ -1,4 +1,4 @@
-"""What training costs, in closed form: FLOPs, memory, core-days, dollars. Runs nothing.
+"""What training costs, in closed form: FLOPs, core-days, dollars. Runs nothing.
 
 Counting rule: one multiply-add is 2 FLOPs; training is 3 x forward (the backward pass is twice the
 forward); the input is 224 px in pre-training; the classification head is left out. With this rule
@@ -60,8 +60,6 @@ CPU_CORE_FLOPS_PER_S = 2e10
 
 System = str | SystemCard | SystemUse
 Basis = Literal["measured", "estimated"]
-_BYTES = {"float32": 4, "tf32": 4, "bfloat16": 2, "float16": 2}
-_GIB = 2**30
 
 
 # --- operations -----------------------------------------------------------------------------
@@ -151,57 +149,6 @@ def table_6() -> tuple[ComputeRow, ...]:
             )
         )
     return tuple(rows)
-
-
-# --- memory ---------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class Memory:
-    """An estimate of a training step's memory; what libraries and allocators add is not in it."""
-
-    weights_gib: float
-    """Weights, in float32."""
-    gradients_gib: float
-    """Gradients, in float32."""
-    optimizer_gib: float
-    """State of the optimizer, in float32."""
-    activations_gib: float
-    """Values kept for the backward pass."""
-
-    @property
-    def total_gib(self) -> float:
-        """Sum of the parts."""
-        return self.weights_gib + self.gradients_gib + self.optimizer_gib + self.activations_gib
-
-
-def train_memory(
-    system: System,
-    *,
-    batch_size: int,
-    image_size_px: int | None = None,
-    num_classes: int = 1000,
-    precision: Precision = "float32",
-    optimizer: Literal["adam", "sgd"] = "adam",
-) -> Memory:
-    """Return the memory of a training step on one device, in GiB.
-
-    Activations are what torch keeps in eager mode with plain attention (within a few per cent of
-    what its autograd saves in float32); bfloat16 halves them. Fused attention keeps less.
-    """
-    if batch_size < 1:
-        raise UserError(f"batch_size = {batch_size} must be above zero")
-    card = baselines.system(system) if isinstance(system, str) else system
-    if image_size_px is None:
-        if isinstance(card, SystemUse):
-            raise UserError("image_size_px is needed where a system comes without its card")
-        image_size_px = card.image_size_px
-    sizes = baselines.sizes(card)
-    sizes.check_image(image_size_px)
-    num_params = sizes.num_params(image_size_px) + (sizes.feature_dim + 1) * num_classes
-    weights = 4 * num_params / _GIB
-    activations = batch_size * sizes.activations(image_size_px) * _BYTES[precision] / _GIB
-    return Memory(weights, weights, weights * (2 if optimizer == "adam" else 1), activations)
 
 
 # --- checkpoints ----------------------------------------------------------------------------

@@ -5,6 +5,7 @@ None of it is part of a job's identity; tables that mix results of several say s
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import os
 import platform
@@ -12,6 +13,7 @@ import subprocess
 from importlib import metadata
 from pathlib import Path
 
+_CONTAINER = Path("/sys/fs/cgroup/memory.max")
 _PACKAGES = ("vitbench", "torch", "timm", "numpy", "ray", "mlflow")
 
 
@@ -40,6 +42,27 @@ def machine(device: str) -> str:
             if line.startswith("Model:"):
                 return line.partition(":")[2].strip()
     return "GPU"
+
+
+@functools.cache
+def device_memory_gib(device: str) -> float | None:
+    """Return the memory of a device of this machine, the smallest of several; None: it has none.
+
+    Of a CPU it is that of the machine, or of the container. Nothing heavy is imported.
+    """
+    if device == "cpu":
+        limits = [os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") / 2**30]
+        with contextlib.suppress(OSError, ValueError):  # no such group, or "max"
+            limits.append(int(_CONTAINER.read_text(encoding="ascii")) / 2**30)
+        return min(limits)
+    if device != "cuda":
+        return None
+    try:
+        words = ("nvidia-smi", "--query-gpu=memory.total", "--format=csv,noheader,nounits")
+        asked = subprocess.run(words, capture_output=True, text=True, check=True, timeout=10)
+        return min(float(line) for line in asked.stdout.split()) / 1024
+    except (OSError, ValueError, subprocess.SubprocessError):
+        return None
 
 
 @functools.cache

@@ -5,6 +5,7 @@ WORKDIR/
     data/                what all jobs share: `CachePaths`
     data/weights.json    the digest of each file of public weights, from its first use on
     data/fastest.json    the fastest kernels for each kind of work on each machine
+    data/memory.json     what jobs held in memory, against what was forecast
     results.index        what job folders hold, known without reading them again
     mlflow.db, mlflow.lock, mlartifacts/        MLflow's store
     mirrored/<suite>.jsonl                      which results have arrived there
@@ -146,6 +147,16 @@ class CachePaths:
     def kernels_lock(self) -> Path:
         """The lock held while one is added to them."""
         return self.folder / "fastest.lock"
+
+    @property
+    def memory_record(self) -> Path:
+        """What jobs held against what was forecast, by device: `bench/plan/learned.py`."""
+        return self.folder / "memory.json"
+
+    @property
+    def memory_lock(self) -> Path:
+        """The kernel lock held while a job's memory is added to it."""
+        return self.folder / "memory.lock"
 
     def packed(self, digest: str) -> Path:
         """Return the folder of a packed data set."""

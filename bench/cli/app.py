@@ -90,7 +90,7 @@ def run(
     from bench.schedule import refuse
     from bench.store import Store
 
-    graph = graph_of(suite, settings, seeds, limit_steps, scale=scale)
+    graph = graph_of(suite, settings, seeds, limit_steps, scale=scale, workdir=workdir)
     kinds = _kinds(only)
     store = Store(workdir)
     ids = [job.job_id for job in graph.jobs]
@@ -132,7 +132,7 @@ def plan(
     from bench.schedule import Estimates
     from bench.store import Store
 
-    graph = graph_of(suite, settings, seeds, limit_steps, scale=scale)
+    graph = graph_of(suite, settings, seeds, limit_steps, scale=scale, workdir=workdir)
     done = Store(workdir).results(job.job_id for job in graph.jobs)
     estimates = Estimates(graph, done)
     rows = plan_rows(graph, done, estimates.seconds)

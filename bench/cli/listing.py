@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from bench.errors import DataError
 from bench.paths import CachePaths
+from bench.plan.fitting import TOO_LARGE
 from bench.plan.spec import JobGraph
 from bench.specs import JobResult, Pair, PlannedJob, WeightsSource
 
@@ -44,6 +45,8 @@ def plan_rows(
             "steps": job.num_steps,
             "exaflops": job.exaflops,
             "estimated_s": round(seconds(job), 3),
+            "memory_gib": job.resources.memory_gib,
+            "pieces": job.resources.pieces,
             "done": job.job_id in done,
             "refused": job.refused,
             "needs": sorted(set(job.spec.needs.values())),
@@ -94,6 +97,8 @@ def show_plan(console: Console, graph: JobGraph, rows: Sequence[Row], *, cache: 
             **({"refused": sum(bool(row["refused"]) for row in members)} if refused else {}),
             "exaFLOPs": f"{sum(row['exaflops'] for row in members):.3g}",
             "estimated time": duration(sum(row["estimated_s"] for row in members if _is_left(row))),
+            "memory": _memory(members),
+            "pieces": max(row["pieces"] for row in members),
         }
         for (stage, system), members in groups.items()
     ]
@@ -114,7 +119,8 @@ def show_plan(console: Console, graph: JobGraph, rows: Sequence[Row], *, cache: 
     for reason in refused:
         number = sum(row["refused"] == reason for row in rows)
         words = f"refused: {number} jobs, since {reason}"
-        console.print(words, markup=False, highlight=False, soft_wrap=True)
+        style = "red" if reason.startswith(TOO_LARGE) else None
+        console.print(words, markup=False, highlight=False, soft_wrap=True, style=style)
     for words in (*_enlarged(graph, cache), *_feeding(graph)):
         console.print(f"images: {words}", markup=False, highlight=False, soft_wrap=True)
     for words in _saving(graph):
@@ -171,6 +177,12 @@ def _saving(graph: JobGraph) -> Iterator[str]:
     system, num_bytes = cost.largest_checkpoint(graph.jobs)
     if num_bytes:
         yield f"at most {num_bytes / 2**20:,.1f} MiB each ({system}); a running job keeps two"
+
+
+def _memory(rows: Sequence[Row]) -> str:
+    """Return the most memory that a job of some rows needs on a device."""
+    most_gib = max(row["memory_gib"] for row in rows)
+    return f"{most_gib:,.1f} GiB" if most_gib else ""
 
 
 def _refused_work(rows: Sequence[Row]) -> str:
@@ -247,11 +259,13 @@ def system_facts(name: str, cache: CachePaths) -> dict[str, Any]:
     import dataclasses
 
     import baselines
-    from bench import cost
+    from bench import cost, memory
+    from bench.specs import Recipe
 
     card = baselines.system(name)
     size = card.image_size_px
-    memory = cost.train_memory(card, batch_size=32)
+    recipe = Recipe(steps=1, batch_size=32, optimizer="adam", schedule="constant")
+    held = memory.training(card, recipe, image_size_px=size, num_classes=1000, device="cpu")
     return {
         **card.model_dump(mode="json", exclude={"weights", "args"}),
         "arguments": dataclasses.asdict(baselines.sizes(card)),  # type: ignore[call-overload]
@@ -264,7 +278,9 @@ def system_facts(name: str, cache: CachePaths) -> dict[str, Any]:
             }
             for px in (size, 2 * size)
         },
-        "train_memory_gib": {"batch 32, float32, adam": dataclasses.asdict(memory)},
+        "train_memory_gib": {
+            "batch 32, float32, adam": {"all": held.gib(32), **dataclasses.asdict(held)}
+        },
         "weights": [
             {**source.model_dump(mode="json"), "recorded_sha256": _recorded(source, cache)}
             for source in card.weights

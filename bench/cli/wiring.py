@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from bench import plugins
 from bench.errors import BenchError, UserError
-from bench.paths import WorkPaths
+from bench.paths import CachePaths, WorkPaths
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -37,21 +37,26 @@ def graph_of(
     limit_steps: int | None,
     *,
     scale: str | None = None,
+    workdir: Path | None = None,
 ) -> JobGraph:
-    """Read and plan a suite, its own data sets resolved relative to its file; raises UserError."""
+    """Read and plan a suite, its own data sets resolved relative to its file; raises UserError.
+
+    What jobs of a work folder held in memory before corrects what they are planned with.
+    """
     from bench.plan import suites as suites
 
     spec = suites.load(
         suite, settings=settings or (), scale=scale, num_seeds=seeds, limit_steps=limit_steps
     )
     file = suites.locate(suite)
-    graph = _planned(spec, base_dir=file.parent, file=suites.shown(file))
+    cache = WorkPaths(workdir.resolve()).cache if workdir is not None else None
+    graph = _planned(spec, base_dir=file.parent, file=suites.shown(file), cache=cache)
     for name, why in plugins.left_out():
         sys.stderr.write(f"vitbench: plug-in {name} is left out ({why})\n")
     return graph
 
 
-def _planned(spec: SuiteSpec, *, base_dir: Path, file: str) -> JobGraph:
+def _planned(spec: SuiteSpec, *, base_dir: Path, file: str, cache: CachePaths | None) -> JobGraph:
     import reports
     from bench.data import catalog
     from bench.plan import plan_with_catalogue
@@ -61,7 +66,7 @@ def _planned(spec: SuiteSpec, *, base_dir: Path, file: str) -> JobGraph:
         name: catalog.resolve(name, block, base_dir=base_dir)
         for name, block in spec.dataset.items()
     }
-    return plan_with_catalogue(spec, own, file=file)
+    return plan_with_catalogue(spec, own, file=file, cache=cache)
 
 
 def prepare_data(graph: JobGraph, todo: Iterable[PlannedJob], store: Store) -> None:

@@ -12,6 +12,7 @@ Nothing is changed, downloaded or packed. Checks of parts that the suite does no
 
 from __future__ import annotations
 
+import math
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
@@ -19,7 +20,7 @@ from pathlib import Path
 from bench.doctor import datasets, folder, machine, weights
 from bench.doctor.check import Check, Status, reported
 from bench.errors import BenchError, DataError
-from bench.paths import WorkPaths
+from bench.paths import CachePaths, WorkPaths
 from bench.plan.spec import JobGraph, SuiteSpec
 from bench.specs import DatasetCard, PlannedJob
 
@@ -53,7 +54,9 @@ def examine(
 
     spec = suites.load(suite, settings=settings, scale=scale)
     cards, checks = datasets.cards(spec, base_dir=suites.locate(suite).parent)
-    graph, refused = _planned(spec, cards, file=suites.shown(suites.locate(suite)))
+    graph, refused = _planned(
+        spec, cards, file=suites.shown(suites.locate(suite)), cache=WorkPaths(workdir).cache
+    )
     cache = WorkPaths(workdir).cache.folder
     named = [*datasets.upstream_of(spec), *datasets.downstream_of(spec)]
     for name in dict.fromkeys(named):
@@ -76,13 +79,13 @@ def examine(
 
 
 def _planned(
-    spec: SuiteSpec, cards: dict[str, DatasetCard], *, file: str
+    spec: SuiteSpec, cards: dict[str, DatasetCard], *, file: str, cache: CachePaths
 ) -> tuple[JobGraph | None, list[Check]]:
     """Return the plan; None, and why, where it fails. Missing data have been reported already."""
     from bench.plan import plan_with_catalogue
 
     try:
-        graph = plan_with_catalogue(spec, cards, file=file)
+        graph = plan_with_catalogue(spec, cards, file=file, cache=cache)
     except BenchError as error:
         unread = set(spec.dataset) - set(cards)
         return None, [] if any(f'"{name}"' in error.message for name in unread) else [
@@ -97,11 +100,21 @@ def _machine(spec: SuiteSpec | None, graph: JobGraph | None) -> list[Check]:
     if spec is not None:
         checks.append(machine.cores(found, num_threads=spec.num_threads))
         checks += machine.devices(found, gpus=spec.gpus, tpus=spec.tpus)
-        largest = max(_training(graph), key=_memory_gib, default=None)
-        if largest is not None and not (spec.gpus or spec.tpus):
-            needed_gib = _memory_gib(largest)
-            checks.append(machine.memory(found, needed_gib=needed_gib, job=largest.name))
+        checks += _memory(found, spec, graph)
     return [*checks, machine.port(UI_PORT)]
+
+
+def _memory(found: machine.Machine, spec: SuiteSpec, graph: JobGraph | None) -> list[Check]:
+    """Return what the largest job needs, and what no device here has room for."""
+    jobs = [] if graph is None else [job for job in graph.jobs if not job.refused]
+    largest = max(jobs, key=lambda job: job.resources.memory_gib, default=None)
+    checks = [] if graph is None else machine.too_large({job.refused for job in graph.jobs})
+    if largest is not None and largest.resources.memory_gib:
+        needed_gib, pieces = largest.resources.memory_gib, largest.resources.pieces
+        on_device = spec.gpus or spec.tpus
+        seen = found.model_copy(update={"available_gib": math.inf}) if on_device else found
+        checks.append(machine.memory(seen, needed_gib=needed_gib, job=largest.name, pieces=pieces))
+    return checks
 
 
 def _folder(workdir: Path, *, needed_bytes: int) -> list[Check]:
@@ -120,21 +133,6 @@ def _folder(workdir: Path, *, needed_bytes: int) -> list[Check]:
 
 def _training(graph: JobGraph | None) -> list[PlannedJob]:
     return [job for job in graph.jobs if job.spec.recipe is not None] if graph else []
-
-
-def _memory_gib(job: PlannedJob) -> float:
-    from bench import cost
-
-    recipe = job.spec.recipe
-    assert recipe is not None
-    return cost.train_memory(
-        job.spec.system,
-        batch_size=recipe.batch_size,
-        image_size_px=job.spec.image_size_px,
-        num_classes=job.spec.num_classes or 0,
-        precision=recipe.precision,
-        optimizer=recipe.optimizer,
-    ).total_gib
 
 
 def _packed_bytes(card: DatasetCard) -> int:

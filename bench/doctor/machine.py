@@ -5,15 +5,17 @@ Each check takes what it judges, so that it can be tried on any machine; `measur
 
 from __future__ import annotations
 
+import math
 import os
 import platform
 import re
 import socket
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from importlib import metadata
 from pathlib import Path
 
 from bench.doctor.check import Check, ok, problem, warning
+from bench.plan.fitting import TOO_LARGE
 from bench.specs import Record
 
 GIB = 2**30
@@ -87,16 +89,26 @@ def cores(machine: Machine, *, num_threads: int) -> Check:
     return ok("cores", f"{machine.num_cores} cores, {jobs} jobs of {num_threads} threads at a time")
 
 
-def memory(machine: Machine, *, needed_gib: float, job: str) -> Check:
-    """Compare free memory with the largest job that trains on the CPU (a closed form)."""
+def memory(machine: Machine, *, needed_gib: float, job: str, pieces: int = 1) -> Check:
+    """Compare free memory with the largest job (a closed form); on a device it was fitted."""
     if machine.available_gib is None:
         return warning("memory", "this system does not report how much memory is free")
-    words = f"{machine.available_gib:.1f} GiB available; {job} needs about {needed_gib:.2f}"
+    cut = f", with batches in {pieces} pieces" if pieces > 1 else ""
+    if machine.available_gib == math.inf:
+        return ok("memory", f"{job} needs about {needed_gib:.2f} GiB of its device{cut}")
+    needed = f"{job} needs about {needed_gib:.2f}{cut}"
+    words = f"{machine.available_gib:.1f} GiB available; {needed}"
     if needed_gib > machine.available_gib:
         return problem(
             "memory", words, "Close other programs, lower batch_size, or use a larger machine"
         )
     return ok("memory", words)
+
+
+def too_large(refused: Collection[str]) -> list[Check]:
+    """Return a problem for each refusal for want of memory: what was found, and its cure."""
+    found = (reason.rpartition(": ") for reason in sorted(refused) if reason.startswith(TOO_LARGE))
+    return [problem("memory", cause, cure.capitalize()) for cause, _, cure in found]
 
 
 def devices(machine: Machine, *, gpus: float, tpus: int) -> list[Check]:

@@ -3,6 +3,8 @@
     spec.py      what a suite asks, validated against the kinds and readers that there are
     suites.py    suite files: found, read, adjusted and validated
     names.py     names of a suite -> cards, protocols and recipes, or an error with its key
+    fitting.py   how a job fits the memory of its device: pieces of a batch
+    learned.py   what jobs really held there
     planner.py   the graph as it grows: each distinct job once, with its closed-form cost
     cells.py     results that would share one cell of a table
     pairs.py     [[pair]]: systems set against each other
@@ -18,7 +20,10 @@ from collections.abc import Iterator, Mapping
 
 from bench.kinds import KINDS
 from bench.kinds.base import Block, KindCard, Table
+from bench.paths import CachePaths
+from bench.plan import learned
 from bench.plan.cells import check_cells
+from bench.plan.fitting import Place, here
 from bench.plan.pairs import check_pair
 from bench.plan.planner import Planner
 from bench.plan.spec import JobGraph, SuiteSpec
@@ -36,13 +41,15 @@ def plan(
     datasets: Mapping[str, DatasetCard],
     protocols: Mapping[str, Protocol],
     file: str = "",
+    place: Place | None = None,
 ) -> JobGraph:
     """Turn a suite into its graph of content-addressed jobs; same input, same graph.
 
-    `datasets` and `protocols` are all known cards by name; `file` is named in errors. Blocks of
-    other scales are left out, and the graph's suite holds what runs.
+    `datasets` and `protocols` are all known cards by name; `file` is named in errors. Jobs are
+    fitted to the memory of a `place`: this machine where none is given. Blocks of other scales are
+    left out, and the graph's suite holds what runs.
     """
-    planner = Planner(suite, datasets, protocols, file or suite.name)
+    planner = Planner(suite, datasets, protocols, file or suite.name, place or here(suite))
     places: dict[str, str] = {}
     for key, block in _blocks(suite):
         kind = _kind(key, block)
@@ -62,16 +69,22 @@ def plan(
 
 
 def plan_with_catalogue(
-    suite: SuiteSpec, own: Mapping[str, DatasetCard], *, file: str = ""
+    suite: SuiteSpec,
+    own: Mapping[str, DatasetCard],
+    *,
+    file: str = "",
+    cache: CachePaths | None = None,
 ) -> JobGraph:
     """Plan a suite with the catalogue's data sets and protocols, and its `own` data sets, located.
 
+    With a `cache`, what jobs of that work folder held before corrects what they are said to need.
     Raises UserError, as `plan` does.
     """
     from bench.data import catalog
 
     datasets = {**catalog.datasets(), **own}
-    return plan(suite, datasets=datasets, protocols=catalog.protocols(), file=file)
+    place = here(suite, learned.read(cache) if cache is not None else None)
+    return plan(suite, datasets=datasets, protocols=catalog.protocols(), file=file, place=place)
 
 
 def _blocks(suite: SuiteSpec) -> Iterator[tuple[str, Block]]:

@@ -13,6 +13,7 @@ from bench import environment
 from bench.errors import suggest
 from bench.kinds import KINDS
 from bench.kinds.base import Start, TransferBlock
+from bench.plan.fitting import TOO_LARGE, Fit, Place, fit
 from bench.plan.names import Names
 from bench.plan.spec import SuiteSpec
 from bench.specs import (
@@ -40,8 +41,10 @@ class Planner(Names):
         datasets: Mapping[str, DatasetCard],
         protocols: Mapping[str, Protocol],
         file: str,
+        place: Place,
     ) -> None:
         super().__init__(suite, datasets, protocols, file)
+        self._place = place
         self.jobs: dict[str, PlannedJob] = {}
         self.starts: list[Start] = []
         self._titles: set[str] = set()
@@ -191,19 +194,26 @@ class Planner(Names):
         exaflops = _exaflops(spec.system, size_px, trained=examples, evaluated=num_evaluated)
         card = None if data is None else downstream or (upstream[0] if upstream else None)
         source = classifier or start
+        workers = self.suite.workers if KINDS[kind].shares_batches else 1
+        known = KINDS[kind].uses_device
+        fitted = fit(spec, self._place, workers=workers) if known else Fit()
+        too_large = f"{TOO_LARGE} {named.title} {fitted.too_large}" if fitted.too_large else ""
         self.jobs[job_id] = PlannedJob(
             job_id=job_id,
             spec=spec,
             name=self._unique(name, named, job_id),
             labels=named,
             dataset=card.name if card else "",
-            resources=self._resources(kind),
+            resources=self._resources(kind, fitted, workers=workers),
             train_examples=examples,
             num_steps=steps * num_trainings,
             exaflops=exaflops,
             pretrain_exaflops=source.pretrain_exaflops if source else exaflops,
             num_params=system.num_params,
-            refused=(source.refused if source else "") or refused or (card.refusal if card else ""),
+            refused=(source.refused if source else "")
+            or refused
+            or (card.refusal if card else "")
+            or too_large,
         )
         return self.jobs[job_id]
 
@@ -213,7 +223,7 @@ class Planner(Names):
             return "cpu"
         return "tpu" if self.suite.tpus else "cuda" if self.suite.gpus else "cpu"
 
-    def _resources(self, kind: str) -> Resources:
+    def _resources(self, kind: str, fitted: Fit, *, workers: int) -> Resources:
         if not KINDS[kind].uses_device:
             return Resources(cpus=1)
         suite = self.suite
@@ -223,7 +233,9 @@ class Planner(Names):
             gpus=suite.gpus,
             tpus=suite.tpus,
             decoders=decoders,
-            workers=suite.workers if KINDS[kind].shares_batches else 1,
+            workers=workers,
+            pieces=fitted.pieces,
+            memory_gib=round(fitted.memory_gib, 3),
         )
 
     def _check_devices(self, kind: str, recipe: Recipe | None) -> None:

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from bench.errors import BenchError, JobError, JobHeld, Preempted, StaleAttempt
+from bench.plan import learned
 from bench.plan.spec import JobGraph
 from bench.schedule.executors import SHARE, Executor, Lost, first_line
 from bench.schedule.order import Estimates, remaining_paths
@@ -204,6 +205,8 @@ def _settle(
     done = _committed(store, job.job_id, patient=isinstance(outcome, JobResult))
     if done is not None:
         state.outcomes[job.job_id] = done
+        if done.cost is not None:
+            learned.note(job.spec, job.resources, done.cost, store.paths.cache)
         on_event(Event("done", job, done))
         return
     if isinstance(outcome, JobResult):

@@ -11,9 +11,11 @@ from pathlib import Path
 
 import pytest
 import torch
+from torch.nn.modules.batchnorm import _BatchNorm
 from torch.utils.flop_counter import FlopCounterMode
 
 import baselines
+from baselines.footprint import Numerics
 from bench import jobs, plugins
 from bench.data import catalog
 from bench.errors import UnknownName, UserError
@@ -56,7 +58,9 @@ def test_the_smallest_system_is_built_and_counted(name: str) -> None:
     assert z_BD.shape == (2, card.feature_dim)
     assert counter.get_total_flops() == 2 * baselines.forward_flops(card, size_px)
     assert card.num_params == sum(weight.numel() for weight in model.encoder.parameters())
-    assert baselines.sizes(card).activations(size_px) > 0
+    assert baselines.sizes(card).footprint(size_px, Numerics()).image > 0
+    together = any(isinstance(module, _BatchNorm) for module in model.modules())
+    assert family.has_batch_statistics == together
 
 
 @pytest.mark.parametrize("name", baselines.FAMILIES)

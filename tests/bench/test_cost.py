@@ -1,4 +1,4 @@
-"""Costs: the paper's own compute column, memory against what autograd keeps, and arithmetic."""
+"""Costs: the paper's own compute column, and arithmetic."""
 
 from __future__ import annotations
 
@@ -70,46 +70,6 @@ def test_training_work_is_proportional_to_images():
     assert cost.train_exaflops("ViT-B/16", num_images=7e6) == pytest.approx(7 * one)
 
 
-def kept_bytes(model: torch.nn.Module, x_BCHW: torch.Tensor) -> int:
-    """Bytes that autograd keeps for the backward pass, each storage once, weights left out."""
-    weights = {p.untyped_storage().data_ptr() for p in model.parameters()}
-    kept = {}
-
-    def pack(tensor):
-        storage = tensor.untyped_storage()
-        if storage.data_ptr() not in weights:
-            kept[storage.data_ptr()] = (storage.nbytes(), tensor)  # the tensor keeps it alive
-        return tensor
-
-    with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
-        model.features(x_BCHW)
-    return sum(num_bytes for num_bytes, _ in kept.values())
-
-
-@pytest.mark.parametrize(
-    ("name", "image_size_px", "overrides"),
-    [
-        ("vit-b16", 16, {"patch_px": 4, "width": 32, "num_heads": 4, "depth": 2}),
-        ("vit-b16", 64, {"depth": 2}),
-        ("vit-b16", 64, {"depth": 2, "posemb": "relative"}),
-        ("vit-b16", 64, {"depth": 2, "posemb": "learned-2d", "posemb_at": "every-layer"}),
-        ("bit-r50x1", 16, {"layers": (1, 2), "strides": (1, 2), "stem": "3x3"}),
-        ("bit-r50x1", 64, {"layers": (1, 2, 1)}),
-        ("hybrid-r50-vit-b16", 16, {"layers": (1, 1), "stem": "3x3", "depth": 1}),
-        ("hybrid-r50-vit-b16", 64, {"layers": (1, 2), "depth": 1}),
-        ("noisy-student-b7", 64, {"width_factor": 1.0, "depth_factor": 0.5}),
-    ],
-)
-def test_activations_are_what_autograd_keeps(name, image_size_px, overrides):
-    model = build(name, num_classes=2, image_size_px=image_size_px, **overrides)
-    two, four = (
-        kept_bytes(model, torch.zeros(batch, 3, image_size_px, image_size_px)) for batch in (2, 4)
-    )
-    measured = (four - two) / 2 / 4  # float32 values for each further image
-    expected = baselines.sizes(model.system).activations(image_size_px)
-    assert expected == pytest.approx(measured, rel=0.03)
-
-
 @pytest.mark.parametrize(
     ("name", "optimizer", "polyak", "pretraining"),
     [
@@ -149,19 +109,6 @@ def test_the_checkpoint_of_vit_h14_while_it_is_pre_trained():
         "ViT-H/14", image_size_px=224, num_classes=21_843, pretraining=True
     )
     assert num_bytes == 7_924_624_356
-
-
-def test_memory_adds_up():
-    memory = cost.train_memory("vit-b16", batch_size=64)
-    gib = 86_567_656 * 4 / 2**30
-    assert memory.weights_gib == pytest.approx(gib)
-    assert memory.optimizer_gib == pytest.approx(2 * gib)
-    assert memory.total_gib == pytest.approx(4 * gib + memory.activations_gib)
-    half = cost.train_memory("vit-b16", batch_size=64, precision="bfloat16", optimizer="sgd")
-    assert half.activations_gib == pytest.approx(memory.activations_gib / 2)
-    assert half.optimizer_gib == pytest.approx(gib)
-    double = cost.train_memory("vit-b16", batch_size=128)
-    assert double.activations_gib == pytest.approx(2 * memory.activations_gib)
 
 
 def test_core_days():
@@ -206,14 +153,9 @@ def test_every_price_says_where_it_is_from():
     assert all(price.source for price in cost.prices().values())
 
 
-@pytest.mark.parametrize("batch_size", [0, -1])
-def test_batch_size_is_checked(batch_size):
-    with pytest.raises(UserError, match="must be above zero"):
-        cost.train_memory("vit-b16", batch_size=batch_size)
-
-
 @pytest.mark.parametrize(
-    "name", ["baselines", "bench.cost", "bench.models.build", "bench.models.weights"]
+    "name",
+    ["baselines", "bench.cost", "bench.memory", "bench.models.build", "bench.models.weights"],
 )
 def test_examples_in_the_documentation(name):
     results = doctest.testmod(importlib.import_module(name))

@@ -186,7 +186,8 @@ def test_the_order_of_arguments_is_not(suite: SuiteSpec) -> None:
 CHANGES_A_SUITE_NUMBER = {"seeds", "num_threads", "limit_steps", "gpus", "tpus"}
 """Top-level fields of a suite that change numbers; its blocks are walked below."""
 NO_NUMBER_IN_A_SUITE = {
-    "name", "title", "claim", "source", "decoders", "max_attempts", "report", "scales",
+    "name", "title", "claim", "source", "decoders", "device_memory_gib", "max_attempts", "report",
+    "scales",
 }  # fmt: skip
 BLOCKS = {
     "scale",

@@ -24,7 +24,7 @@ LAYERS = [
     },
     {"bench.kinds", "bench.digests"},
     {"bench.metrics", "baselines"},
-    {"bench.cost", "bench.environment", "bench.data", "bench.models"},
+    {"bench.cost", "bench.memory", "bench.environment", "bench.data", "bench.models"},
     {"bench.plan", "bench.training"},
     {"bench.jobs"},
     {"bench.store"},

@@ -93,7 +93,9 @@ def test_a_plan_shows_jobs_compute_time_and_pairs(run: Run) -> None:
     code, out, _ = run("plan", "quickstart", "--json")
     plan = json.loads(out)
     assert len(plan["jobs"]) == 108
-    assert {"job_id", "exaflops", "estimated_s", "done", "needs"} <= set(plan["jobs"][0])
+    assert {"job_id", "exaflops", "estimated_s", "memory_gib", "pieces", "needs"} <= set(
+        plan["jobs"][0]
+    )
 
 
 def test_status_counts_what_is_missing(run: Run) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 from pathlib import Path
 
 import pytest
@@ -16,10 +17,12 @@ from bench.paths import CachePaths
 from bench.schedule import Estimates
 
 
-def shown(suite: str, scale: str | None) -> str:
-    graph = graph_of(suite, None, None, None, scale=scale)
+def shown(suite: str, scale: str | None, *settings: str, colours: bool = False) -> str:
+    graph = graph_of(suite, settings, None, None, scale=scale)
     rows = plan_rows(graph, {}, Estimates(graph, {}).seconds)
-    console = Console(file=io.StringIO(), width=140)
+    console = Console(
+        file=io.StringIO(), width=140, force_terminal=colours, color_system="standard",
+    )  # fmt: skip
     show_plan(console, graph, rows, cache=CachePaths(Path("none")))
     return console.file.getvalue()  # type: ignore[attr-defined,no-any-return]
 
@@ -46,6 +49,23 @@ def test_a_plan_says_how_large_checkpoints_become() -> None:
         "state-of-the-art", "public"
     )
     assert "checkpoints" not in shown("speed", "public")
+
+
+def test_a_plan_says_memory_and_pieces() -> None:
+    line = r"final +vit-l16 .* (\S+) GiB +(\d+)\n"
+    for memory_gib, least in ((24, 20), (80, 5)):
+        text = shown("data-size", "public", f"device_memory_gib={memory_gib}")
+        found = re.search(line, text)
+        assert found is not None
+        assert 0.8 * memory_gib < float(found[1]) <= 0.9 * memory_gib
+        assert least < int(found[2]) < 2 * least
+
+
+def test_what_is_too_large_for_the_device_is_told_in_red() -> None:
+    text = shown("data-size", "public", "device_memory_gib=3", colours=True)
+    red = re.findall(r"\x1b\[31m(.*?)\x1b\[0m", text)
+    assert any("too large for the device: ViT-L/16 at 384 px needs" in words for words in red)
+    assert all("and there are 3.0: choose a smaller input or system" in words for words in red)
 
 
 def test_a_suite_of_one_scale_shows_none() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import shutil
 import socket
 import sqlite3
@@ -24,6 +25,7 @@ from bench.data.packs import build
 from bench.doctor import Check, before, datasets, examine, folder, machine, weights
 from bench.errors import SuiteError
 from bench.paths import CachePaths, WorkPaths
+from bench.plan.fitting import TOO_LARGE
 from bench.specs import DatasetCard, SplitCard
 from bench.store import holds
 
@@ -271,6 +273,10 @@ VERSIONS = {name: floor for name, (floor, _) in machine.FLOORS.items()}
             [machine.memory(HERE, needed_gib=9.5, job="pretrain x")],
             "problem", "pretrain x needs about 9.50", "lower batch_size",
         ),
+        (
+            machine.too_large({f"{TOO_LARGE} ViT-H/14 at 518 px needs 30 GiB: lower it", "other"}),
+            "problem", "ViT-H/14 at 518 px needs 30 GiB", "Lower it",
+        ),
         (machine.devices(HERE, gpus=0.5, tpus=0), "problem", "asks for 0.5 GPUs", "gpus=0"),
         (machine.devices(HERE, gpus=0, tpus=4), "problem", "4 TPU chips", "tpus=0"),
         (
@@ -341,7 +347,8 @@ def test_weights_that_are_here_are_told_with_their_digest(
 def test_a_machine_that_has_everything() -> None:
     checks = [
         machine.cores(HERE, num_threads=2),
-        machine.memory(HERE, needed_gib=1, job="x"),
+        machine.memory(HERE, needed_gib=1, job="x", pieces=2),
+        machine.memory(HERE.model_copy(update={"available_gib": math.inf}), needed_gib=9, job="x"),
         *machine.devices(HERE.model_copy(update={"num_gpus": 1}), gpus=1, tpus=0),
         machine.disk(Path("/"), needed_bytes=1, free_bytes=10),
         *machine.versions({**VERSIONS, "torch": "2.15.0+cu132"}, python=(3, 14)),

@@ -17,7 +17,7 @@ allocators and libraries add is not in it: `bench/plan/fitting.py` leaves room f
 from __future__ import annotations
 
 import functools
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import baselines
 from baselines.family import Sizes
@@ -53,6 +53,15 @@ class Memory:
     def fixed_gib(self) -> float:
         """What is held whatever the number of images."""
         return self.weights_gib + self.gradients_gib + self.optimizer_gib + self.shared_gib
+
+    def sharded(self, workers: int) -> Memory:
+        """Return the memory of one of some workers that each keep a shard of the states."""
+        return replace(
+            self,
+            weights_gib=self.weights_gib / workers,
+            gradients_gib=self.gradients_gib / workers,
+            optimizer_gib=self.optimizer_gib / workers,
+        )
 
     def gib(self, num_images: int) -> float:
         """Return the memory of a pass over some images."""

@@ -10,7 +10,9 @@ import hashlib
 import json
 import logging
 import time
+from collections import deque
 from collections.abc import Iterator, Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
@@ -28,7 +30,7 @@ from bench.files import clear_stale, file_sha256
 from bench.jobs import JobContext, _work
 from bench.paths import CachePaths, FeaturePaths
 from bench.specs import content_id
-from bench.training import replace_file
+from bench.training import group, replace_file
 
 _VERSION = 1
 """Bumped when features of the same digest would differ."""
@@ -57,17 +59,29 @@ def features(
     """
     digest = content_id(_identity(context, split, rows_N))
     paths = CachePaths(context.cache_dir).features(digest)
+    workers = group.current()
+    num_rows = len(data.split(split).labels_N if rows_N is None else rows_N)
     paths.folder.mkdir(parents=True, exist_ok=True)
-    with FileLock(paths.lock):
-        clear_stale(paths.folder)
-        num_rows = len(data.split(split).labels_N if rows_N is None else rows_N)
-        z_ND = _read(paths, num_rows=num_rows)
-        if z_ND is not None:
-            return Extracted(z_ND, 0, 0.0)
+    # One worker of a group holds the lock and writes, for all of them.
+    with FileLock(paths.lock) if workers.leads else nullcontext():
+        known = workers.leads and _known(paths, num_rows=num_rows)
+        if workers.agreed(known):
+            return Extracted(_mapped(paths), 0, 0.0)
         started_s = time.perf_counter()
-        _write(paths, _computed(context, data, split, rows_N), num_rows=num_rows)
+        batches = _computed(context, data, split, rows_N)
+        if workers.leads:
+            _write(paths, batches, num_rows=num_rows)
+        else:
+            deque(batches, maxlen=0)
+        workers.agreed(True)  # not before the file is there
         computing_s = time.perf_counter() - started_s
     return Extracted(_mapped(paths), num_rows, computing_s)
+
+
+def _known(paths: FeaturePaths, *, num_rows: int) -> bool:
+    """Return whether sound features are on disk; what a writer that died left goes."""
+    clear_stale(paths.folder)
+    return _read(paths, num_rows=num_rows) is not None
 
 
 @dataclass

@@ -112,8 +112,9 @@ def _worker(config: dict[str, Any]) -> None:
     from bench.training.group import Group, working_in
 
     mine = train.get_context()
-    group = Group(mine.get_world_rank(), mine.get_world_size())
     context: JobContext = config["context"]
+    sharded = context.resources.sharded
+    group = Group(mine.get_world_rank(), mine.get_world_size(), sharded=sharded)
     if not group.leads:
         context = replace(context, report=_silent)
     with working_in(group):

@@ -17,7 +17,7 @@ import baselines
 from bench import environment
 from bench.memory import EVALUATION_BATCH, Memory, of_job
 from bench.plan.spec import SuiteSpec
-from bench.specs import DeviceKind, JobSpec
+from bench.specs import DeviceKind, JobSpec, Resources
 
 RESERVE = 0.1
 """Share of a device that is left to libraries, and to holes between pieces of memory."""
@@ -50,6 +50,8 @@ class Fit:
 
     pieces: int = 1
     """Pieces of each worker's share of a batch, one after another."""
+    sharded: bool = False
+    """Whether each worker keeps a shard of the states: where a replica of them does not fit."""
     evaluation_batch: int = EVALUATION_BATCH
     """Images scored at once."""
     memory_gib: float = 0.0
@@ -83,9 +85,12 @@ def fit(spec: JobSpec, place: Place, *, workers: int = 1) -> Fit:
     there_gib = place.memory_gib[spec.device]
     limit_gib = there_gib * (1 - RESERVE) / factor - _process_gib(spec)
     batch = min(EVALUATION_BATCH, scored.most_images(limit_gib))
-    pieces, least = 1, scored.gib(1)
+    pieces, least, sharded = 1, scored.gib(1), False
     if trained is not None:
         pieces, least = _fewest_pieces(spec, trained, limit_gib, workers=workers)
+        if not pieces and workers > 1:
+            sharded, trained = True, trained.sharded(workers)
+            pieces, least = _fewest_pieces(spec, trained, limit_gib, workers=workers)
     if not pieces or not batch:
         needed_gib = factor * (least + _process_gib(spec)) / (1 - RESERVE)
         return Fit(
@@ -94,16 +99,18 @@ def fit(spec: JobSpec, place: Place, *, workers: int = 1) -> Fit:
             "system, or a device with more memory (device_memory_gib says how much)"
         )
     held_gib = max(scored.gib(batch), _trained_gib(spec, trained, pieces, workers))
-    return Fit(pieces, batch, factor * (held_gib + _process_gib(spec)))
+    return Fit(pieces, sharded, batch, factor * (held_gib + _process_gib(spec)))
 
 
-def expected_gib(spec: JobSpec, *, pieces: int, workers: int) -> float:
-    """Return the closed form of a job in some pieces, nothing learned; 0 where there is none."""
+def expected_gib(spec: JobSpec, resources: Resources) -> float:
+    """Return the closed form of a job as it was planned, nothing learned; 0 where there is none."""
     trained, scored = of_job(spec)
     if scored is None:
         return 0.0
-    scored_gib = scored.gib(EVALUATION_BATCH)
-    return max(scored_gib, _trained_gib(spec, trained, pieces, workers)) + _process_gib(spec)
+    if trained is not None and resources.sharded:
+        trained = trained.sharded(resources.workers)
+    trained_gib = _trained_gib(spec, trained, resources.pieces, resources.workers)
+    return max(scored.gib(EVALUATION_BATCH), trained_gib) + _process_gib(spec)
 
 
 def factor_key(spec: JobSpec) -> str:

@@ -32,7 +32,7 @@ def read(cache: CachePaths) -> Factors:
 
 def note(spec: JobSpec, resources: Resources, cost: Cost, cache: CachePaths) -> None:
     """Add what a job held: the largest factor seen counts."""
-    forecast_gib = expected_gib(spec, pieces=resources.pieces, workers=resources.workers)
+    forecast_gib = expected_gib(spec, resources)
     if forecast_gib < LEAST_GIB or cost.peak_memory_gib <= 0:
         return
     least, most = RANGE

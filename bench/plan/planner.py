@@ -235,6 +235,7 @@ class Planner(Names):
             decoders=decoders,
             workers=workers,
             pieces=fitted.pieces,
+            sharded=fitted.sharded,
             memory_gib=round(fitted.memory_gib, 3),
         )
 

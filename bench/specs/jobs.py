@@ -122,6 +122,8 @@ class Resources(Record):
     """Processes that share every batch, each with these cores and devices."""
     pieces: int = Field(default=1, ge=1)
     """Pieces that a worker takes its share of a batch in, one after another."""
+    sharded: bool = False
+    """Whether each of several workers trains a shard of the weights, and not a replica of them."""
     memory_gib: float = Field(default=0, ge=0)
     """Memory of one device that the job is expected to need, in GiB; 0: not known."""
 

@@ -2,9 +2,9 @@
 
 Every worker runs the whole job on its part of each batch (`Part`), and what leaves a job (files,
 progress lines) leaves the first worker. Gradients are summed, each image weighted alike, so losses
-are those of one worker but for rounding. A model whose training state does not fit the device is
-sharded (FSDP2, `fully_shard`), another is replicated (DDP). Checkpoints hold whole tensors, so any
-number of workers continues from those of any other number.
+are those of one worker but for rounding. A model is replicated (DDP), or sharded (FSDP2,
+`fully_shard`) where a replica's training state does not fit the device. Checkpoints hold whole
+tensors, so any number of workers continues from those of any other number.
 
 A job without a group is the only worker of its own.
 """
@@ -22,10 +22,6 @@ from torch import Tensor, nn
 
 from bench.data.parts import Part
 
-MAX_STATE_SHARE = 0.5
-"""Share of a device that weights, gradients and optimizer may take before a model is sharded: the
-rest is for activations."""
-
 
 @dataclass(frozen=True)
 class Group:
@@ -35,8 +31,8 @@ class Group:
     """Which one this is, from 0."""
     world: int = 1
     """How many there are."""
-    sharded: bool | None = None
-    """Whether models are sharded; None: where their training state does not fit."""
+    sharded: bool = False
+    """Whether each keeps a shard of what it trains, and not a replica."""
 
     @property
     def leads(self) -> bool:
@@ -90,16 +86,15 @@ def working_in(group: Group) -> Iterator[None]:
 class Shared:
     """A model being trained by a group: this worker's modules, and their tensors as wholes."""
 
-    def __init__(self, model: nn.Module, group: Group, *, state_bytes: int) -> None:
-        """Share `model`, whose training keeps so many bytes besides activations."""
+    def __init__(self, model: nn.Module, group: Group) -> None:
+        """Share `model`, which is on this worker's device."""
         self.model = model
         self.forward: nn.Module = model
         self._whole: nn.Module | None = None
         if group.world == 1:
             return
-        device = next(model.parameters()).device
-        if group.sharded or (group.sharded is None and not _fits(state_bytes, device)):
-            self._whole, self.model = model, _sharded(model, device)
+        if group.sharded:
+            self._whole, self.model = model, _sharded(model)
             self.forward = self.model
         else:
             replicas = nn.parallel.DistributedDataParallel
@@ -173,8 +168,9 @@ def _like(whole: Tensor, there: Tensor) -> Tensor:
     return distribute_tensor(whole.to(there.device), there.device_mesh, there.placements)
 
 
-def _sharded(model: nn.Module, device: torch.device) -> nn.Module:
+def _sharded(model: nn.Module) -> nn.Module:
     """Return a copy of a model in shards, and move the model itself to the host."""
+    device = next(model.parameters()).device
     from torch.distributed.device_mesh import init_device_mesh
     from torch.distributed.fsdp import fully_shard
 
@@ -200,10 +196,3 @@ def repeated(model: nn.Module) -> list[nn.Module]:
 
 def _num_layers(block: nn.Module) -> int:
     return sum(any(True for _ in layer.parameters()) for layer in block.children())
-
-
-def _fits(state_bytes: int, device: torch.device) -> bool:
-    if device.type != "cuda":
-        return True
-    _, there = torch.cuda.mem_get_info(device)
-    return state_bytes <= MAX_STATE_SHARE * there

@@ -149,9 +149,8 @@ class _Run:
         # Of a group all workers must do the same: there the job begins again, in more pieces.
         self._most_pieces = most if splits and self._group.world == 1 else pieces
         self.objective = objectives.of(model, recipe, seed=seed)
-        self._places = drop_by_place(model, seed)
-        state_bytes = _state_bytes(model, recipe)
-        self._shared = group.Shared(model, self._group, state_bytes=state_bytes)
+        self._shared = group.Shared(model, self._group)
+        self._places = drop_by_place(self._shared.model, seed)
         self.optimizer = Optimizer(self._shared.model, recipe)
         self.averages = {
             name: parameter.detach().clone()
@@ -276,12 +275,15 @@ class _Run:
             self.num_images = int(meta["num_images"])
             self.clock = _Clock(**meta["clock"])
             self._scale.value, self._scale.good_steps = meta.get("loss_scale", (1.0, 0))
+            pieces, world = meta.get("pieces", (1, 1))
         except (KeyError, TypeError, RuntimeError) as error:
             raise CheckpointError(
                 f"the checkpoint of step {self.step} in {checkpoints.folder} does not fit the model"
                 f" ({error})",
                 hint="Delete the folder to start the job again",
             ) from error
+        if world == self._group.world:
+            self.pieces = max(self.pieces, pieces)  # as many as memory asked for then
         self.num_read = self.step
         self._line = (self.clock.totals()["stepping_s"], self.num_images)
 
@@ -306,6 +308,7 @@ class _Run:
             "num_images": self.num_images,
             "clock": self.clock.totals(),
             "loss_scale": (self._scale.value, self._scale.good_steps),
+            "pieces": (self.pieces, self._group.world),
         }
 
     def _tensors(self) -> dict[str, Tensor]:
@@ -357,12 +360,6 @@ class _Clock:
             "core_s": self.earlier["core_s"] + core_s,
             "wall_s": self.earlier["wall_s"] + wall_s,
         }
-
-
-def _state_bytes(model: nn.Module, recipe: Recipe) -> int:
-    """Return what training keeps besides activations: weights, gradients, optimizer, average."""
-    copies = 2 + (2 if recipe.optimizer == "adam" else 1) + (recipe.polyak is not None)
-    return copies * 4 * sum(parameter.numel() for parameter in model.parameters())
 
 
 def _most_pieces(model: nn.Module, recipe: Recipe, *, world: int) -> int:

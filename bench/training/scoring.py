@@ -18,6 +18,7 @@ from bench.data import loader
 from bench.data.packs.read import Split
 from bench.data.transforms import Transform
 from bench.training import devices
+from bench.training.group import Group, current
 from bench.training.memory import is_exhausted
 
 EVALUATION_BATCH = 256
@@ -69,19 +70,27 @@ def _outputs(
 ) -> Iterator[np.ndarray]:
     """Yield `function` of the images batch after batch; nothing is learned from them.
 
-    A batch is fetched when the next one is under way, so that a device need not wait.
+    A batch is fetched when the next one is under way, so that a device need not wait. Workers of a
+    group take turns, and each has the results of all.
     """
     num = len(split.labels_N) if indices_N is None else len(indices_N)
     batches = _Batches(function, split, transform, indices_N, next(model.parameters()).device)
     model.eval()
-    under_way: Tensor | None = None
-    for start in range(0, num, EVALUATION_BATCH):
-        rows_BF = batches.outputs(start, min(start + EVALUATION_BATCH, num))
-        if under_way is not None:
-            yield under_way.cpu().numpy()
-        under_way = rows_BF
-    if under_way is not None:
-        yield under_way.cpu().numpy()
+    group = current()
+    starts = range(0, num, EVALUATION_BATCH)
+    under_way: list[Tensor] = []
+    for first in range(0, len(starts), group.world):
+        own = starts[first : first + group.world][group.rank :][:1]
+        rows = [batches.outputs(start, min(start + EVALUATION_BATCH, num)) for start in own]
+        yield from _of_all(group, under_way) if first else ()
+        under_way = rows
+    yield from _of_all(group, under_way)
+
+
+def _of_all(group: Group, own: list[Tensor]) -> Iterator[np.ndarray]:
+    """Yield what each worker of the group has, in order: one batch each, or none at the end."""
+    for rows in group.everyone([rows_BF.cpu().numpy() for rows_BF in own]):
+        yield from rows
 
 
 class _Batches:

@@ -187,7 +187,7 @@ CHANGES_A_SUITE_NUMBER = {"seeds", "num_threads", "limit_steps", "gpus", "tpus"}
 """Top-level fields of a suite that change numbers; its blocks are walked below."""
 NO_NUMBER_IN_A_SUITE = {
     "name", "title", "claim", "source", "decoders", "device_memory_gib", "max_attempts", "report",
-    "scales",
+    "scales", "workers",
 }  # fmt: skip
 BLOCKS = {
     "scale",

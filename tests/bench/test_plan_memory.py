@@ -109,7 +109,7 @@ def test_what_a_job_held_corrects_the_next_plan(tmp_path: Path) -> None:
     cache, spec = WorkPaths(tmp_path).cache, job()
     before = fit(spec, on(80))
     used = Resources(pieces=before.pieces)
-    said_gib = expected_gib(spec, pieces=before.pieces, workers=1)
+    said_gib = expected_gib(spec, used)
     learned.note(spec, used, cost(1.5 * said_gib), cache)
     learned.note(spec, used, cost(1.1 * said_gib), cache)  # the largest counts
     assert learned.read(cache) == {factor_key(spec): 1.5}

@@ -30,6 +30,7 @@ _ALLOCATED_BYTES = 512
 """CUDA's allocator of torch gives out multiples of this."""
 
 _READS = torch.ops.aten._local_scalar_dense.default
+_FUSED_SGD = torch.ops.aten._fused_sgd_.default
 _LOOKS_FOR = torch.ops.aten.nonzero.default
 
 
@@ -70,8 +71,9 @@ class _Mode(FakeTensorMode):
     """Fake tensors that answer when they are read, and whose storages are counted."""
 
     def __init__(self, held: Held) -> None:
-        super().__init__(allow_non_fake_inputs=True)
+        super().__init__(allow_non_fake_inputs=True, allow_fallback_kernels=False)
         self._held = held
+        self._depth = 0
 
     @property
     def avoid_device_init(self) -> bool:
@@ -86,12 +88,21 @@ class _Mode(FakeTensorMode):
             return _one(args[0].dtype)
         if func is _LOOKS_FOR:
             return torch.empty(0, args[0].dim(), dtype=torch.int64, device=args[0].device)
-        found = super().dispatch(func, types, args, kwargs or {})
+        if func is _FUSED_SGD:  # which has no fake of its own
+            for changed in (args[0], args[2]):
+                torch._foreach_add_(changed, args[1])
+            return None
+        self._depth += 1
+        try:
+            found = super().dispatch(func, types, args, kwargs or {})
+        finally:
+            self._depth -= 1
         # Modules swap their tensors as they move, which weak references to these would forbid.
         self.fake_tensor_converter.tensor_memo.clear()
-        for leaf in pytree.tree_leaves(found):
-            if isinstance(leaf, FakeTensor):
-                self._held.add(leaf)
+        if not self._depth:  # a formula that stands for a kernel holds more than the kernel
+            for leaf in pytree.tree_leaves(found):
+                if isinstance(leaf, FakeTensor):
+                    self._held.add(leaf)
         return found
 
 
@@ -172,8 +183,6 @@ def _driver() -> Iterator[None]:
         "is_bf16_supported": True,
         "device_count": 1,
         "current_device": 0,
-        "get_rng_state": None,
-        "set_rng_state": None,
     }
     with contextlib.ExitStack() as stack:
         for name, answer in answers.items():

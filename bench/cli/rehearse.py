@@ -124,7 +124,7 @@ def _show(console: Console, found: Forecast, gpu: str) -> None:
                 "pieces": "-" if row.pieces is None else str(row.pieces),
                 "GiB": f"{row.memory_gib:.1f}",
                 "images/s": f"{row.images_per_s:,.0f}" + ("" if row.measured else " assumed"),
-                "decoding cores": f"{row.decoding_cores:.1f}",
+                "decoding cores": f"{row.decoding_cores:.1f}" if found.gpu_days else "-",
                 "checkpoint": f"{row.checkpoint_gib:.2f} GiB",
                 "time": duration(3600 * row.hours),
             }

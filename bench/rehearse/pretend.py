@@ -31,6 +31,11 @@ _ALLOCATED_BYTES = 512
 
 _READS = torch.ops.aten._local_scalar_dense.default
 _FUSED_SGD = torch.ops.aten._fused_sgd_.default
+_OF_ONE_TYPE = {
+    getattr(torch.ops.aten, name).default
+    for name in ("mm", "addmm", "bmm", "baddbmm", "convolution", "convolution_backward")
+}
+"""Products: their fakes let types mix, and their kernels do not."""
 _LOOKS_FOR = torch.ops.aten.nonzero.default
 
 
@@ -87,7 +92,10 @@ class _Mode(FakeTensorMode):
         if func is _READS:
             return _one(args[0].dtype)
         if func is _LOOKS_FOR:
-            return torch.empty(0, args[0].dim(), dtype=torch.int64, device=args[0].device)
+            with self:
+                return torch.empty(0, args[0].dim(), dtype=torch.int64, device=args[0].device)
+        if func in _OF_ONE_TYPE:
+            _check_types(func, args)
         if func is _FUSED_SGD:  # which has no fake of its own
             for changed in (args[0], args[2]):
                 torch._foreach_add_(changed, args[1])
@@ -146,6 +154,14 @@ def pretended(device_kind: str) -> Iterator[Held]:
     graph = Graph()
     with _Mode(held), _Reads(graph), _driver(), graph.recording():
         yield held
+
+
+def _check_types(func: Any, args: Sequence[Any]) -> None:
+    """Raise as torch does where a product is of tensors of several types."""
+    types = {arg.dtype for arg in args if isinstance(arg, Tensor)}
+    if len(types) > 1:
+        found = " and ".join(sorted(str(dtype) for dtype in types))
+        raise RuntimeError(f"{func}: expected tensors of one dtype, but got {found}")
 
 
 def _fused_attention(

@@ -42,7 +42,7 @@ def rehearse(
     ] = None,
     gpu: Annotated[
         str, typer.Option("--gpu", help="GPU whose memory, price and speed are assumed.")
-    ] = "h100",
+    ] = "a100",
     budget: Annotated[
         float | None, typer.Option("--budget", help="US dollars that may be spent.")
     ] = None,

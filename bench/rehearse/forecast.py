@@ -17,17 +17,14 @@ from bench.paths import WEIGHTS
 from bench.plan.spec import JobGraph
 from bench.rehearse.measured import Measured
 from bench.rehearse.shapes import Part, Shape
-from bench.schedule.order import DEFAULT_FLOPS_PER_S, JOB_OVERHEAD_S, remaining_paths
+from bench.schedule.order import JOB_OVERHEAD_S, remaining_paths
 from bench.specs import PlannedJob, Precision, Record
-
-UTILIZATION = 0.4
-"""Share of the vendor's peak that an unmeasured device is taken to reach."""
 
 NUM_KEPT_CHECKPOINTS = 2
 """Checkpoints that a running job keeps."""
 
 EVALUATION_BATCH = 256
-"""Images that an evaluation scores at once (`bench/training/loop.py`)."""
+"""Images that an evaluation scores at once (`bench/training/scoring.py`)."""
 
 
 @dataclass(frozen=True)
@@ -204,8 +201,8 @@ def _image_s(shape: Shape, found: Measured, place: Place) -> float:
     flops *= cost.TRAIN_FACTOR if shape.work == "train" else 1
     peaks = GPUS[place.gpu].peak_flops
     if shape.device == "cuda":
-        return flops / (UTILIZATION * peaks.get(shape.precision, peaks["float32"]))
-    return flops / DEFAULT_FLOPS_PER_S[shape.device]
+        return flops / (cost.SUSTAINED_SHARE * peaks.get(shape.precision, peaks["float32"]))
+    return flops / cost.CPU_CORE_FLOPS_PER_S
 
 
 def _rows(
@@ -265,8 +262,6 @@ def _red_lines(found: Forecast, parts: Sequence[Part], place: Place) -> Iterator
             yield f"{what} raises {row.fault}"
         elif row.pieces is None:
             yield f"{what} does not fit the memory with one image ({row.memory_gib:.1f} GiB)"
-        elif row.pieces > 1 and row.work == "evaluate":
-            yield f"{what} does not fit the memory: {row.batch_size} images are scored at once"
         elif row.measured and found.gpu_days and row.decoding_cores > place.num_cores:
             cores = f"{row.decoding_cores:.0f} cores to decode, and there are {place.num_cores}"
             yield f"{what} needs {cores}"

@@ -27,8 +27,10 @@ from bench.rehearse.measured import Measured
 from bench.rehearse.pretend import Held, pretended
 from bench.rehearse.shapes import Shape
 from bench.specs import JobSpec, Recipe, Resources
+from bench.training import devices
 from bench.training.arithmetic import autocast
 from bench.training.loop import has_batch_statistics
+from bench.training.scoring import EVALUATION_BATCH
 
 TIMED_S = 0.5
 """Shorter steps are repeated until they took so long: one alone would be the clock's noise."""
@@ -80,10 +82,10 @@ def _on_nothing(work: _Work, held: Held | None) -> Measured:
 def _on_device(work: _Work, held: Held | None) -> Measured:
     """Do the work for real, until its time is known."""
     kind = work.shape.device
-    _work.reset_peak_memory(kind)
-    constant_gib = _work.peak_memory_gib(kind) + work.checkpoint_gib
+    devices.restart_peak(kind)
+    constant_gib = devices.peak_gib(kind) + work.checkpoint_gib
     first_s = work.do(2) / 2
-    moving_gib = max(0.0, _work.peak_memory_gib(kind) - constant_gib)
+    moving_gib = max(0.0, devices.peak_gib(kind) - constant_gib)
     steps = min(MAX_TIMED_STEPS, math.ceil(TIMED_S / max(first_s, 1e-6)))
     step_s = work.do(steps) / steps if steps > 2 else first_s
     return Measured(
@@ -162,7 +164,7 @@ class _Work:
 
 def _num_images(shape: Shape) -> int:
     """Return the images of a step: the shape's batch, on a CPU what can be waited for."""
-    num = shape.batch_size or training.EVALUATION_BATCH
+    num = shape.batch_size or EVALUATION_BATCH
     if shape.device != "cpu":
         return num
     flops = baselines.forward_flops(shape.system, shape.image_size_px)

@@ -72,7 +72,6 @@ def test_refused_jobs_are_rehearsed_and_not_counted(public: JobGraph) -> None:
     ("measured", "place", "words"),
     [
         (Measured(constant_gib=70, image_gib=11, image_s=1), PLACE, "with one image (81.0 GiB)"),
-        (Measured(image_gib=1, image_s=1), PLACE, "256 images are scored at once"),
         (Measured(fault="RuntimeError: no"), PLACE, "raises RuntimeError: no"),
         (Measured(image_s=1e-6), PLACE, "cores to decode, and there are 2"),
         (Measured(image_s=1), Place("h100", 16, 2, 0.1), "the disk has 0.1 GiB free"),

@@ -6,6 +6,7 @@ WORKDIR/
     data/weights.json    the digest of each file of public weights, from its first use on
     data/fastest.json    the fastest kernels for each kind of work on each machine
     data/memory.json     what jobs held in memory, against what was forecast
+    data/rehearsals.json what `rehearse` measured on each machine
     results.index        what job folders hold, known without reading them again
     mlflow.db, mlflow.lock, mlartifacts/        MLflow's store
     mirrored/<suite>.jsonl                      which results have arrived there
@@ -132,6 +133,11 @@ class CachePaths:
     def weights_record(self) -> Path:
         """Digests of public weights by address: `bench/digests.py`."""
         return self.folder / "weights.json"
+
+    @property
+    def rehearsals(self) -> Path:
+        """What rehearsals measured, by machine: `bench/rehearse/notes.py`."""
+        return self.folder / "rehearsals.json"
 
     @property
     def weights_lock(self) -> Path:

@@ -18,6 +18,7 @@ import typer
 
 from bench.cli import data as cli_data
 from bench.cli import doctor as cli_doctor
+from bench.cli import rehearse as cli_rehearse
 from bench.cli import results as cli_results
 from bench.cli.options import RUNS, AsJson, LimitSteps, Scale, Seeds, Settings, Suite, Workdir
 from bench.cli.printing import conclude, new_console, print_json, split_words
@@ -140,6 +141,9 @@ def plan(
         print_json({"suite": graph.suite.model_dump(mode="json"), "jobs": rows})
         return
     show_plan(new_console(), graph, rows, cache=WorkPaths(workdir.resolve()).cache)
+
+
+app.command()(cli_rehearse.rehearse)
 
 
 @app.command()

@@ -187,9 +187,17 @@ def frozen_model(context: JobContext, *, classifier: bool = False) -> models.Cla
     fine-tuning drops it. With `classifier` the checkpoint must have one, of the planned classes:
     CheckpointError otherwise. Without it, `head` is of no use.
     """
-    spec, weights = context.spec, _work.pretrained_weights(context)
+    weights = _work.pretrained_weights(context)
     if classifier:
         _check_classifier(context, weights)
+    return frozen(context, weights, classifier=classifier)
+
+
+def frozen(
+    context: JobContext, weights: Mapping[str, Tensor], *, classifier: bool = False
+) -> models.Classifier:
+    """Return the model of these weights, with their classifier where it is asked for."""
+    spec = context.spec
     representation, extra = weights.get("pre_logits.weight"), {}
     if representation is not None:
         extra["representation_dim"] = len(representation)

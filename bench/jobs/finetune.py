@@ -12,11 +12,12 @@ scored on test, once (`test_top1`).
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from torch import Tensor
 
 from bench import models, training
 from bench.data import loader, transforms
@@ -78,6 +79,15 @@ def chosen_recipe(context: JobContext) -> Recipe:
     return recipe.model_copy(update={"base_lr": float(chosen)})
 
 
+def initial(
+    context: JobContext, recipe: Recipe, weights: Mapping[str, Tensor]
+) -> models.Classifier:
+    """Return the model with a pre-trained encoder and a new head, on the device."""
+    model = _work.build(context, pretraining_head=False, dropout=recipe.dropout)
+    models.load_encoder(model, weights)
+    return model
+
+
 @dataclass(frozen=True)
 class Task:
     """Images to train on and images to score on."""
@@ -115,8 +125,7 @@ class Tuning:
         self._context = context
         self._recipe = recipe
         self._task = task
-        self.model = _work.build(context, pretraining_head=False, dropout=recipe.dropout)
-        models.load_encoder(self.model, _work.pretrained_weights(context))
+        self.model = initial(context, recipe, _work.pretrained_weights(context))
         _work.choose_kernels(context, self.model, num_steps=self.num_steps)
 
     @property

@@ -30,7 +30,7 @@ def run(context: JobContext) -> JobResult:
     spec = context.spec
     streamed = bool(context.card.args.get("stream"))
     batches, num_examples = (_streamed if streamed else _packed)(context, context.recipe)
-    model = _model(context, context.recipe)
+    model = initial(context, context.recipe)
     num_steps = context.recipe.num_steps(num_examples)
     _work.choose_kernels(context, model, num_steps=num_steps)
     done = training.train(
@@ -90,7 +90,7 @@ def _transform(context: JobContext) -> transforms.Transform:
     return transforms.preset(protocol.train_transform, size_px=protocol.image_size_px)
 
 
-def _model(context: JobContext, recipe: Recipe) -> nn.Module:
+def initial(context: JobContext, recipe: Recipe) -> nn.Module:
     """Return the model of the recipe's objective, initialized from the job's seed."""
     if recipe.objective == "masked-patch":
         encoder = _work.build(context, pretraining_head=False, dropout=recipe.dropout)

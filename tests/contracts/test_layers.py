@@ -29,13 +29,13 @@ LAYERS = [
     {"bench.jobs"},
     {"bench.store"},
     {"bench.schedule", "bench.tracking"},
-    {"reports"},
+    {"bench.rehearse", "reports"},
     {"bench.doctor"},
     {"bench.cli"},
 ]
 REPORTS_DO_NOT_KNOW = {
     "bench.data", "bench.models", "bench.training", "bench.jobs", "bench.store", "bench.schedule",
-    "bench.tracking",
+    "bench.tracking", "bench.rehearse",
 }  # fmt: skip
 """Whoever has the records can make the tables: without data, models or a scheduler."""
 

@@ -1,0 +1,144 @@
+"""The verb `vitbench rehearse`: what a suite will take, before it runs."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+import time
+from enum import StrEnum
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from bench.cli.options import RUNS, AsJson, Scale, Settings, Suite, Workdir
+from bench.cli.printing import new_console, print_json
+from bench.cli.wiring import graph_of
+from bench.errors import UnknownName, UserError
+from bench.paths import WorkPaths
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from bench.rehearse.forecast import Forecast, Place
+
+
+class On(StrEnum):
+    """Devices to rehearse on."""
+
+    cpu = "cpu"
+    cuda = "cuda"
+
+
+def rehearse(
+    suite: Suite,
+    workdir: Workdir = RUNS,
+    scale: Scale = None,
+    settings: Settings = None,
+    on: Annotated[
+        On | None, typer.Option("--on", help="Device; one that is not here is pretended.")
+    ] = None,
+    gpu: Annotated[
+        str, typer.Option("--gpu", help="GPU whose memory, price and speed are assumed.")
+    ] = "a100",
+    budget: Annotated[
+        float | None, typer.Option("--budget", help="US dollars that may be spent.")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Run two steps of every shape of work; say what the suite will take; exit 1 for a red line."""
+    started_s = time.perf_counter()
+    from bench.rehearse import shapes
+    from bench.rehearse.forecast import GPUS, forecast
+
+    if gpu not in GPUS:
+        raise UnknownName("GPU", gpu, GPUS)
+    if budget is not None and not budget >= 0:
+        raise UserError(f"--budget {budget}: dollars are not below zero")
+    graph = graph_of(suite, settings, None, None, scale=scale)
+    parts = shapes.parts(graph, device=on.value if on else None)
+
+    from bench import environment
+    from bench.rehearse import decoding, notes
+    from bench.rehearse.work import rehearse as do
+
+    console = new_console()
+    distinct = {part.shape.key: part.shape for part in parts}
+    measured = {}
+    with tempfile.TemporaryDirectory(prefix="vitbench-") as folder:
+        for index, (key, shape) in enumerate(distinct.items(), start=1):
+            if console.is_terminal and not as_json:
+                console.print(f"{index}/{len(distinct)} {shape.words}", end="\r", highlight=False)
+            measured[key] = do(shape, folder=Path(folder))
+            if index == 1:  # libraries are imported by now, as in a new worker
+                start_s = time.perf_counter() - started_s
+    paths = WorkPaths(workdir.resolve()).cache
+    for device in sorted({shape.device for shape in distinct.values()}):
+        ours = {key: one for key, one in measured.items() if distinct[key].device == device}
+        notes.add(paths, environment.machine(device), ours)
+    found = forecast(
+        graph,
+        parts,
+        measured,
+        place=_place(workdir, gpu=gpu, budget=budget, start_s=start_s if measured else 0.0),
+        decoded_per_s=partial(decoding.decoded_per_s, one_s=decoding.decode_s()),
+    )
+    if as_json:
+        print_json(found.model_dump(mode="json"))
+    else:
+        _show(console, found, gpu)
+    if found.red_lines:
+        raise typer.Exit(1)
+
+
+def _place(workdir: Path, *, gpu: str, budget: float | None, start_s: float) -> Place:
+    from bench.rehearse.forecast import Place
+
+    there = next(folder for folder in (workdir.resolve(), *workdir.resolve().parents)
+                 if folder.is_dir())  # fmt: skip
+    return Place(
+        gpu=gpu,
+        cpu_memory_gib=os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") / 2**30,
+        num_cores=len(os.sched_getaffinity(0)),
+        free_disk_gib=shutil.disk_usage(there).free / 2**30,
+        start_s=start_s,
+        budget_usd=budget,
+    )
+
+
+def _show(console: Console, found: Forecast, gpu: str) -> None:
+    from bench.cli.listing import duration, show_rows
+
+    show_rows(
+        console,
+        [
+            {
+                "system": row.system,
+                "work": row.work,
+                "px": row.image_size_px,
+                "batch": row.batch_size,
+                "arithmetic": row.precision,
+                "jobs": row.num_jobs,
+                "pieces": "-" if row.pieces is None else str(row.pieces),
+                "GiB": f"{row.memory_gib:.1f}",
+                "images/s": f"{row.images_per_s:,.0f}" + ("" if row.measured else " assumed"),
+                "decoding cores": f"{row.decoding_cores:.1f}" if found.gpu_days else "-",
+                "checkpoint": f"{row.checkpoint_gib:.2f} GiB",
+                "time": duration(3600 * row.hours),
+            }
+            for row in found.rows
+        ],
+    )
+    words = [f"{found.num_jobs} jobs take about {duration(3600 * found.hours)}"]
+    if found.gpu_days:
+        words.append(f"{found.gpu_days:,.1f} days of one {gpu}, ${found.usd:,.0f}")
+    words += [f"{found.disk_gib:,.1f} GiB of disk", f"{found.memory_gib:,.1f} GiB of memory"]
+    console.print(f"\n{found.suite}: {'; '.join(words)}", markup=False, highlight=False)
+    if not found.measured:
+        console.print("assumed: two fifths of the peak that the vendor prints", highlight=False)
+    for reason, num in found.refused.items():
+        console.print(f"refused, not counted: {num} jobs ({reason})", markup=False, highlight=False)
+    for line in found.red_lines:
+        console.print(f"red line: {line}", markup=False, highlight=False, style="bold red")

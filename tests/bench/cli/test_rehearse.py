@@ -1,0 +1,76 @@
+"""The verb `rehearse`: a table or JSON, and exit codes that say whether a suite can be run."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from bench import environment
+from bench.cli import app as cli
+from bench.paths import WorkPaths
+from bench.rehearse import notes
+
+HEAD = ("rehearse", "head", "--scale", "smoke")
+
+Run = Callable[..., tuple[int, str, str]]
+
+
+@pytest.fixture
+def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> Run:
+    """Run the command in this process; returns exit code, output and error output."""
+    monkeypatch.setenv("VITBENCH_WORKDIR", str(tmp_path / "runs"))
+
+    def call(*words: object) -> tuple[int, str, str]:
+        monkeypatch.setattr("sys.argv", ["vitbench", *map(str, words)])
+        try:
+            cli.main()
+            code = 0
+        except SystemExit as end:
+            code = int(end.code or 0)
+        out, err = capsys.readouterr()
+        return code, out, err
+
+    return call
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        (["--gpu", "h10"], 'unknown GPU "h10". Did you mean "h100"?'),
+        (["--budget", "-1"], "--budget -1.0: dollars are not below zero"),
+    ],
+)
+def test_wrong_words_are_reported_in_one_line(run: Run, words: list[str], expected: str) -> None:
+    code, _, err = run(*HEAD, *words)
+    assert code == 2
+    assert err.startswith("vitbench: ")
+    assert expected in err
+    assert err.count("\n") == 1
+
+
+@pytest.mark.ordinary
+def test_what_is_measured_here_is_kept_for_the_planner(run: Run, tmp_path: Path) -> None:
+    code, out, _ = run(*HEAD, "--json")
+    found = json.loads(out)
+    assert code == 0
+    assert found["measured"]
+    assert found["red_lines"] == []
+    assert found["usd"] == 0
+    assert found["num_jobs"] == 18
+    assert 0 < found["hours"] < 24
+    machine = environment.machine("cpu")
+    kept = notes.read(WorkPaths(tmp_path / "runs").cache, machine)
+    assert len(kept) == len(found["rows"])
+    assert all(one.image_s for one in kept.values())
+
+
+@pytest.mark.ordinary
+def test_a_budget_of_nothing_is_a_red_line_on_a_gpu(run: Run, tmp_path: Path) -> None:
+    code, out, _ = run(*HEAD, "--on", "cuda", "--budget", "0")
+    assert code == 1
+    assert "over the budget of $0" in " ".join(out.split())
+    assert "raises" not in out
+    assert not WorkPaths(tmp_path / "runs").cache.rehearsals.exists()

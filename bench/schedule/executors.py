@@ -115,6 +115,13 @@ class RayExecutor:
                 f"--address {address}: no Ray cluster answers there",
                 hint="Start one with `ray start --head`, or leave --address out",
             ) from error
+        except Exception as error:  # Ray has no class of its own for it
+            if "timed out during startup" not in str(error):
+                raise
+            raise BenchError(
+                "Ray did not start within its 30 s: this machine is too busy",
+                hint="Run the same command again when it is less so, or with --local",
+            ) from error
         self._datasets = datasets
         self._workdir = workdir
         self._free = self._capacity()

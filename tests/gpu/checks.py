@@ -16,13 +16,15 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from bench import cost, models, training
+import baselines
+from bench import memory as forecast
+from bench import models, training
 from bench.data import loader, transforms
 from bench.data.packs.read import Split
-from bench.jobs import _work
-from bench.specs import Precision, Recipe
+from bench.specs import DeviceKind, Precision, Recipe
 from bench.training import Checkpoints
 from bench.training.arithmetic import arithmetic, autocast
+from bench.training.devices import peak_gib, restart_peak
 
 NUM_CLASSES = 1000
 PARITY = {"float32": 1e-3, "bfloat16": 0.1}
@@ -110,23 +112,21 @@ def accumulation(
 
 
 def memory(
-    system: str, *, image_size_px: int, precision: Precision, device: str, batch_size: int
+    system: str, *, image_size_px: int, precision: Precision, device: DeviceKind, batch_size: int
 ) -> Seen:
     """Compare the peak memory of optimizer steps with the closed form."""
-    forecast = cost.train_memory(
-        system,
-        batch_size=batch_size,
-        image_size_px=image_size_px,
-        precision=precision,
-        optimizer="sgd",
-    )
-    _work.reset_peak_memory(device)
-    _Training(system, image_size_px, precision, device, batch_size).run(None)
-    peak_gib = _work.peak_memory_gib(device)
-    error = forecast.total_gib / peak_gib - 1
+    job = _Training(system, image_size_px, precision, device, batch_size)
+    forecast_gib = forecast.training(
+        baselines.system(system), job.recipe(), image_size_px=image_size_px,
+        num_classes=NUM_CLASSES, device=device,
+    ).gib(batch_size)  # fmt: skip
+    restart_peak(device)
+    job.run(None)
+    found_gib = peak_gib(device)
+    error = forecast_gib / found_gib - 1
     return Seen(
         check=f"memory, {system}, {batch_size} x {image_size_px} px, {precision}",
-        measured=f"{peak_gib:.2f} GiB, forecast {forecast.total_gib:.2f} ({error:+.0%})",
+        measured=f"{found_gib:.2f} GiB, forecast {forecast_gib:.2f} ({error:+.0%})",
         bound=f"within {MEMORY:.0%}",
         passed=abs(error) <= MEMORY,
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import hypothesis
@@ -16,6 +17,8 @@ os.environ.setdefault("HF_HUB_OFFLINE", "1")
 hypothesis.settings.register_profile("steady", deadline=None)
 hypothesis.settings.load_profile("steady")
 
+from bench.plan import fitting  # noqa: E402  (what it imports looks at the environment)
+
 REPOSITORY = Path(__file__).resolve().parent.parent
 
 
@@ -24,6 +27,14 @@ def own_cache(tmp_path_factory: pytest.TempPathFactory) -> None:
     """Keep the tests out of the user's cache and data home."""
     os.environ["VITBENCH_CACHE"] = str(tmp_path_factory.mktemp("cache"))
     os.environ["VITBENCH_DATA"] = str(tmp_path_factory.mktemp("data"))
+
+
+@pytest.fixture(scope="session", autouse=True)
+def same_memory() -> Iterator[None]:
+    """Plan as on one machine, whatever the memory of this one and of its GPU."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(fitting, "device_memory_gib", {"cpu": 24.0}.get)
+        yield
 
 
 @pytest.fixture(scope="session")

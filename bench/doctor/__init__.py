@@ -99,7 +99,9 @@ def _machine(spec: SuiteSpec | None, graph: JobGraph | None) -> list[Check]:
     checks = machine.versions(machine.installed(), python=machine.python_version())
     if spec is not None:
         checks.append(machine.cores(found, num_threads=spec.num_threads))
-        checks += machine.devices(found, gpus=spec.gpus, tpus=spec.tpus)
+        checks += machine.devices(
+            found, gpus=spec.workers * spec.gpus, tpus=spec.workers * spec.tpus
+        )
         checks += _memory(found, spec, graph)
     return [*checks, machine.port(UI_PORT)]
 

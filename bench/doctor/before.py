@@ -23,13 +23,14 @@ def check_place(
     if not todo:
         return
     checks = [folder.writable(workdir.resolve())]
-    gpus = max(job.resources.gpus for job in todo)
+    asked = [job.resources.of_all_workers() for job in todo]
+    gpus = max(resources.gpus for resources in asked)
     if local or address is None:
         found = machine.measure(look_for_gpus=gpus > 0)
-        tpus = max(job.resources.tpus for job in todo)
+        tpus = max(resources.tpus for resources in asked)
         checks += machine.devices(found, gpus=gpus, tpus=tpus)
         if not local:
-            threads = max(job.spec.num_threads + job.resources.decoders for job in todo)
+            threads = max(round(resources.cpus) for resources in asked)
             checks.append(machine.cores(found, num_threads=threads))
     else:
         checks.append(cluster(address))

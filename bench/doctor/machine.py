@@ -112,7 +112,7 @@ def too_large(refused: Collection[str]) -> list[Check]:
 
 
 def devices(machine: Machine, *, gpus: float, tpus: int) -> list[Check]:
-    """Compare the devices with those that a training job asks for."""
+    """Compare the devices with those that the workers of a job ask for together."""
     checks = []
     if gpus > machine.num_gpus:
         driver = "a driver is loaded, but this torch cannot use it" if machine.gpu_driver else ""

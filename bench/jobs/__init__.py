@@ -1,7 +1,7 @@
 """The heavy side of job kinds: a job turns its spec and inputs into one JobResult.
 
 `bench/jobs/<kind>.py` has `run(context) -> JobResult`, which the kind's card in `bench/kinds/`
-names. Files that begin with an underscore are shared by kinds; `workers.py` has a job done by
+names. Files that begin with an underscore are shared by kinds; `_workers.py` has a job done by
 several processes.
 """
 

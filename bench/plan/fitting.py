@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import baselines
-from bench import environment
+from bench.environment import device_memory_gib, machine
 from bench.memory import EVALUATION_BATCH, Memory, of_job
 from bench.plan.spec import SuiteSpec
 from bench.specs import DeviceKind, JobSpec, Resources
@@ -64,11 +64,11 @@ def here(suite: SuiteSpec, factors: Factors | None = None) -> Place:
     """Return this machine's devices, or those that the suite names, as its jobs share them."""
     at_once = max(1, (os.cpu_count() or 1) // (suite.num_threads + suite.decoders))
     memory_gib: dict[DeviceKind, float] = {}
-    if (host_gib := environment.device_memory_gib("cpu")) is not None:
+    if (host_gib := device_memory_gib("cpu")) is not None:
         memory_gib["cpu"] = host_gib / at_once
     device: DeviceKind = "tpu" if suite.tpus else "cuda" if suite.gpus else "cpu"
     if device != "cpu":
-        found_gib = environment.device_memory_gib(device) or ELSEWHERE_GIB[device]
+        found_gib = device_memory_gib(device) or ELSEWHERE_GIB[device]
         share = min(1.0, suite.gpus) if device == "cuda" else 1.0
         memory_gib[device] = share * (suite.device_memory_gib or found_gib)
     elif suite.device_memory_gib is not None:
@@ -117,7 +117,7 @@ def factor_key(spec: JobSpec) -> str:
     """Return what a factor belongs to: device, family, kind of work and arithmetic."""
     work = "inference" if spec.recipe is None else "training"
     precision = spec.recipe.precision if spec.recipe else "float32"
-    return " | ".join((environment.machine(spec.device), spec.system.family, work, precision))
+    return " | ".join((machine(spec.device), spec.system.family, work, precision))
 
 
 def largest_piece(batch_size: int, parts: int) -> int:

@@ -18,7 +18,7 @@ def perform(
     Returns the result that is there when another process finished the job first; raises JobHeld
     where one works on it. Told to end, the process saves what it can, releases the claim and ends.
     """
-    from bench.jobs import JobContext, run, workers
+    from bench.jobs import JobContext, _workers, run
 
     store = Store(workdir)
     with preemption.heeded(), store.claim(spec) as claim:
@@ -31,7 +31,7 @@ def perform(
             if result is None:
                 raise JobError(f"input {role} ({needed}) of job {spec.job_id} is not there")
             inputs[role] = (result, store.folder(needed))
-        do = run if resources.workers == 1 else workers.run
+        do = run if resources.workers == 1 else _workers.run
         result = do(
             JobContext(
                 spec=spec,

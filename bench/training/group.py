@@ -21,6 +21,7 @@ import torch
 from torch import Tensor, nn
 
 from bench.data.parts import Part
+from bench.training.blocks import repeated
 
 
 @dataclass(frozen=True)
@@ -181,18 +182,3 @@ def _sharded(model: nn.Module) -> nn.Module:
         fully_shard(block.to(device), mesh=mesh)
     fully_shard(shards.to(device), mesh=mesh)
     return shards
-
-
-def repeated(model: nn.Module) -> list[nn.Module]:
-    """Return the blocks that a model repeats: the innermost parts of its sequences with layers."""
-    found: list[nn.Module] = []
-    for child in model.children():
-        inner = repeated(child)
-        if not inner and isinstance(model, nn.Sequential) and _num_layers(child) > 1:
-            inner = [child]
-        found += inner
-    return found
-
-
-def _num_layers(block: nn.Module) -> int:
-    return sum(any(True for _ in layer.parameters()) for layer in block.children())

@@ -15,6 +15,7 @@ change nothing but rounding. Nor do workers that share the batch (`group.py`).
 
 from __future__ import annotations
 
+import logging
 import math
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -32,6 +33,7 @@ from bench.errors import CheckpointError, Diverged, JobError
 from bench.specs import Recipe
 from bench.training import devices, group, objectives
 from bench.training.arithmetic import LossScale, autocast
+from bench.training.blocks import recompute
 from bench.training.checkpoint import Checkpoints
 from bench.training.dropout import drop_by_place
 from bench.training.memory import is_exhausted
@@ -44,6 +46,8 @@ MAX_UNREAD_STEPS = 100
 """Losses are read (and a divergence noticed) at least this often."""
 
 Report = Callable[[dict[str, Any]], None]
+
+_log = logging.getLogger(__name__)
 
 
 class BatchSource(Protocol):
@@ -147,7 +151,9 @@ class _Run:
             )
         self.pieces = pieces
         # Of a group all workers must do the same: there the job begins again, in more pieces.
-        self._most_pieces = most if splits and self._group.world == 1 else pieces
+        self._splits = splits and self._group.world == 1 and not has_batch_statistics(model)
+        self._most_pieces = most if self._splits else pieces
+        self._recomputes = False
         self.objective = objectives.of(model, recipe, seed=seed)
         self._shared = group.Shared(model, self._group)
         self._places = drop_by_place(self._shared.model, seed)
@@ -188,12 +194,25 @@ class _Run:
             try:
                 return self._accumulated(batches)
             except (MemoryError, RuntimeError) as error:
-                if not is_exhausted(error) or self.pieces >= self._most_pieces:
+                if not is_exhausted(error) or not self._can_save_memory:
                     raise
             # Here the error is gone, and with it what its frames held.
             self.optimizer.zero_grad()
             devices.release(self.device.type)
+            self._save_memory()
+
+    @property
+    def _can_save_memory(self) -> bool:
+        return self.pieces < self._most_pieces or (self._splits and not self._recomputes)
+
+    def _save_memory(self) -> None:
+        """Take a batch in twice as many pieces; as a last resort compute activations twice."""
+        if self.pieces < self._most_pieces:
             self.pieces = min(2 * self.pieces, self._most_pieces)
+            return
+        _log.warning("memory is exhausted at the smallest piece: activations are computed twice")
+        self._recomputes = True
+        recompute(self._shared.model)
 
     def _accumulated(self, batches: BatchSource) -> Tensor:
         """Add up the gradients of a batch's pieces, each weighted by its images; its mean loss."""

@@ -91,6 +91,7 @@ STARTS_FROM_NOISY_STUDENT = """
 name = "noisy"
 title = "Noisy Student"
 claim = "The strongest CNNs of the paper's Table 2 start from released weights."
+device_memory_gib = 10_000.0
 
 [[weights]]
 systems = ["noisy-student-b7", "noisy-student-l2"]

@@ -18,7 +18,7 @@ from bench import jobs
 from bench.data import catalog
 from bench.errors import Diverged
 from bench.jobs import JobContext
-from bench.jobs.workers import run
+from bench.jobs._workers import run
 from bench.specs import DataUse, JobResult, JobSpec, Recipe, Resources
 from tests.bench.jobs.test_search import left_running
 

@@ -19,6 +19,7 @@ from bench.data.transforms import preset
 from bench.errors import JobError
 from bench.specs import Recipe
 from bench.training import loop as training
+from bench.training.blocks import recompute
 from bench.training.checkpoint import Checkpoints
 from bench.training.dropout import Dropout, Places, _mixed, drop_by_place
 from bench.training.objectives import MaskedPatches
@@ -164,7 +165,40 @@ def test_exhausted_memory_at_one_image_is_an_error() -> None:
     small = Small(model, images=0)
     with pytest.raises(torch.OutOfMemoryError):
         training.train(model, batches(), recipe=recipe(), num_steps=NUM_STEPS, seed=3)
-    assert small.asked[-1] == 1
+    assert small.asked[-2:] == [1, 1]  # the last time with activations computed twice
+
+
+@pytest.mark.parametrize("system", ["vit-micro", "bit-micro", "hybrid-micro"])
+def test_activations_computed_twice_change_no_bit(system: str) -> None:
+    spec = recipe(dropout=0.1, mixup=0.3)
+    expected, model = trained(spec, system=system, pieces=2)
+    twice, kept = network(spec, system), {}
+    for name, one in (("once", network(spec, system)), ("twice", twice)):
+        if name == "twice":
+            recompute(one)
+        kept[name] = kept_bytes(one)
+    done = training.train(twice, batches(), recipe=spec, num_steps=NUM_STEPS, seed=3, pieces=2)
+    assert kept["twice"] < 0.7 * kept["once"]
+    np.testing.assert_array_equal(done.losses_T, expected.losses_T)
+    for name, value in model.state_dict().items():
+        assert torch.equal(twice.state_dict()[name], value), name
+
+
+def kept_bytes(model: nn.Module) -> int:
+    """Return the bytes that autograd keeps of a forward pass, weights aside."""
+    weights = {parameter.untyped_storage().data_ptr() for parameter in model.parameters()}
+    kept: dict[int, int] = {}
+
+    def keep(tensor: Tensor) -> Tensor:
+        storage = tensor.untyped_storage()
+        if storage.data_ptr() not in weights:
+            kept[storage.data_ptr()] = storage.nbytes()
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+        model.eval()(torch.randn(6, 3, 12, 12)).sum()
+    model.train()
+    return sum(kept.values())
 
 
 def test_a_batch_that_may_not_be_split_is_not() -> None:

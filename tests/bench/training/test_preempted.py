@@ -21,7 +21,9 @@ from bench.specs import Recipe
 from bench.training import Checkpoints, checkpoint
 from bench.training import loop as training
 
-FORK = multiprocessing.get_context("fork")
+CLEAN = multiprocessing.get_context("forkserver")
+"""Processes without the signal handlers and threads that other tests left in this one."""
+CLEAN.set_forkserver_preload(["torch", "bench.training"])
 NUM_STEPS = 12
 RECIPE = Recipe.model_validate(
     {
@@ -123,7 +125,7 @@ def heed_and_train(folder: Path, *, moment: str, number: int) -> None:
 )
 def test_struck_while_a_checkpoint_is_written(tmp_path: Path, moment: str, number: int) -> None:
     arguments = {"moment": moment, "number": number}
-    process = FORK.Process(target=heed_and_train, args=(tmp_path,), kwargs=arguments)
+    process = CLEAN.Process(target=heed_and_train, args=(tmp_path,), kwargs=arguments)
     process.start()
     process.join(60)
     assert process.exitcode == -number
@@ -158,20 +160,20 @@ def test_a_process_that_is_told_to_end_saves_the_step_it_is_in(
     assert_continues_with_the_same_bits(tmp_path, steps={step + 1}, pieces=pieces)
 
 
-def test_a_step_that_takes_too_long_is_given_up(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(preemption, "GRACE_S", 0.2)
+def train_and_hang(folder: Path) -> None:
+    """Train in this process, which is told to end in a step that does not."""
+    preemption.GRACE_S = 0.2
 
     def hang() -> None:
         signal.raise_signal(signal.SIGTERM)
         time.sleep(60)
 
-    def target() -> None:
-        with preemption.heeded():
-            run(Checkpoints(tmp_path, "job", interval_s=0), Noise(5, hang))
+    with preemption.heeded():
+        run(Checkpoints(folder, "job", interval_s=0), Noise(5, hang))
 
-    process = FORK.Process(target=target)
+
+def test_a_step_that_takes_too_long_is_given_up(tmp_path: Path) -> None:
+    process = CLEAN.Process(target=train_and_hang, args=(tmp_path,))
     process.start()
     process.join(30)
     assert process.exitcode == -signal.SIGTERM

@@ -84,10 +84,10 @@ def _in_group(context: JobContext) -> JobResult:
         ),
     )
     try:
-        said: dict[str, Any] = trainer.fit().metrics or {}
+        said: Any = trainer.fit().return_value
     except TrainingFailedError as error:
         raise _cause(error) from error
-    return JobResult.model_validate_json(said["result"])
+    return JobResult.model_validate_json(said)
 
 
 def _cause(error: Exception) -> Exception:
@@ -99,14 +99,18 @@ def _cause(error: Exception) -> Exception:
             if isinstance(found, BenchError):
                 return found
             found = getattr(found, "cause", None) or found.__cause__
-    words = [
-        f"{rank}: {str(failure).strip().splitlines()[-1]}" for rank, failure in failures.items()
-    ]
-    return _WorkersDied(f"workers died ({'; '.join(words) or error})")
+    words = "; ".join(f"{rank}: {_short(failure)}" for rank, failure in failures.items())
+    return _WorkersDied(f"workers died ({words or _short(error)})")
 
 
-def _worker(config: dict[str, Any]) -> None:
-    """Do the job as one of its workers."""
+def _short(error: Exception) -> str:
+    """Return the last line of an error: its first sentence, which is what happened."""
+    lines = str(error).strip().splitlines() or [type(error).__name__]
+    return lines[-1].partition(". ")[0][:200]
+
+
+def _worker(config: dict[str, Any]) -> str:
+    """Do the job as one of its workers; that of the first one is the result."""
     from ray import train
 
     from bench.training.group import Group, working_in
@@ -118,8 +122,7 @@ def _worker(config: dict[str, Any]) -> None:
     if not group.leads:
         context = replace(context, report=_silent)
     with working_in(group):
-        result = jobs.run(context)
-    train.report({"result": result.model_dump_json() if group.leads else ""})
+        return jobs.run(context).model_dump_json()
 
 
 def _silent(line: dict[str, Any]) -> None:

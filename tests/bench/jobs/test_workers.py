@@ -97,7 +97,7 @@ def test_two_workers_do_the_job_of_one(work: Work) -> None:
 
 
 def test_a_killed_worker_makes_the_group_begin_again(work: Work) -> None:
-    recipe = work._toy.pretraining.model_copy(update={"steps": 2000})
+    recipe = work._toy.pretraining.model_copy(update={"steps": 2000, "base_lr": 1e-5})
     spec = work.spec("pretrain", recipe)
     expected, _ = do(work, spec, workers=1)
     lines = work.folder / "lines"
@@ -116,7 +116,7 @@ def test_a_killed_worker_makes_the_group_begin_again(work: Work) -> None:
     thread.join()
     assert killed
     assert found.metrics["train_loss"].value == pytest.approx(
-        expected.metrics["train_loss"].value, rel=1e-3
+        expected.metrics["train_loss"].value, rel=1e-4
     )
     steps = [int(word) for word in lines.read_text().split()]
     assert steps.count(100) == 2  # what nobody had saved was done again

@@ -130,17 +130,19 @@ def plan(
 ) -> None:
     """Show the jobs of a suite, what is done, its exaFLOPs and time, without running anything."""
     from bench.cli.listing import plan_rows, show_plan
+    from bench.plan import rehearsed
     from bench.schedule import Estimates
     from bench.store import Store
 
     graph = graph_of(suite, settings, seeds, limit_steps, scale=scale, workdir=workdir)
     done = Store(workdir).results(job.job_id for job in graph.jobs)
-    estimates = Estimates(graph, done)
+    cache = WorkPaths(workdir.resolve()).cache
+    estimates = Estimates(graph, done, rehearsed_s=rehearsed.seconds(graph, cache))
     rows = plan_rows(graph, done, estimates.seconds)
     if as_json:
         print_json({"suite": graph.suite.model_dump(mode="json"), "jobs": rows})
         return
-    show_plan(new_console(), graph, rows, cache=WorkPaths(workdir.resolve()).cache)
+    show_plan(new_console(), graph, rows, cache=cache)
 
 
 app.command()(cli_rehearse.rehearse)

@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from bench.cli.listing import duration
+from bench.plan import rehearsed
 from bench.plan.spec import JobGraph
 from bench.schedule import Estimates, Event
 from bench.specs import JobResult, PlannedJob
@@ -37,7 +38,8 @@ class SuiteProgress:
     ) -> None:
         self._store = store
         self._console = console
-        self._estimates = Estimates(graph, done)
+        rehearsed_s = rehearsed.seconds(graph, store.paths.cache)
+        self._estimates = Estimates(graph, done, rehearsed_s=rehearsed_s)
         self._num_slots = max(1, num_slots)
         self._left = {job.job_id: job for job in todo}
         self._total = len(done) + len(todo)

@@ -50,7 +50,7 @@ def rehearse(
 ) -> None:
     """Run two steps of every shape of work; say what the suite will take; exit 1 for a red line."""
     started_s = time.perf_counter()
-    from bench.rehearse import shapes
+    from bench.plan import shapes
     from bench.rehearse.forecast import GPUS, forecast
 
     if gpu not in GPUS:
@@ -61,7 +61,8 @@ def rehearse(
     parts = shapes.parts(graph, device=on.value if on else None)
 
     from bench import environment
-    from bench.rehearse import decoding, notes
+    from bench.plan import rehearsed
+    from bench.rehearse import decoding
     from bench.rehearse.work import rehearse as do
 
     console = new_console()
@@ -77,7 +78,7 @@ def rehearse(
     paths = WorkPaths(workdir.resolve()).cache
     for device in sorted({shape.device for shape in distinct.values()}):
         ours = {key: one for key, one in measured.items() if distinct[key].device == device}
-        notes.add(paths, environment.machine(device), ours)
+        rehearsed.add(paths, environment.machine(device), ours)
     found = forecast(
         graph,
         parts,

@@ -5,6 +5,8 @@
     names.py     names of a suite -> cards, protocols and recipes, or an error with its key
     fitting.py   how a job fits the memory of its device: pieces of a batch
     learned.py   what jobs really held there
+    shapes.py    distinct shapes of work: what a rehearsal does two steps of
+    rehearsed.py what rehearsals found of them
     planner.py   the graph as it grows: each distinct job once, with its closed-form cost
     cells.py     results that would share one cell of a table
     pairs.py     [[pair]]: systems set against each other

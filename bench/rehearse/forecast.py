@@ -14,9 +14,9 @@ import baselines
 from bench import cost
 from bench.kinds import KINDS
 from bench.paths import WEIGHTS
+from bench.plan.rehearsed import Measured
+from bench.plan.shapes import Part, Shape
 from bench.plan.spec import JobGraph
-from bench.rehearse.measured import Measured
-from bench.rehearse.shapes import Part, Shape
 from bench.schedule.order import JOB_OVERHEAD_S, remaining_paths
 from bench.specs import PlannedJob, Precision, Record
 

@@ -23,9 +23,9 @@ from bench.cost import TRAIN_FACTOR
 from bench.data import loader, transforms
 from bench.data.packs.read import Split
 from bench.jobs import JobContext, _features, _work, finetune, pretrain
-from bench.rehearse.measured import Measured
+from bench.plan.rehearsed import Measured
+from bench.plan.shapes import Shape
 from bench.rehearse.pretend import Held, pretended
-from bench.rehearse.shapes import Shape
 from bench.specs import JobSpec, Recipe, Resources
 from bench.training import devices
 from bench.training.arithmetic import autocast

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from bench.errors import BenchError, JobError, JobHeld, Preempted, StaleAttempt
-from bench.plan import learned
+from bench.plan import learned, rehearsed
 from bench.plan.spec import JobGraph
 from bench.schedule.executors import SHARE, Executor, Lost, first_line
 from bench.schedule.order import Estimates, remaining_paths
@@ -82,7 +82,8 @@ def run(
     state = _begin(graph, store, on_event)
     done = dict(state.outcomes)
     _leave_out(state, only)
-    estimates = Estimates(graph, done)
+    rehearsed_s = rehearsed.seconds(graph, store.paths.cache)
+    estimates = Estimates(graph, done, rehearsed_s=rehearsed_s)
     while state.waiting or state.running:
         _skip_dependents(state, store, on_event)
         paths = remaining_paths(graph, estimates.seconds)

@@ -15,7 +15,15 @@ JOB_OVERHEAD_S = 0.3
 class Estimates:
     """Seconds a job will take: closed-form FLOPs over the speed measured so far."""
 
-    def __init__(self, graph: JobGraph, outcomes: Mapping[str, JobResult]) -> None:
+    def __init__(
+        self,
+        graph: JobGraph,
+        outcomes: Mapping[str, JobResult],
+        *,
+        rehearsed_s: Mapping[str, float] | None = None,
+    ) -> None:
+        """Learn from finished jobs; of others `rehearsed_s` says what their arithmetic takes."""
+        self._rehearsed_s = rehearsed_s or {}
         self._seconds: dict[tuple[str, str], float] = {}
         self._flops: dict[tuple[str, str], float] = {}
         by_id = {job.job_id: job for job in graph.jobs}
@@ -38,6 +46,8 @@ class Estimates:
         for key in ((job.labels.system, job.spec.kind), ("", "")):
             if self._seconds.get(key):
                 return job.exaflops * 1e18 * self._seconds[key] / self._flops[key]
+            if job.job_id in self._rehearsed_s:
+                return JOB_OVERHEAD_S + self._rehearsed_s[job.job_id]
         return JOB_OVERHEAD_S + job.exaflops * 1e18 / cost.flops_per_s(job.spec)
 
 

@@ -11,7 +11,8 @@ import pytest
 from bench import environment
 from bench.cli import app as cli
 from bench.paths import WorkPaths
-from bench.rehearse import notes
+from bench.plan import plan_with_catalogue, rehearsed, suites
+from bench.schedule.order import JOB_OVERHEAD_S, Estimates
 
 HEAD = ("rehearse", "head", "--scale", "smoke")
 
@@ -62,9 +63,16 @@ def test_what_is_measured_here_is_kept_for_the_planner(run: Run, tmp_path: Path)
     assert found["num_jobs"] == 18
     assert 0 < found["hours"] < 24
     machine = environment.machine("cpu")
-    kept = notes.read(WorkPaths(tmp_path / "runs").cache, machine)
+    kept = rehearsed.read(WorkPaths(tmp_path / "runs").cache, machine)
     assert len(kept) == len(found["rows"])
     assert all(one.image_s for one in kept.values())
+    graph = plan_with_catalogue(suites.load("head", scale="smoke"), {})
+    seconds = rehearsed.seconds(graph, WorkPaths(tmp_path / "runs").cache)
+    assert set(seconds) == {job.job_id for job in graph.jobs if job.exaflops}
+    estimates = Estimates(graph, {}, rehearsed_s=seconds)
+    for job in graph.jobs:
+        if job.job_id in seconds:
+            assert estimates.seconds(job) == JOB_OVERHEAD_S + seconds[job.job_id]
 
 
 @pytest.mark.ordinary

@@ -5,10 +5,10 @@ from __future__ import annotations
 import pytest
 
 from bench.plan import plan_with_catalogue, suites
+from bench.plan.rehearsed import Measured
+from bench.plan.shapes import parts
 from bench.plan.spec import JobGraph
 from bench.rehearse.forecast import Forecast, Place, forecast, makespan_s
-from bench.rehearse.measured import Measured
-from bench.rehearse.shapes import parts
 from tests.bench.conftest import graph_of, planned
 
 PLACE = Place(gpu="h100", cpu_memory_gib=16, num_cores=2, free_disk_gib=1e6)

@@ -11,9 +11,9 @@ from torch import Tensor, nn
 
 import baselines
 from bench import models
+from bench.plan.shapes import Shape
 from bench.rehearse.backward import Graph
 from bench.rehearse.pretend import pretended
-from bench.rehearse.shapes import Shape
 from bench.rehearse.work import rehearse
 from bench.specs import Recipe
 

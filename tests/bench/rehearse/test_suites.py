@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from bench.plan import plan_with_catalogue, suites
-from bench.rehearse.measured import Measured
-from bench.rehearse.shapes import parts
+from bench.plan.rehearsed import Measured
+from bench.plan.shapes import parts
 from bench.rehearse.work import rehearse
 
 REPOSITORY = Path(__file__).resolve().parents[3]

@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 JOBS := 2
 
-.PHONY: demo test test-slow gpu-check check fast lint types bench lock setup clean
+.PHONY: demo test test-slow rehearsals gpu-check check fast lint types bench lock setup clean
 .DELETE_ON_ERROR:
 
 demo: setup
@@ -17,7 +17,11 @@ test: setup
 	$(BIN)/python -m pytest -n $(JOBS) --dist loadgroup -m "not slow"
 
 test-slow: setup
-	$(BIN)/python -m pytest -m slow
+	$(BIN)/python -m pytest -m "slow and not rehearsal"
+
+# Every suite at its large scales: on a pretended GPU, and on this CPU to its tables.
+rehearsals: setup
+	$(BIN)/python -m pytest -m rehearsal
 
 # What only a CUDA device can show, then one table; without a device it says so and ends with 2.
 gpu-check: setup

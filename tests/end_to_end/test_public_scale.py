@@ -39,6 +39,7 @@ def check_results(graph: JobGraph, results: dict[str, JobResult]) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.rehearsal
 @pytest.mark.xdist_group("public")
 @pytest.mark.parametrize("name", suites.NAMES)
 def test_the_public_scale_runs_to_its_tables(name: str, root: Path) -> None:

@@ -27,6 +27,7 @@ def done() -> dict[str, Measured]:
 
 
 @pytest.mark.slow
+@pytest.mark.rehearsal
 @pytest.mark.parametrize(("name", "scale"), cases())
 def test_no_job_of_a_suite_has_a_fault(
     name: str, scale: str | None, done: dict[str, Measured], tmp_path: Path

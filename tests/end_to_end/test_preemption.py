@@ -50,9 +50,14 @@ def start(words: list[str]) -> subprocess.Popen[str]:
         [*words, "--only", "pretrain"],
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
         env={**os.environ, "COLUMNS": "140"},
-        # A shell that runs the tests in the background ignores Ctrl-C for all of them.
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+        preexec_fn=_heed_everything,
     )  # fmt: skip
+
+
+def _heed_everything() -> None:
+    """Take signals as in a terminal: a shell in the background ignores Ctrl-C, nohup the other."""
+    for number in (signal.SIGINT, signal.SIGHUP):
+        signal.signal(number, signal.SIG_DFL)
 
 
 def training_in(workdir: Path, process: subprocess.Popen[str]) -> tuple[str, int]:
@@ -69,9 +74,14 @@ def training_in(workdir: Path, process: subprocess.Popen[str]) -> tuple[str, int
 
 
 @pytest.mark.parametrize(
-    ("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130), (signal.SIGHUP, 129)]
+    ("where", "number", "code"),
+    [
+        ("--local", signal.SIGTERM, 143),
+        ("on Ray", signal.SIGTERM, 143),  # the driver takes all three alike
+        pytest.param("--local", signal.SIGINT, 130, marks=pytest.mark.slow),
+        pytest.param("--local", signal.SIGHUP, 129, marks=pytest.mark.slow),
+    ],
 )
-@pytest.mark.parametrize("where", ["--local", "on Ray"])
 def test_a_command_that_is_told_to_end_saves_its_work(
     lengthy: Path,
     undisturbed: str,
@@ -82,8 +92,6 @@ def test_a_command_that_is_told_to_end_saves_its_work(
     number: int,
     code: int,
 ) -> None:
-    if where == "on Ray" and number != signal.SIGTERM:
-        pytest.skip("the driver takes all three alike")
     workdir = tmp_path / "runs"
     words = ["run", lengthy, "--workdir", workdir, *(["--local"] if where == "--local" else [])]
     process = start(command(*words))

@@ -13,6 +13,7 @@ import pytest
 
 from bench.files import file_sha256
 from bench.store import Store
+from tests.signals import heed_everything
 
 pytestmark = [pytest.mark.ordinary, pytest.mark.xdist_group("ray")]
 
@@ -50,14 +51,8 @@ def start(words: list[str]) -> subprocess.Popen[str]:
         [*words, "--only", "pretrain"],
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
         env={**os.environ, "COLUMNS": "140"},
-        preexec_fn=_heed_everything,
+        preexec_fn=heed_everything,
     )  # fmt: skip
-
-
-def _heed_everything() -> None:
-    """Take signals as in a terminal: a shell in the background ignores Ctrl-C, nohup the other."""
-    for number in (signal.SIGINT, signal.SIGHUP):
-        signal.signal(number, signal.SIG_DFL)
 
 
 def training_in(workdir: Path, process: subprocess.Popen[str]) -> tuple[str, int]:

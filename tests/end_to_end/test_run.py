@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from bench.store import Store
+from tests.signals import heed_everything
 
 pytestmark = [pytest.mark.ordinary, pytest.mark.xdist_group("ray")]
 
@@ -164,7 +165,7 @@ def test_an_interrupted_run_says_how_to_go_on_and_leaves_nothing_running(
         command("run", suite_file, "--workdir", workdir),
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
         # A shell that runs the tests in the background ignores Ctrl-C for all of them.
-        preexec_fn=lambda: [signal.signal(n, signal.SIG_DFL) for n in (number, signal.SIGINT)],
+        preexec_fn=heed_everything,
     )  # fmt: skip
     while not list(workdir.glob("jobs/*/progress.jsonl")) and process.poll() is None:
         time.sleep(0.05)

@@ -23,6 +23,7 @@ from bench.cli.counting import counted
 from bench.data import catalog
 from bench.data.sources.shards import write_shard
 from bench.specs import SplitCard
+from tests.signals import heed_everything
 
 Run = Callable[..., tuple[int, str, str]]
 REPOSITORY = Path(__file__).resolve().parents[3]
@@ -202,6 +203,7 @@ def prepare_slowly(folder: Path, *, pause_s: float) -> subprocess.Popen[str]:
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
+        preexec_fn=heed_everything,
     )
 
 

@@ -98,7 +98,7 @@ def show_plan(console: Console, graph: JobGraph, rows: Sequence[Row], *, cache: 
             "exaFLOPs": f"{sum(row['exaflops'] for row in members):.3g}",
             "estimated time": duration(sum(row["estimated_s"] for row in members if _is_left(row))),
             "memory": _memory(members),
-            "pieces": max(row["pieces"] for row in members),
+            "pieces": str(max(row["pieces"] for row in members)) if _memory(members) else "",
         }
         for (stage, system), members in groups.items()
     ]

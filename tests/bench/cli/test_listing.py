@@ -52,7 +52,7 @@ def test_a_plan_says_how_large_checkpoints_become() -> None:
 
 
 def test_a_plan_says_memory_and_pieces() -> None:
-    line = r"final +vit-l16 .* (\S+) GiB +(\d+)\n"
+    line = r"final +vit-l16 .* (\S+) GiB +(\d+) *\n"
     for memory_gib, least in ((24, 20), (80, 5)):
         text = shown("data-size", "public", f"device_memory_gib={memory_gib}")
         found = re.search(line, text)

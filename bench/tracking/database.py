@@ -8,6 +8,7 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from bench import files
 from bench.paths import WorkPaths
 
 if TYPE_CHECKING:
@@ -49,12 +50,27 @@ def connect(workdir: Path) -> MlflowClient:
 
     paths = WorkPaths(workdir.resolve())
     with exclusive(workdir):
-        fresh = not paths.mlflow_database.exists()
+        if not paths.mlflow_database.exists():
+            _create(paths)
         client = MlflowClient(tracking_uri=tracking_uri(workdir))
-        client.search_experiments(max_results=1)  # creates and migrates the database
-        if fresh:
-            _use_write_ahead_log(paths.mlflow_database)
+        client.search_experiments(max_results=1)  # opens it, and says at once what is wrong with it
     return client
+
+
+def _create(paths: WorkPaths) -> None:
+    """Make the database aside, and give it its name when it is whole.
+
+    MLflow makes its tables in hundreds of steps that SQLite cannot take back as one; what a driver
+    killed among them left is no database that MLflow would open or mend, ever.
+    """
+    from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
+
+    files.clear_stale(paths.root)
+    with files.scratch_folder(paths.root) as folder:
+        database = folder / paths.mlflow_database.name
+        SqlAlchemyStore(f"sqlite:///{database}", paths.artifacts.as_uri()).engine.dispose()
+        _use_write_ahead_log(database)
+        os.replace(database, paths.mlflow_database)
 
 
 def _use_write_ahead_log(database: Path) -> None:

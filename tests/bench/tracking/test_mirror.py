@@ -10,6 +10,7 @@ import signal
 import sqlite3
 import time
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -245,6 +246,28 @@ def test_the_database_is_created_once_by_many(tmp_path: Path) -> None:
     assert [process.communicate()[0].strip() for process in many] == ["1"] * 3
     mode = sqlite3.connect(tmp_path / "mlflow.db").execute("PRAGMA journal_mode").fetchone()
     assert mode == ("wal",)
+
+
+def test_a_driver_killed_while_it_makes_the_database_leaves_none(tmp_path: Path) -> None:
+    process = FORK.Process(target=tracking.connect, args=(tmp_path,))
+    process.start()
+    while not any("secrets" in tables(path) for path in tmp_path.rglob("*.db")):
+        assert process.is_alive()
+    process.kill()
+    process.join()
+    assert len(tracking.connect(tmp_path).search_experiments()) == 1
+    assert {path.name for path in tmp_path.iterdir()} <= {
+        "mlflow.db", "mlflow.db-shm", "mlflow.db-wal", "mlflow.lock",
+    }  # fmt: skip
+
+
+def tables(database: Path) -> list[str]:
+    """Return the names of the tables that are there, of a database that another one writes."""
+    try:
+        with closing(sqlite3.connect(f"{database.as_uri()}?mode=ro", uri=True)) as connection:
+            return [name for (name,) in connection.execute("SELECT name FROM sqlite_master")]
+    except sqlite3.OperationalError:
+        return []
 
 
 def test_sql_reads_what_mlflow_reads(

@@ -67,7 +67,6 @@ class Checkpoints:
         self.identity = identity
         self._least_s = self._interval_s = interval_s
         self._warn = warn
-        self._requested = False
         self._saved_at_s = time.monotonic()
         self._copy = _Copy()
         self._thread = threading.Thread()
@@ -87,7 +86,7 @@ class Checkpoints:
             self.wait()
 
     def due(self, *, is_last: bool = False) -> bool:
-        """Return whether a checkpoint should be saved now: by the clock, or on request.
+        """Return whether a checkpoint should be saved now: by the clock, or for the end.
 
         `is_last`: after the last step only a process that was told to end needs one. Raises
         CheckpointError where the checkpoint before could not be written.
@@ -97,14 +96,10 @@ class Checkpoints:
             return True
         if is_last:
             return False
-        if self._requested or self._interval_s == 0:
+        if self._interval_s == 0:
             return True
         elapsed_s = time.monotonic() - self._saved_at_s
         return elapsed_s >= self._interval_s and not self._thread.is_alive()
-
-    def request(self) -> None:
-        """Ask for a checkpoint at the next step."""
-        self._requested = True
 
     def save(self, step: int, tensors: Mapping[str, Tensor], meta: Mapping[str, Any]) -> None:
         """Copy the state of `step`, and have it written while training goes on.
@@ -122,7 +117,6 @@ class Checkpoints:
             target=self._write, args=(sidecar, started_s), name="checkpoint", daemon=True
         )
         self._thread.start()
-        self._requested = False
         if preemption.asked():
             self.wait()
             raise Preempted(f"the process was told to end; its checkpoint is of step {step}")

@@ -78,6 +78,15 @@ class Dying(Noise):
         return super().at(step, part)
 
 
+class Requested(Checkpoints):
+    """Checkpoints of the steps that the test wants one of."""
+
+    is_wanted = False
+
+    def due(self, *, is_last: bool = False) -> bool:
+        return self.is_wanted and not is_last
+
+
 def weights(model: nn.Module) -> dict[str, torch.Tensor]:
     return {name: value.clone() for name, value in model.state_dict().items()}
 
@@ -149,13 +158,12 @@ def test_killed_at_any_step_the_run_ends_with_the_same_bits(
             batches: Noise, folder: Path = folder, lines: list[Line] = lines
         ) -> tuple[nn.Module, training.Training]:
             # Every third step has a checkpoint, so the kill costs up to two steps.
-            checkpoints = Checkpoints(folder, "job", interval_s=1e9)
+            checkpoints = Requested(folder, "job")
             model = network(spec.dropout)
 
             def report(line: Line) -> None:
                 lines.append(line)
-                if line["step"] % 3 == 0:
-                    checkpoints.request()
+                checkpoints.is_wanted = line["step"] % 3 == 0
 
             done = training.train(
                 model,

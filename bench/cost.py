@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import functools
 import tomllib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
@@ -46,12 +46,30 @@ pixel of the input from it (docs/performance.md, "Originals")."""
 TPUV3_CORE_PEAK_FLOPS = 61.5e12
 """Peak FLOP/s of a TPUv3 core in bfloat16: half of a chip's 123e12 (vendor's figure, recalled)."""
 
-PEAK_FLOPS_PER_S: dict[DeviceKind, dict[Precision, float]] = {
-    "cuda": {"float32": 19.5e12, "tf32": 156e12, "bfloat16": 312e12, "float16": 312e12},
+
+@dataclass(frozen=True)
+class Gpu:
+    """A GPU as its vendor describes it; its name is a row of `baselines/prices.toml`."""
+
+    memory_gib: float
+    """Memory."""
+    peak_flops_per_s: Mapping[Precision, float]
+    """Dense matrix products, FLOP/s, by arithmetic."""
+
+
+GPUS = {
+    "v100": Gpu(16, {"float32": 15.7e12, "float16": 125e12}),
+    "a100": Gpu(40, {"float32": 19.5e12, "tf32": 156e12, "bfloat16": 312e12, "float16": 312e12}),
+    "h100": Gpu(80, {"float32": 67e12, "tf32": 495e12, "bfloat16": 989e12, "float16": 989e12}),
+}
+"""NVIDIA's data sheets (recalled); float32 without tensor cores, an H100 as SXM."""
+ASSUMED_GPU = "a100"
+"""The GPU that promised times and memory are of, where nobody names one."""
+PEAK_FLOPS_PER_S: Mapping[DeviceKind, Mapping[Precision, float]] = {
+    "cuda": GPUS[ASSUMED_GPU].peak_flops_per_s,
     "tpu": {"float32": 20.5e12, "tf32": 20.5e12, "bfloat16": 123e12, "float16": 20.5e12},
 }
-"""Peak FLOP/s of the device that promised times are of, by arithmetic. GPU: an A100 (vendor's data
-sheet, dense; an H100 SXM has 67e12 in float32 and 989e12 in bfloat16). TPU: a v3 chip, which knows
+"""Peak FLOP/s of the device that promised times are of, by arithmetic. TPU: a v3 chip, which knows
 bfloat16 alone and takes six of its products for one of float32 (recalled)."""
 SUSTAINED_SHARE = 0.4
 """Share of that peak which training is assumed to sustain: large models reach .3 to .5."""

@@ -27,9 +27,6 @@ from bench.specs import DeviceKind, JobSpec, Precision, Recipe, SystemCard, Syst
 System = SystemCard | SystemUse
 GIB = 2**30
 
-EVALUATION_BATCH = 256
-"""Images scored at once where memory allows (`bench/training/scoring.py`)."""
-
 NUM_COLOURS = 512
 """Outputs for each corrupted patch in masked patch prediction."""
 

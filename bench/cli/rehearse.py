@@ -22,6 +22,7 @@ from bench.paths import WorkPaths
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from bench.plan.spec import SuiteSpec
     from bench.rehearse.forecast import Forecast, Place
 
 
@@ -41,8 +42,8 @@ def rehearse(
         On | None, typer.Option("--on", help="Device; one that is not here is pretended.")
     ] = None,
     gpu: Annotated[
-        str, typer.Option("--gpu", help="GPU whose memory, price and speed are assumed.")
-    ] = "a100",
+        str | None, typer.Option("--gpu", help="GPU whose memory, price and speed are assumed.")
+    ] = None,
     budget: Annotated[
         float | None, typer.Option("--budget", help="US dollars that may be spent.")
     ] = None,
@@ -50,10 +51,11 @@ def rehearse(
 ) -> None:
     """Run two steps of every shape of work; say what the suite will take; exit 1 for a red line."""
     started_s = time.perf_counter()
+    from bench.cost import GPUS
     from bench.plan import shapes
-    from bench.rehearse.forecast import GPUS, forecast
+    from bench.rehearse.forecast import forecast
 
-    if gpu not in GPUS:
+    if gpu is not None and gpu not in GPUS:
         raise UnknownName("GPU", gpu, GPUS)
     if budget is not None and not budget >= 0:
         raise UserError(f"--budget {budget}: dollars are not below zero")
@@ -83,25 +85,34 @@ def rehearse(
         graph,
         parts,
         measured,
-        place=_place(workdir, gpu=gpu, budget=budget, start_s=start_s if measured else 0.0),
+        place=_place(
+            graph.suite, workdir, gpu=gpu, budget=budget, start_s=start_s if measured else 0.0
+        ),
         decoded_per_s=partial(decoding.decoded_per_s, one_s=decoding.decode_s()),
     )
     if as_json:
         print_json(found.model_dump(mode="json"))
     else:
-        _show(console, found, gpu)
+        _show(console, found)
     if found.red_lines:
         raise typer.Exit(1)
 
 
-def _place(workdir: Path, *, gpu: str, budget: float | None, start_s: float) -> Place:
+def _place(
+    suite: SuiteSpec, workdir: Path, *, gpu: str | None, budget: float | None, start_s: float
+) -> Place:
+    from bench.cost import ASSUMED_GPU, GPUS
+    from bench.plan import fitting
     from bench.rehearse.forecast import Place
 
+    memory_gib = dict(fitting.here(suite).memory_gib)
+    if gpu is not None or "cuda" not in memory_gib:
+        memory_gib["cuda"] = GPUS[gpu or ASSUMED_GPU].memory_gib
     there = next(folder for folder in (workdir.resolve(), *workdir.resolve().parents)
                  if folder.is_dir())  # fmt: skip
     return Place(
-        gpu=gpu,
-        cpu_memory_gib=os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") / 2**30,
+        gpu=gpu or ASSUMED_GPU,
+        memory_gib=memory_gib,
         num_cores=len(os.sched_getaffinity(0)),
         free_disk_gib=shutil.disk_usage(there).free / 2**30,
         start_s=start_s,
@@ -109,7 +120,7 @@ def _place(workdir: Path, *, gpu: str, budget: float | None, start_s: float) -> 
     )
 
 
-def _show(console: Console, found: Forecast, gpu: str) -> None:
+def _show(console: Console, found: Forecast) -> None:
     from bench.cli.listing import duration, show_rows
 
     show_rows(
@@ -134,7 +145,7 @@ def _show(console: Console, found: Forecast, gpu: str) -> None:
     )
     words = [f"{found.num_jobs} jobs take about {duration(3600 * found.hours)}"]
     if found.gpu_days:
-        words.append(f"{found.gpu_days:,.1f} days of one {gpu}, ${found.usd:,.0f}")
+        words.append(f"{found.gpu_days:,.1f} days of one {found.gpu}, ${found.usd:,.0f}")
     words += [f"{found.disk_gib:,.1f} GiB of disk", f"{found.memory_gib:,.1f} GiB of memory"]
     console.print(f"\n{found.suite}: {'; '.join(words)}", markup=False, highlight=False)
     if not found.measured:

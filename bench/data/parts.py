@@ -6,6 +6,7 @@ belongs to its place in the batch.
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -60,9 +61,31 @@ class Part:
 WHOLE = Part()
 
 
-def largest_pieces(batch_size: int, *, world: int, keeps_pairs: bool) -> int:
+def most_pieces(batch_size: int, *, world: int, keeps_pairs: bool) -> int:
     """Return the most pieces that a worker's share can be taken in.
 
     With `keeps_pairs` (mixup) an image and its partner stay together.
     """
     return max(1, ((batch_size + 1) // 2 if keeps_pairs else batch_size) // world)
+
+
+def largest_part(batch_size: int, parts: int) -> int:
+    """Return the images of the largest of some parts of a batch."""
+    pairs = (batch_size + 1) // 2
+    if parts <= pairs:
+        return min(batch_size, 2 * -(-pairs // parts))
+    return -(-batch_size // parts)
+
+
+def fewest_pieces(batch_size: int, *, num_images: int, world: int = 1, most: int) -> int | None:
+    """Return the fewest pieces, `most` at most, of at most `num_images` images each.
+
+    None where even `most` pieces have more.
+
+    >>> fewest_pieces(512, num_images=100, most=512)
+    6
+    """
+    fewest = 1 + bisect_left(
+        range(1, most + 1), True, key=lambda n: largest_part(batch_size, n * world) <= num_images
+    )
+    return fewest if fewest <= most else None

@@ -119,14 +119,20 @@ def _settings(context: JobContext) -> Iterator[None]:
     from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
     from bench.data.decoders import decoding
-    from bench.training import devices
+    from bench.training import devices, scoring
     from bench.training.memory import kept_memory
 
     num_threads = torch.get_num_threads()
     torch.set_num_threads(context.spec.num_threads)
     try:
         blas = threadpool_limits(context.spec.num_threads, user_api="blas")
-        with blas, kept_memory(), decoding(**_decoders(context)), _arithmetic(context):
+        with (
+            blas,
+            kept_memory(),
+            decoding(**_decoders(context)),
+            scoring.at_once(context.resources.evaluation_batch),
+            _arithmetic(context),
+        ):
             yield
     finally:
         torch.set_num_threads(num_threads)

@@ -9,21 +9,25 @@ refused, and so is a batch that cannot be cut, because its images are normalized
 from __future__ import annotations
 
 import os
-from bisect import bisect_left
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import baselines
+from bench import cost
+from bench.data import parts
 from bench.environment import device_memory_gib, machine
-from bench.memory import EVALUATION_BATCH, Memory, of_job
+from bench.memory import Memory, of_job
 from bench.plan.spec import SuiteSpec
-from bench.specs import DeviceKind, JobSpec, Resources
+from bench.specs import EVALUATION_BATCH, DeviceKind, JobSpec, Recipe, Resources, SystemUse
 
 RESERVE = 0.1
 """Share of a device that is left to libraries, and to holes between pieces of memory."""
 PROCESS_GIB = 0.6
 """Memory of a process on a CPU before it does anything: Python, torch, timm."""
-ELSEWHERE_GIB: Mapping[DeviceKind, float] = {"cuda": 80.0, "tpu": 16.0}
+ELSEWHERE_GIB: Mapping[DeviceKind, float] = {
+    "cuda": cost.GPUS[cost.ASSUMED_GPU].memory_gib,
+    "tpu": 16.0,
+}
 """Memory of a device where the machine that plans has none, and the suite does not say."""
 
 TOO_LARGE = "too large for the device:"
@@ -110,7 +114,14 @@ def expected_gib(spec: JobSpec, resources: Resources) -> float:
     if trained is not None and resources.sharded:
         trained = trained.sharded(resources.workers)
     trained_gib = _trained_gib(spec, trained, resources.pieces, resources.workers)
-    return max(scored.gib(EVALUATION_BATCH), trained_gib) + _process_gib(spec)
+    return max(scored.gib(resources.evaluation_batch), trained_gib) + _process_gib(spec)
+
+
+def most_pieces(system: SystemUse, recipe: Recipe, *, workers: int = 1) -> int:
+    """Return the most pieces in which a worker's share of a batch stays what it is."""
+    if baselines.family_of(system).has_batch_statistics:
+        return 1
+    return parts.most_pieces(recipe.batch_size, world=workers, keeps_pairs=recipe.mixup > 0)
 
 
 def factor_key(spec: JobSpec) -> str:
@@ -120,37 +131,23 @@ def factor_key(spec: JobSpec) -> str:
     return " | ".join((machine(spec.device), spec.system.family, work, precision))
 
 
-def largest_piece(batch_size: int, parts: int) -> int:
-    """Return the images of the largest of some parts: image and mirror image stay together."""
-    pairs = (batch_size + 1) // 2
-    if parts <= pairs:
-        return min(batch_size, 2 * -(-pairs // parts))
-    return -(-batch_size // parts)
-
-
 def _fewest_pieces(
     spec: JobSpec, trained: Memory, limit_gib: float, *, workers: int
 ) -> tuple[int, float]:
     """Return the fewest pieces that fit (0: none do), and the memory of the smallest ones."""
     assert spec.recipe is not None
     batch_size = spec.recipe.batch_size
-    # Mixup mixes an image with its mirror: they cannot be parted.
-    most = max(1, ((batch_size + 1) // 2 if spec.recipe.mixup else batch_size) // workers)
-    if baselines.family_of(spec.system).has_batch_statistics:
-        most = 1
-    held = range(1, most + 1)
-    images = trained.most_images(limit_gib)
-    fewest = 1 + bisect_left(
-        held, True, key=lambda pieces: largest_piece(batch_size, pieces * workers) <= images
+    most = most_pieces(spec.system, spec.recipe, workers=workers)
+    fewest = parts.fewest_pieces(
+        batch_size, num_images=trained.most_images(limit_gib), world=workers, most=most
     )
-    least_gib = trained.gib(largest_piece(batch_size, most * workers))
-    return (fewest if fewest <= most else 0), least_gib
+    return fewest or 0, trained.gib(parts.largest_part(batch_size, most * workers))
 
 
 def _trained_gib(spec: JobSpec, trained: Memory | None, pieces: int, workers: int) -> float:
     if trained is None or spec.recipe is None:
         return 0.0
-    return trained.gib(largest_piece(spec.recipe.batch_size, pieces * workers))
+    return trained.gib(parts.largest_part(spec.recipe.batch_size, pieces * workers))
 
 
 def _process_gib(spec: JobSpec) -> float:

@@ -235,6 +235,7 @@ class Planner(Names):
             decoders=decoders,
             workers=workers,
             pieces=fitted.pieces,
+            evaluation_batch=fitted.evaluation_batch,
             sharded=fitted.sharded,
             memory_gib=round(fitted.memory_gib, 3),
         )
@@ -250,6 +251,12 @@ class Planner(Names):
                 "gpus",
                 f"{gpus:g} GPUs for one worker, which computes on one",
                 f"Set gpus = 1 and workers = {gpus:g}",
+            )
+        if workers > 1 and self.suite.tpus:
+            raise self.error(
+                "workers",
+                f"{workers} workers cannot share a batch on TPUs: groups are of CPUs or GPUs",
+                "Set workers = 1",
             )
         if gpus % 1 and (recipe is not None or KINDS[kind].table == "profile"):
             raise self.error(

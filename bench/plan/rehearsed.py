@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 
 from pydantic import TypeAdapter, ValidationError
@@ -33,20 +32,17 @@ class Measured(Record):
         """Return the most memory held with so many images at once."""
         return self.constant_gib + self.image_gib * num_images
 
-    def pieces(self, batch_size: int, memory_gib: float) -> int | None:
-        """Return the parts, a power of two, of a batch that fit; None where one image does not.
+    def most_images(self, batch_size: int, memory_gib: float) -> int:
+        """Return how many images of a batch fit at once; 0: not one.
 
-        >>> Measured(constant_gib=10, image_gib=1).pieces(64, 50)
-        2
-        >>> Measured(constant_gib=10, image_gib=1).pieces(64, 10.5) is None
-        True
+        >>> Measured(constant_gib=10, image_gib=1).most_images(64, 50)
+        40
         """
-        pieces = 1
-        while self.memory_gib(math.ceil(batch_size / pieces)) > memory_gib:
-            if pieces >= batch_size:
-                return None
-            pieces = min(2 * pieces, batch_size)
-        return pieces
+        if self.memory_gib(batch_size) <= memory_gib:
+            return batch_size
+        if self.memory_gib(1) > memory_gib:
+            return 0
+        return int((memory_gib - self.constant_gib) / self.image_gib)
 
 
 _NOTES = TypeAdapter(dict[str, dict[str, Measured]])

@@ -12,37 +12,18 @@ from dataclasses import dataclass
 
 import baselines
 from bench import cost
+from bench.data.parts import fewest_pieces, largest_part
 from bench.kinds import KINDS
 from bench.paths import WEIGHTS
+from bench.plan.fitting import RESERVE, most_pieces
 from bench.plan.rehearsed import Measured
 from bench.plan.shapes import Part, Shape
 from bench.plan.spec import JobGraph
 from bench.schedule.order import JOB_OVERHEAD_S, remaining_paths
-from bench.specs import PlannedJob, Precision, Record
+from bench.specs import EVALUATION_BATCH, DeviceKind, PlannedJob, Record
 
 NUM_KEPT_CHECKPOINTS = 2
 """Checkpoints that a running job keeps."""
-
-EVALUATION_BATCH = 256
-"""Images that an evaluation scores at once (`bench/training/scoring.py`)."""
-
-
-@dataclass(frozen=True)
-class Gpu:
-    """A GPU as its vendor describes it; its name is a row of `baselines/prices.toml`."""
-
-    memory_gib: float
-    """Memory."""
-    peak_flops: Mapping[Precision, float]
-    """Dense matrix products, FLOP/s."""
-
-
-GPUS = {
-    "v100": Gpu(16, {"float32": 15.7e12, "float16": 125e12}),
-    "a100": Gpu(40, {"float32": 19.5e12, "tf32": 156e12, "bfloat16": 312e12, "float16": 312e12}),
-    "h100": Gpu(80, {"float32": 67e12, "tf32": 495e12, "bfloat16": 989e12, "float16": 989e12}),
-}
-"""NVIDIA's data sheets (recalled); float32 without tensor cores."""
 
 
 @dataclass(frozen=True)
@@ -50,9 +31,9 @@ class Place:
     """Where a suite is to run."""
 
     gpu: str
-    """Which GPU, a name in GPUS."""
-    cpu_memory_gib: float
-    """Memory of this machine."""
+    """Which GPU, a name in `cost.GPUS`."""
+    memory_gib: Mapping[DeviceKind, float]
+    """Memory of a device that a job may use, by kind."""
     num_cores: int
     """Cores of this machine."""
     free_disk_gib: float
@@ -61,10 +42,6 @@ class Place:
     """Seconds until a new process can compute."""
     budget_usd: float | None = None
     """Dollars that may be spent; None: no limit."""
-
-    def memory_gib(self, device: str) -> float:
-        """Return the memory of a device."""
-        return self.cpu_memory_gib if device == "cpu" else GPUS[self.gpu].memory_gib
 
 
 class Row(Record):
@@ -105,6 +82,8 @@ class Forecast(Record):
 
     suite: str
     """Suite and scale."""
+    gpu: str
+    """The GPU that is priced."""
     num_jobs: int
     """Jobs that can be done."""
     refused: dict[str, int]
@@ -155,6 +134,7 @@ def forecast(
     rows = tuple(_rows(parts, measured, image_s, place, decoded_per_s))
     found = Forecast(
         suite=graph.suite.label,
+        gpu=place.gpu,
         num_jobs=len(doable),
         refused=_refused(graph),
         hours=elapsed_s / 3600,
@@ -199,7 +179,7 @@ def _image_s(shape: Shape, found: Measured, place: Place) -> float:
         return found.image_s
     flops = baselines.forward_flops(shape.system, shape.image_size_px)
     flops *= cost.TRAIN_FACTOR if shape.work == "train" else 1
-    peaks = GPUS[place.gpu].peak_flops
+    peaks = cost.GPUS[place.gpu].peak_flops_per_s
     if shape.device == "cuda":
         return flops / (cost.SUSTAINED_SHARE * peaks.get(shape.precision, peaks["float32"]))
     return flops / cost.CPU_CORE_FLOPS_PER_S
@@ -218,7 +198,7 @@ def _rows(
     for key, same in members.items():
         shape, found = same[0].shape, measured[key]
         batch = shape.batch_size or EVALUATION_BATCH
-        pieces = found.pieces(batch, place.memory_gib(shape.device))
+        pieces, num_at_once = _divided(shape, found, place)
         num_images = sum(part.num_images for part in same if not part.job.refused)
         yield Row(
             system=same[0].job.labels.system,
@@ -227,7 +207,7 @@ def _rows(
             batch_size=batch,
             precision=shape.precision,
             num_jobs=len(same),
-            memory_gib=found.memory_gib(-(-batch // (pieces or batch))),
+            memory_gib=found.memory_gib(num_at_once),
             pieces=pieces,
             images_per_s=1 / image_s[key],
             measured=found.image_s is not None,
@@ -236,6 +216,16 @@ def _rows(
             hours=num_images * image_s[key] / 3600,
             fault=found.fault,
         )
+
+
+def _divided(shape: Shape, found: Measured, place: Place) -> tuple[int | None, int]:
+    """Return the pieces of a batch by the rule of the planner, None where none is small enough,
+    and the images of the largest one."""
+    batch = shape.batch_size or EVALUATION_BATCH
+    images = found.most_images(batch, (1 - RESERVE) * place.memory_gib[shape.device])
+    most = most_pieces(shape.system, shape.recipe) if shape.recipe else batch
+    pieces = fewest_pieces(batch, num_images=images, most=most)
+    return pieces, largest_part(batch, pieces or most)
 
 
 def _refused(graph: JobGraph) -> dict[str, int]:

@@ -26,11 +26,10 @@ from bench.jobs import JobContext, _features, _work, finetune, pretrain
 from bench.plan.rehearsed import Measured
 from bench.plan.shapes import Shape
 from bench.rehearse.pretend import Held, pretended
-from bench.specs import JobSpec, Recipe, Resources
+from bench.specs import EVALUATION_BATCH, JobSpec, Recipe, Resources
 from bench.training import devices
 from bench.training.arithmetic import autocast
 from bench.training.loop import has_batch_statistics
-from bench.training.scoring import EVALUATION_BATCH
 
 TIMED_S = 0.5
 """Shorter steps are repeated until they took so long: one alone would be the clock's noise."""

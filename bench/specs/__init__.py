@@ -32,6 +32,7 @@ from bench.specs.cards import (
 )
 from bench.specs.compared import UNRANKED, Compared, NotCompared, comparisons
 from bench.specs.jobs import (
+    EVALUATION_BATCH,
     DataUse,
     DeviceKind,
     JobSpec,
@@ -53,6 +54,7 @@ from bench.specs.suites import (
 )
 
 __all__ = [
+    "EVALUATION_BATCH",
     "GPU_ARITHMETIC",
     "UNRANKED",
     "Args",

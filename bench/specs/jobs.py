@@ -10,6 +10,10 @@ from bench.specs.cards import Precision, Protocol, Recipe
 from bench.specs.compared import Compared, NotCompared
 from bench.specs.record import Args, Record, content_id
 
+EVALUATION_BATCH = 256
+"""Images of a batch that is scored. It is computed at once where memory allows: another number at
+once may give another last bit."""
+
 
 class SystemUse(Record):
     """The part of a system that changes a number."""
@@ -122,6 +126,8 @@ class Resources(Record):
     """Processes that share every batch, each with these cores and devices."""
     pieces: int = Field(default=1, ge=1)
     """Pieces that a worker takes its share of a batch in, one after another."""
+    evaluation_batch: int = Field(default=EVALUATION_BATCH, ge=1)
+    """Images of such a batch that are scored at once."""
     sharded: bool = False
     """Whether each of several workers trains a shard of the weights, and not a replica of them."""
     memory_gib: float = Field(default=0, ge=0)

@@ -171,10 +171,10 @@ def _like(whole: Tensor, there: Tensor) -> Tensor:
 
 def _sharded(model: nn.Module) -> nn.Module:
     """Return a copy of a model in shards, and move the model itself to the host."""
-    device = next(model.parameters()).device
     from torch.distributed.device_mesh import init_device_mesh
     from torch.distributed.fsdp import fully_shard
 
+    device = next(model.parameters()).device
     mesh = init_device_mesh(device.type, (torch.distributed.get_world_size(),))
     model.to("cpu")
     shards = copy.deepcopy(model)

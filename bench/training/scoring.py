@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -17,14 +18,25 @@ from torch import Tensor, nn
 from bench.data import loader
 from bench.data.packs.read import Split
 from bench.data.transforms import Transform
+from bench.specs import EVALUATION_BATCH
 from bench.training import devices
 from bench.training.group import Group, current
 from bench.training.memory import is_exhausted
 
-EVALUATION_BATCH = 256
-"""Images scored at once; fixed where memory allows, for another size may give another last bit."""
-
 _log = logging.getLogger(__name__)
+
+_num_at_once = EVALUATION_BATCH
+
+
+@contextmanager
+def at_once(num_images: int) -> Iterator[None]:
+    """Score at most so many images at once in the block; batches stay what they are."""
+    global _num_at_once
+    before, _num_at_once = _num_at_once, num_images
+    try:
+        yield
+    finally:
+        _num_at_once = before
 
 
 def evaluate(
@@ -109,7 +121,7 @@ class _Batches:
         self._transform = transform
         self._indices_N = indices_N
         self._device = device
-        self._num_at_once = EVALUATION_BATCH
+        self._num_at_once = _num_at_once
 
     def outputs(self, start: int, stop: int) -> Tensor:
         """Return the function of images `start` to `stop`, on the device.

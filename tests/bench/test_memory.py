@@ -10,10 +10,9 @@ from torch import Tensor
 
 import baselines
 from bench import memory
-from bench.data.parts import Part
+from bench.data.parts import Part, largest_part
 from bench.memory import GIB
 from bench.models import build
-from bench.plan.fitting import largest_piece
 from bench.specs import Recipe
 from bench.training import train
 from tests.held import Held
@@ -79,30 +78,30 @@ class OneBatch:
         return self._images[0][rows_B], self._images[1][rows_B]
 
 
+CUT = [
+    ("vit-ti16", 96, {"depth": 4}),
+    ("bit-r50x1", 64, {"layers": (2, 2), "width_factor": 0.5, "num_groups": 8}),
+    ("hybrid-r26-vit-s32", 64, {"layers": (1, 2), "width": 96, "mlp_dim": 192, "depth": 3}),
+]
+NEVER_CUT = ("noisy-student-b7", 64, {"width_factor": 1.0, "depth_factor": 0.5}, 1)
+
+
 @pytest.mark.ordinary
-@pytest.mark.parametrize("pieces", [1, 3])
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])
 @pytest.mark.parametrize(
-    ("name", "size_px", "args"),
-    [
-        ("vit-ti16", 96, {"depth": 4}),
-        ("bit-r50x1", 64, {"layers": (2, 2), "width_factor": 0.5, "num_groups": 8}),
-        ("hybrid-r26-vit-s32", 64, {"layers": (1, 2), "width": 96, "mlp_dim": 192, "depth": 3}),
-        ("noisy-student-b7", 64, {"width_factor": 1.0, "depth_factor": 0.5}),
-    ],
+    ("name", "size_px", "args", "pieces"),
+    [*((*case, pieces) for case in CUT for pieces in (1, 3)), NEVER_CUT],
 )
 def test_a_real_step_holds_what_is_forecast(
-    name: str, size_px: int, args: dict[str, Any], precision: str, pieces: int
+    name: str, size_px: int, args: dict[str, Any], pieces: int, precision: str
 ) -> None:
     """Within a quarter: the real loop, optimizer and average; weights were there before."""
-    if pieces > 1 and name.startswith("noisy-student"):
-        pytest.skip("its batches cannot be taken in pieces")
     followed = recipe(polyak=0.9, precision=precision, batch_size=16)
     model = build(name, num_classes=10, image_size_px=size_px, **args)
     batches = OneBatch(16, size_px)
     with Held() as held:
         train(model, batches, recipe=followed, num_steps=2, seed=0, pieces=pieces)
-    num_images = largest_piece(16, pieces)
+    num_images = largest_part(16, pieces)
     said = memory.training(
         model.system, followed, image_size_px=size_px, num_classes=10, device="cpu"
     )

@@ -10,11 +10,12 @@ import pytest
 
 import baselines
 from bench import environment
-from bench.memory import EVALUATION_BATCH, of_job
+from bench.data.parts import largest_part
+from bench.memory import of_job
 from bench.paths import WorkPaths
 from bench.plan import learned
-from bench.plan.fitting import RESERVE, Place, expected_gib, factor_key, fit, largest_piece
-from bench.specs import Cost, DataUse, JobSpec, Protocol, Recipe, Resources
+from bench.plan.fitting import RESERVE, Place, expected_gib, factor_key, fit
+from bench.specs import EVALUATION_BATCH, Cost, DataUse, JobSpec, Protocol, Recipe, Resources
 
 
 def job(
@@ -53,9 +54,9 @@ def test_the_fewest_pieces_that_fit(gib: float, changes: dict[str, Any]) -> None
     found, batch_size = fit(spec, on(gib)), spec.recipe.batch_size
     limit_gib = gib * (1 - RESERVE)
     assert found.memory_gib <= limit_gib
-    assert trained.gib(largest_piece(batch_size, found.pieces)) <= limit_gib
+    assert trained.gib(largest_part(batch_size, found.pieces)) <= limit_gib
     if found.pieces > 1:
-        assert trained.gib(largest_piece(batch_size, found.pieces - 1)) > limit_gib
+        assert trained.gib(largest_part(batch_size, found.pieces - 1)) > limit_gib
 
 
 def test_pieces_are_not_only_powers_of_two() -> None:
@@ -65,9 +66,9 @@ def test_pieces_are_not_only_powers_of_two() -> None:
 
 
 def test_the_largest_piece_keeps_an_image_with_its_mirror() -> None:
-    assert [largest_piece(8, parts) for parts in (1, 2, 3, 4, 8)] == [8, 4, 4, 2, 1]
-    assert largest_piece(7, 1) == 7
-    assert largest_piece(7, 7) == 1
+    assert [largest_part(8, parts) for parts in (1, 2, 3, 4, 8)] == [8, 4, 4, 2, 1]
+    assert largest_part(7, 1) == 7
+    assert largest_part(7, 7) == 1
 
 
 def test_a_micro_job_stays_whole() -> None:
@@ -117,7 +118,7 @@ def test_what_a_job_held_corrects_the_next_plan(tmp_path: Path) -> None:
     assert after.pieces > before.pieces
     trained, _ = of_job(spec)
     assert trained is not None
-    assert 1.5 * trained.gib(largest_piece(512, after.pieces)) <= 80 * (1 - RESERVE)
+    assert 1.5 * trained.gib(largest_part(512, after.pieces)) <= 80 * (1 - RESERVE)
     other = job("bit-r50x1")
     assert fit(other, Place({"cuda": 80}, learned.read(cache))) == fit(other, on(80))
 

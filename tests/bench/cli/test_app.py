@@ -61,6 +61,7 @@ def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp
         (["run", "quickstart", "--set", "tpus=4"], "asks for 4 TPU chips; there are 0"),
         (["run", "quickstart", "--set", "gpus=99"], "Set gpus = 1 and workers = 99"),
         (["run", "quickstart", "--set", "workers=7"], "does not divide among 7 workers"),
+        (["plan", "quickstart", "--set", "tpus=1", "--set", "workers=2"], "batch on TPUs"),
         (["run", "quickstart", "--set", "num_threads=256"], "each job asks for 256 threads"),
         (["doctor", "quikstart"], 'unknown suite "quikstart". Did you mean "quickstart"?'),
         (["report", "quickstart", "--check"], "nothing was run in"),

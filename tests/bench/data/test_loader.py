@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from bench.data.loader import Batches, batch_indices, step_generator
 from bench.data.packs.read import Split
-from bench.data.parts import Part, largest_pieces
+from bench.data.parts import Part, most_pieces
 from bench.data.transforms import preset
 
 
@@ -81,7 +81,7 @@ def test_every_image_is_in_one_part_with_its_mirror(batch: int, world: int, piec
         assert max(sizes) - min(sizes) <= 3  # a pair, and the image in the middle alone
         for row in rows:
             assert (row[::-1] == batch - 1 - row).all()  # reversed, the part is its partners
-    most = largest_pieces(batch, world=world, keeps_pairs=True)
+    most = most_pieces(batch, world=world, keeps_pairs=True)
     assert most * world <= max(world, (batch + 1) // 2)
 
 

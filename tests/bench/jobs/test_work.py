@@ -8,8 +8,10 @@ from typing import Any
 import pytest
 import torch
 
+from bench import jobs
 from bench.jobs import _work
 from bench.specs import Resources
+from bench.training import scoring
 
 
 @pytest.mark.parametrize(
@@ -38,3 +40,11 @@ def test_a_device_is_paid_for_as_long_as_it_is_held(
     cost = _work.Meter(context).result(metrics={}).cost
     assert cost is not None
     assert cost.core_s == held * cost.wall_s > 0
+
+
+def test_a_job_scores_as_many_images_at_once_as_was_planned(toy: Any, tmp_path: Path) -> None:
+    spec = toy.spec("pretrain", recipe=toy.pretraining)
+    context = toy.context(spec, tmp_path, resources=Resources(evaluation_batch=7))
+    with jobs.conditions(context):
+        assert scoring._num_at_once == 7
+    assert scoring._num_at_once == 256

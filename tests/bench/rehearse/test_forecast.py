@@ -11,7 +11,8 @@ from bench.plan.spec import JobGraph
 from bench.rehearse.forecast import Forecast, Place, forecast, makespan_s
 from tests.bench.conftest import graph_of, planned
 
-PLACE = Place(gpu="h100", cpu_memory_gib=16, num_cores=2, free_disk_gib=1e6)
+MEMORY_GIB = {"cpu": 16.0, "cuda": 80.0}
+PLACE = Place(gpu="h100", memory_gib=MEMORY_GIB, num_cores=2, free_disk_gib=1e6)
 
 
 def planned_suite(name: str, scale: str | None = None) -> JobGraph:
@@ -74,10 +75,10 @@ def test_refused_jobs_are_rehearsed_and_not_counted(public: JobGraph) -> None:
         (Measured(constant_gib=70, image_gib=11, image_s=1), PLACE, "with one image (81.0 GiB)"),
         (Measured(fault="RuntimeError: no"), PLACE, "raises RuntimeError: no"),
         (Measured(image_s=1e-6), PLACE, "cores to decode, and there are 2"),
-        (Measured(image_s=1), Place("h100", 16, 2, 0.1), "the disk has 0.1 GiB free"),
+        (Measured(image_s=1), Place("h100", MEMORY_GIB, 2, 0.1), "the disk has 0.1 GiB free"),
         (
             Measured(image_s=1),
-            Place("h100", 16, 2, 1e6, budget_usd=10),
+            Place("h100", MEMORY_GIB, 2, 1e6, budget_usd=10),
             "are over the budget of $10",
         ),
     ],

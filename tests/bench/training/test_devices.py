@@ -21,7 +21,7 @@ def test_a_cpu_is_always_there() -> None:
 )
 def test_a_missing_accelerator_is_one_clear_error(kind: str, words: str) -> None:
     if torch.cuda.is_available() or importlib.util.find_spec("torch_tpu"):
-        pytest.skip("there is one")
+        pytest.skip("this machine has an accelerator")
     with pytest.raises(JobError, match=words):
         devices.device(kind)
     devices.release(kind)  # as a job does that failed: nothing to give back

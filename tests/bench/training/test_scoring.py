@@ -73,6 +73,18 @@ def test_hits_are_those_of_a_plain_loop_over_images(num: int) -> None:
         assert (int(logits.argmax()) == label) == hit
 
 
+def test_batches_are_computed_as_many_images_at_once_as_was_planned() -> None:
+    model, split = Scored(), images(19)
+    whole_N = scoring.evaluate(model, split, to_unit)
+    model.seen.clear()
+    with scoring.at_once(3):
+        np.testing.assert_array_equal(scoring.evaluate(model, split, to_unit), whole_N)
+    assert model.seen == [3, 3, 2, 3, 3, 2, 3]
+    model.seen.clear()
+    scoring.evaluate(model, split, to_unit)
+    assert max(model.seen) == 8
+
+
 def test_hits_of_chosen_images() -> None:
     model, split, some = Scored(), images(20), np.array([19, 3, 4])
     hits_N = scoring.evaluate(model, split, to_unit)

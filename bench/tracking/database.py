@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import shutil
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -70,7 +71,8 @@ def _create(paths: WorkPaths) -> None:
         database = folder / paths.mlflow_database.name
         SqlAlchemyStore(f"sqlite:///{database}", paths.artifacts.as_uri()).engine.dispose()
         _use_write_ahead_log(database)
-        os.replace(database, paths.mlflow_database)
+        with files.replacing(paths.mlflow_database) as temporary:
+            shutil.copyfile(database, temporary)
 
 
 def _use_write_ahead_log(database: Path) -> None:

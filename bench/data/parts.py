@@ -8,8 +8,10 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
-import numpy as np
+if TYPE_CHECKING:
+    import numpy as np
 
 
 @dataclass(frozen=True)
@@ -41,6 +43,8 @@ class Part:
         reversing the part finds the partner; only with more parts than pairs is each image alone.
         Raises ValueError where there are more parts than images.
         """
+        import numpy as np  # whoever only plans how many pieces there are needs none of it
+
         index, parts = self.rank * self.pieces + self.piece, self.world * self.pieces
         if parts > batch_size:
             raise ValueError(f"a batch of {batch_size} images has no {parts} parts")

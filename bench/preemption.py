@@ -6,7 +6,8 @@ the signal goes to whoever would have had it: a worker of Ray, or the command, e
 does.
 
 Signals reach the main thread only. That is where Ray runs a task, and where a command runs a job;
-in any other thread nothing is changed here.
+in any other thread nothing is changed here. Workers of a group train in a thread: who waits for
+them hands the notice on, by a file (`handed_on`, `taken_from`).
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from bench.errors import Preempted
@@ -33,6 +35,10 @@ class _Notice:
     """The signal; 0: none came."""
     is_deferred: bool = False
     """Whether a block raises Preempted itself, when its work is safe."""
+    told: Path | None = None
+    """The file that hands the notice on."""
+    source: Path | None = None
+    """A file that says what a signal says."""
 
 
 _notice = _Notice()
@@ -56,12 +62,12 @@ def heeded() -> Iterator[None]:
     try:
         yield
     finally:
-        if asked():
+        if _notice.number:
             signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, alarm)
         for number in heeded:
             signal.signal(number, before[number])
-        if asked():
+        if _notice.number:
             _hand_on(_notice.number, before[signal.Signals(_notice.number)])
 
 
@@ -80,16 +86,44 @@ def deferred() -> Iterator[None]:
         raise Preempted("the process was told to end")
 
 
+@contextmanager
+def handed_on(file: Path) -> Iterator[None]:
+    """Hand the notice on to processes that the block waits for, and that bring its work to safety.
+
+    It is raised here after GRACE_S, and at a second Ctrl-C. `file` exists from the notice on, and
+    is gone after the block; its folder must be there.
+    """
+    file.unlink(missing_ok=True)
+    _notice.told, _notice.is_deferred = file, True
+    try:
+        yield
+    finally:
+        _notice.told, _notice.is_deferred = None, False
+        file.unlink(missing_ok=True)
+
+
+@contextmanager
+def taken_from(file: Path) -> Iterator[None]:
+    """Take it in the block as a notice that `file` exists: in a thread, where no signal arrives."""
+    _notice.source = file
+    try:
+        yield
+    finally:
+        _notice.source = None
+
+
 def asked() -> bool:
     """Tell whether the process was told to end."""
-    return bool(_notice.number)
+    return bool(_notice.number) or (_notice.source is not None and _notice.source.exists())
 
 
 def _on_signal(number: int, frame: object) -> None:
     again = number == signal.SIGALRM or number == signal.SIGINT == _notice.number
-    if not asked():
+    if not _notice.number:
         _notice.number = number
         signal.setitimer(signal.ITIMER_REAL, GRACE_S)
+        if _notice.told is not None:
+            _notice.told.touch()
     if again or not _notice.is_deferred:
         raise Preempted("the process was told to end")
 

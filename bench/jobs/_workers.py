@@ -2,22 +2,30 @@
 
 Every worker does the whole job on its part of each batch (`bench.training.group`); the first one
 writes and reports. A worker that dies or hangs ends its group, which begins again from the last
-checkpoint; one that has no memory left makes it begin again in twice as many pieces.
+checkpoint; one that has no memory left makes it begin again in twice as many pieces. Told to end,
+the process that waits for the group hands the notice on: the group saves its step and leaves.
 """
 
 from __future__ import annotations
 
 import logging
 import secrets
+import threading
+from collections.abc import Callable
+from concurrent.futures import Future
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from bench import jobs
+from bench import jobs, preemption
 from bench.errors import BenchError, OutOfMemory
 from bench.jobs import JobContext
 from bench.jobs._ray import environment, ray_here
 from bench.paths import JobPaths
+from bench.plan.fitting import most_pieces
 from bench.specs import JobResult
+
+if TYPE_CHECKING:
+    from ray.train import Result
 
 MAX_RESTARTS = 3
 """Times that a group begins again before the job is left to the next attempt."""
@@ -41,9 +49,9 @@ def run(context: JobContext) -> JobResult:
             try:
                 return _in_group(context)
             except OutOfMemory:
-                if restart == MAX_RESTARTS:
+                pieces = min(2 * context.resources.pieces, _most_pieces(context))
+                if restart == MAX_RESTARTS or pieces <= context.resources.pieces:
                     raise
-                pieces = 2 * context.resources.pieces
                 context = replace(
                     context, resources=context.resources.model_copy(update={"pieces": pieces})
                 )
@@ -53,6 +61,14 @@ def run(context: JobContext) -> JobResult:
                     raise
                 _log.warning("%s; beginning again from the last checkpoint", error)
     raise AssertionError("the last restart returns or raises")
+
+
+def _most_pieces(context: JobContext) -> int:
+    """Return the most pieces that a worker's share of a batch can be taken in; 0: it has none."""
+    spec = context.spec
+    if spec.recipe is None:
+        return 0
+    return most_pieces(spec.system, spec.recipe, workers=context.resources.workers)
 
 
 class _WorkersDied(RuntimeError):
@@ -67,9 +83,12 @@ def _in_group(context: JobContext) -> JobResult:
     resources = context.resources
     on_gpu = context.device == "cuda"
     each = {"CPU": resources.cpus, **({"GPU": resources.gpus} if on_gpu else {})}
+    folder = JobPaths(context.folder).checkpoints / "group"
+    folder.mkdir(parents=True, exist_ok=True)
+    notice = folder / "told to end"
     trainer = TorchTrainer(
         _worker,
-        train_loop_config={"context": context},
+        train_loop_config={"context": context, "notice": notice},
         torch_config=TorchConfig(
             backend="cpu:gloo,cuda:nccl" if on_gpu else "gloo", timeout_s=TIMEOUT_S
         ),
@@ -79,15 +98,30 @@ def _in_group(context: JobContext) -> JobResult:
         run_config=RunConfig(
             # A name of its own: Ray would go on with what it knows of one that it has seen.
             name=secrets.token_hex(8),
-            storage_path=str(JobPaths(context.folder).checkpoints / "group"),
+            storage_path=str(folder),
             failure_config=FailureConfig(max_failures=0),
         ),
     )
     try:
-        said: Any = trainer.fit().return_value
+        with preemption.handed_on(notice):
+            said: Any = _in_thread(trainer.fit).return_value
     except TrainingFailedError as error:
         raise _cause(error) from error
     return JobResult.model_validate_json(said)
+
+
+def _in_thread(fit: Callable[[], Result]) -> Result:
+    """Return what `fit` returns in a thread: in the main one it would keep Ctrl-C for itself."""
+    found: Future[Result] = Future()
+
+    def work() -> None:
+        try:
+            found.set_result(fit())
+        except BaseException as error:  # raised where it is waited for
+            found.set_exception(error)
+
+    threading.Thread(target=work, name="group", daemon=True).start()
+    return found.result()
 
 
 def _cause(error: Exception) -> Exception:
@@ -121,7 +155,7 @@ def _worker(config: dict[str, Any]) -> str:
     group = Group(mine.get_world_rank(), mine.get_world_size(), sharded=sharded)
     if not group.leads:
         context = replace(context, report=_silent)
-    with working_in(group):
+    with working_in(group), preemption.taken_from(config["notice"]):
         return jobs.run(context).model_dump_json()
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,8 @@ import pytest
 import torch
 
 from bench import jobs
-from bench.jobs import _work
+from bench.errors import OutOfMemory
+from bench.jobs import _work, _workers
 from bench.specs import Resources
 from bench.training import scoring
 
@@ -48,3 +50,31 @@ def test_a_job_scores_as_many_images_at_once_as_was_planned(toy: Any, tmp_path: 
     with jobs.conditions(context):
         assert scoring._num_at_once == 7
     assert scoring._num_at_once == 256
+
+
+@pytest.mark.parametrize(
+    ("kind", "fields", "tried"),
+    [("pretrain", {}, [1, 2, 4]), ("pretrain", {"mixup": 0.2}, [1, 2]), ("probe", None, [1])],
+    ids=["one image each at last", "pairs stay together", "nothing is trained in pieces"],
+)
+def test_a_group_out_of_memory_begins_again_in_as_many_pieces_as_there_are(
+    toy: Any,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    kind: str,
+    fields: dict[str, float] | None,
+    tried: list[int],
+) -> None:
+    pieces: list[int] = []
+
+    def full(context: jobs.JobContext) -> None:
+        pieces.append(context.resources.pieces)
+        raise OutOfMemory("the host ran out of memory")
+
+    monkeypatch.setattr(_workers, "_in_group", full)
+    monkeypatch.setattr(_workers, "ray_here", lambda num_cpus: nullcontext())
+    recipe = None if fields is None else toy.pretraining.model_copy(update=fields)
+    context = toy.context(toy.spec(kind, recipe=recipe), tmp_path, resources=Resources(workers=2))
+    with pytest.raises(OutOfMemory):
+        _workers.run(context)
+    assert pieces == tried

@@ -16,9 +16,10 @@ import pytest
 
 from bench import jobs
 from bench.data import catalog
-from bench.errors import Diverged
+from bench.errors import Diverged, Preempted
 from bench.jobs import JobContext
 from bench.jobs._workers import run
+from bench.preemption import heeded
 from bench.specs import DataUse, JobResult, JobSpec, Recipe, Resources
 from tests.bench.jobs.test_search import left_running
 
@@ -121,6 +122,37 @@ def test_a_killed_worker_makes_the_group_begin_again(work: Work) -> None:
     steps = [int(word) for word in lines.read_text().split()]
     assert steps.count(100) == 2  # what nobody had saved was done again
     assert not left_running()
+
+
+def test_a_group_that_is_told_to_end_saves_its_step(work: Work) -> None:
+    recipe = work._toy.pretraining.model_copy(update={"steps": 2000, "base_lr": 1e-5})
+    spec = work.spec("pretrain", recipe)
+    lines = work.folder / "lines"
+    context = work.context(spec, workers=2, report=partial(note, lines))
+
+    def strike() -> None:
+        while not lines.exists():
+            time.sleep(0.05)
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    # In the place of what ends a process: its handler is the one that `heeded` puts back.
+    before = signal.signal(signal.SIGTERM, lambda number, frame: None)
+    thread = threading.Thread(target=strike, daemon=True)
+    thread.start()
+    try:
+        with pytest.raises(Preempted, match=r"its checkpoint is of step \d+"), heeded():
+            run(context)
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    thread.join()
+    (saved,) = (context.folder / "checkpoints").glob("step-*.json")
+    step = int(saved.stem.removeprefix("step-"))
+    assert 100 <= step < 2000
+    assert not left_running()
+    again = run(context)
+    assert [int(word) for word in lines.read_text().split()][-1] == 2000
+    assert again.cost is not None
+    assert again.cost.examples == 2000 * 8
 
 
 def note(path: Path, line: dict[str, Any]) -> None:

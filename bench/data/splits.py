@@ -99,6 +99,24 @@ def drawn_vtab_rows(
     return rng.permutation(num_train)[:VTAB_TRAIN], rng.permutation(num_val)[:VTAB_VAL]
 
 
+def drawn_rows(
+    labels_N: np.ndarray, num_images: int, *, details_NF: np.ndarray | None = None
+) -> np.ndarray:
+    """Return the sorted rows of at most `num_images` that stand for a split; all of a small one.
+
+    Classes have equally many, as far as possible: the first images of files that lie class by class
+    would be of one class, and so would every tenth of labels that go round. Within a class they are
+    drawn with seed 0, and lie inside every larger draw. Where scoring needs `details_NF` besides
+    the labels (corruption and severity), these take the place of classes, so that none is missed.
+    """
+    if num_images >= len(labels_N):
+        return np.arange(len(labels_N))
+    groups_N = labels_N
+    if details_NF is not None:
+        groups_N = np.unique(details_NF, axis=0, return_inverse=True)[1].ravel()
+    return subset_indices(groups_N, num_images, seed=0)
+
+
 def pool_rows(labels_N: np.ndarray, num_examples: int) -> np.ndarray:
     """Return the sorted rows of the images that few-shot draws its shots from.
 

@@ -15,6 +15,7 @@ manifest.json holds the SHA-256 of every block. `build.py` writes such folders.
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import json
 import os
@@ -84,6 +85,14 @@ class Split:
         return self.images_NHWC[rows]
 
 
+class Splits(Protocol):
+    """A data set as jobs read it: split by split."""
+
+    def split(self, name: str) -> Split:
+        """Open a split; raises DataError where there is none of this name."""
+        ...
+
+
 class _Files:
     """The encoded images of one split, mapped into memory."""
 
@@ -138,6 +147,13 @@ class Originals:
             row = range(len(self))[rows]
             return original(self.content(row), name=self.name(row))
         return [self[int(row)] for row in np.arange(len(self))[rows]]
+
+    def taking(self, rows: np.ndarray) -> Originals:
+        """Return some of the images, in this order; nothing is decoded."""
+        taken = copy.copy(self)
+        taken._part_N, taken._row_N = self._part_N[rows], self._row_N[rows]
+        taken.sizes_N2 = self.sizes_N2[rows]
+        return taken
 
     def content(self, row: int) -> bytes:
         """Return the bytes of one image file."""

@@ -14,6 +14,7 @@ from PIL import Image
 
 from bench.data import catalog, decode, loader, splits
 from bench.data.packs import build, read, write
+from bench.data.packs.drawn import Drawn
 from bench.data.packs.read import Originals
 from bench.data.parts import Part
 from bench.data.transforms import preset
@@ -126,6 +127,22 @@ def test_small_files_of_one_size_become_arrays_with_the_same_pixels(tmp_path: Pa
     assert np.array_equal(
         packed.split("train").images(slice(None)), encoded.split("train").images(slice(None))
     )
+
+
+def test_drawn_originals_are_prepared_as_among_all(folder: Path, tmp_path: Path) -> None:
+    packed = build.packed(card_of(folder), cache_dir=tmp_path / "cache")
+    whole, few = packed.split("train"), Drawn(packed, {"train"}, 4).split("train")
+    rows = splits.drawn_rows(whole.labels_N, 4)
+    assert isinstance(few.images_NHWC, Originals)
+    assert len(few.images_NHWC) == len(few.labels_N) == 4
+    transform, device = preset("resize", size_px=16), torch.device("cpu")
+    found = loader.inputs(few, slice(1, 4), transform, None, device)
+    assert torch.equal(found, loader.inputs(whole, rows[1:4], transform, None, device))
+    assert [few.images_NHWC.name(place) for place in range(4)] == [
+        whole.images_NHWC.name(row)
+        for row in rows  # type: ignore[union-attr]
+    ]
+    assert len(whole.images_NHWC) > 4  # as it was
 
 
 @pytest.mark.ordinary

@@ -26,7 +26,9 @@ from PIL import Image
 from bench.data import catalog, decode
 from bench.data.cards.generated import formula_card
 from bench.data.packs import build, examine, read, write
+from bench.data.packs.drawn import Drawn
 from bench.data.packs.read import Packed
+from bench.data.splits import drawn_rows
 from bench.errors import DataError
 from bench.paths import CachePaths
 from bench.specs import DatasetCard, SplitCard
@@ -384,6 +386,24 @@ def test_both_packings_give_the_same_pixels(tmp_path: Path, make_images: Make) -
     content = (tmp_path / "set" / "a" / "000.jpg").read_bytes()
     files = [encoded.folder / f"{name}.encoded.bin" for name in ("train", "test")]
     assert any(content in file.read_bytes() for file in files)
+
+
+@pytest.mark.parametrize("packing", ["arrays", "encoded"])
+def test_drawn_images_are_those_of_their_rows(
+    tmp_path: Path, make_images: Make, packing: read.Packing
+) -> None:
+    card = folder_card(make_images(tmp_path / "set", {"a": 9, "b": 9}), image_size_px=16)
+    packed = build.packed(card, cache_dir=tmp_path / "cache", packing=packing)
+    whole, few = packed.split("train"), Drawn(packed, {"train"}, 4).split("train")
+    rows = drawn_rows(whole.labels_N, 4)
+    assert len(rows) == len(few.labels_N) == few.images_NHWC.shape[0]
+    assert few.images_NHWC.shape == (4, 16, 16, 3)
+    np.testing.assert_array_equal(few.labels_N, whole.labels_N[rows])
+    np.testing.assert_array_equal(few.images(slice(1, 3)), whole.images(rows[1:3]))
+    np.testing.assert_array_equal(few.images(np.array([2, 0])), whole.images(rows[[2, 0]]))
+    np.testing.assert_array_equal(np.stack(list(few.images_NHWC)), whole.images(rows))
+    other = Drawn(packed, {"test"}, 4).split("train")
+    np.testing.assert_array_equal(other.images(slice(None)), whole.images(slice(None)))
 
 
 def test_sets_too_large_to_decode_are_kept_encoded(

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bench.data.splits import held_out_indices, pool_rows, subset_indices
+from bench.data.splits import drawn_rows, held_out_indices, pool_rows, subset_indices
 from bench.errors import DataError
 
 BALANCED = np.repeat(np.arange(64), 256)
@@ -88,3 +88,39 @@ def test_the_pool_of_images_stored_class_by_class_is_drawn_with_seed_0() -> None
 
 def test_a_pool_larger_than_the_set_is_the_set() -> None:
     np.testing.assert_array_equal(pool_rows(np.array([0, 0, 1]), 5), np.arange(3))
+
+
+# --- drawn rows -------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "labels",
+    [np.repeat(np.arange(10), 50), np.arange(500) % 10],
+    ids=["class by class", "round and round"],
+)
+def test_drawn_images_are_of_all_classes_however_they_lie(labels: np.ndarray) -> None:
+    for num in (10, 50, 64):
+        rows = drawn_rows(labels, num)
+        assert len(np.unique(rows)) == num
+        assert (np.diff(rows) > 0).all()
+        counts = np.bincount(labels[rows], minlength=10)
+        assert counts.max() - counts.min() <= 1
+    assert set(drawn_rows(labels, 10)) < set(drawn_rows(labels, 64))
+    assert len(set(drawn_rows(labels, 50) % 50)) > 5  # not the same place in every class
+
+
+def test_a_small_split_is_whole() -> None:
+    for num in (30, 31, 1000):
+        np.testing.assert_array_equal(drawn_rows(np.arange(30) % 3, num), np.arange(30))
+
+
+def test_where_scoring_needs_more_than_labels_none_of_it_is_missed() -> None:
+    """Of a set that lies by corruption, severity and class, each of 75 cells is drawn."""
+    corruption, severity, labels = (
+        part.ravel() for part in np.meshgrid(range(15), range(1, 6), range(40), indexing="ij")
+    )
+    details = np.stack([corruption, severity], axis=1)
+    rows = drawn_rows(labels, 80, details_NF=details)
+    cells = {tuple(cell) for cell in details[rows].tolist()}
+    assert len(rows) == 80
+    assert len(cells) == 75

@@ -24,7 +24,7 @@ from torch import Tensor
 
 from bench import models, training
 from bench.data import scoring, transforms
-from bench.data.packs.read import Packed
+from bench.data.packs.read import Splits
 from bench.errors import CheckpointError, JobError
 from bench.files import clear_stale, file_sha256
 from bench.jobs import JobContext, _work
@@ -51,11 +51,12 @@ class Extracted:
 
 
 def features(
-    context: JobContext, data: Packed, split: str, *, rows_N: np.ndarray | None = None
+    context: JobContext, data: Splits, split: str, *, rows_N: np.ndarray | None = None
 ) -> Extracted:
     """Return the features of a split under the job's checkpoint and evaluation transform.
 
-    With `rows_N` they are of these rows alone, and no other image is looked at.
+    With `rows_N` they are of these rows alone, and no other image is looked at. `data` is what
+    `_work.dataset` gave.
     """
     digest = content_id(_identity(context, split, rows_N))
     paths = CachePaths(context.cache_dir).features(digest)
@@ -99,7 +100,7 @@ class Predicted:
 def predict(
     context: JobContext,
     model: models.Classifier,
-    data: Packed,
+    data: Splits,
     split: str,
     classes: np.ndarray | None,
 ) -> Predicted:
@@ -115,7 +116,7 @@ def predict(
 
 
 def scores(
-    context: JobContext, model: models.Classifier, data: Packed, split: str
+    context: JobContext, model: models.Classifier, data: Splits, split: str
 ) -> Iterator[np.ndarray]:
     """Yield the scores of a split's images, float32 (B, K), batch after batch in order.
 
@@ -140,6 +141,7 @@ def work(*extracted: Extracted) -> dict[str, Any]:
 def _identity(context: JobContext, split: str, rows_N: np.ndarray | None) -> dict[str, object]:
     spec = context.spec
     result, _ = context.inputs["checkpoint"]
+    limit = context.data.num_evaluated
     return {
         "version": _VERSION,
         "weights": _work.pretrained_digest(result),
@@ -151,12 +153,13 @@ def _identity(context: JobContext, split: str, rows_N: np.ndarray | None) -> dic
         "image_size_px": context.image_size_px,
         "num_threads": spec.num_threads,
         "device": context.device,
+        **({} if limit is None else {"num_evaluated": limit}),
         **({} if rows_N is None else {"rows": hashlib.sha256(rows_N.tobytes()).hexdigest()}),
     }
 
 
 def _computed(
-    context: JobContext, data: Packed, split: str, rows_N: np.ndarray | None
+    context: JobContext, data: Splits, split: str, rows_N: np.ndarray | None
 ) -> Iterator[np.ndarray]:
     protocol = context.protocol
     batches = training.extract_features(

@@ -19,7 +19,8 @@ from bench import models
 from bench.cost import forward_gflops
 from bench.data import decoders
 from bench.data.packs.build import packed
-from bench.data.packs.read import Packed
+from bench.data.packs.drawn import Drawn
+from bench.data.packs.read import Splits
 from bench.errors import CheckpointError, JobError
 from bench.jobs import JobContext
 from bench.paths import HITS, WEIGHTS, CachePaths, JobPaths
@@ -46,11 +47,20 @@ def num_devices(context: JobContext) -> float:
     return resources.workers * (resources.gpus if context.device == "cuda" else resources.tpus)
 
 
-def dataset(context: JobContext) -> Packed:
-    """Return the job's data set, packed; raises JobError when it is not the planned one."""
+def dataset(context: JobContext) -> Splits:
+    """Return the job's data set, packed; raises JobError when it is not the planned one.
+
+    In a limited run the splits that are evaluated have no more images than was planned. What is
+    trained on is whole: there the steps are limited.
+    """
     found = packed(context.card, cache_dir=context.cache_dir)
     check_planned(context)
-    return found
+    data = context.data
+    if data.num_evaluated is None:
+        return found
+    trains = context.spec.recipe is not None
+    evaluated = {data.eval_split} if trains else {data.eval_split, data.train_split}
+    return Drawn(found, evaluated, data.num_evaluated)
 
 
 def check_planned(context: JobContext) -> None:
@@ -64,7 +74,7 @@ def check_planned(context: JobContext) -> None:
         )
 
 
-def labels(context: JobContext, data: Packed, split: str) -> np.ndarray:
+def labels(context: JobContext, data: Splits, split: str) -> np.ndarray:
     """Return labels_N of a split; raises JobError where one is not a planned class."""
     labels_N = data.split(split).labels_N
     classes = context.num_classes

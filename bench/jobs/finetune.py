@@ -22,7 +22,7 @@ from torch import Tensor
 from bench import models, training
 from bench.data import loader, transforms
 from bench.data.packs.read import Split
-from bench.data.splits import held_out_indices
+from bench.data.splits import drawn_rows, held_out_indices
 from bench.errors import Diverged, JobError
 from bench.jobs import JobContext, _work
 from bench.paths import JobPaths
@@ -115,6 +115,8 @@ class Task:
             scored, chooses = data.split(context.data.eval_split), context.data.eval_split != "test"
             return cls(split, everything, scored, None, chooses)
         train_N, held_N = held_out_indices(labels_N, context.data.held_out, seed=spec.seed)
+        if context.data.num_evaluated is not None:
+            held_N = held_N[drawn_rows(labels_N[held_N], context.data.num_evaluated)]
         return cls(split, train_N, split, held_N, chooses=True)
 
 

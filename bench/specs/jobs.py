@@ -43,6 +43,9 @@ class DataUse(Record):
     """Size of the random subset of the training split; None: all of it."""
     held_out: Annotated[float | None, NotCompared("compared as the recipe's split")] = None
     """Share of the training split kept for choosing; None: train on all of it."""
+    num_evaluated: Annotated[int | None, NotCompared("a limited run says so as a whole")] = None
+    """Most images of a split that are scored, or whose features are taken (`drawn_rows`); None: all
+    of them, as in every run whose steps are not limited."""
     version: Annotated[int, NotCompared("follows from the data set")] = 1
     """Version of the card."""
     squared_px: Annotated[int | None, Compared("images kept as", 72, by_rule=True)] = None

@@ -206,8 +206,8 @@ def test_what_identifies_a_job_is_documented_and_nothing_is_promised_beyond_it()
     said = " ".join(section.split())
     for field, words in IDENTITY.items():
         assert words in said, field
-    for part in ("content", "version of the card", "split", "subset", "squares"):
+    for part in ("content", "version of the card", "split", "subset", "squares", "images scored"):
         assert part in said
-    assert len(specs.DataUse.model_fields) == 8
+    assert len(specs.DataUse.model_fields) == 9
     for package in ("Python", "torch", "timm"):
         assert package in said.split("Not part of it")[1]

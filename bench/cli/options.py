@@ -22,6 +22,7 @@ Scale = Annotated[
 ]
 Seeds = Annotated[int | None, typer.Option("--seeds", help="Only the first N seeds.")]
 LimitSteps = Annotated[
-    int | None, typer.Option("--limit-steps", help="Cap training steps; results are marked.")
+    int | None,
+    typer.Option("--limit-steps", help="Cap steps and scored batches; results are marked."),
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]

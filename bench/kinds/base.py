@@ -243,7 +243,8 @@ class Planner(Protocol):
         needs: Mapping[str, str] | None = None,
         labels: Mapping[str, Any] | None = None,
         image_size_px: int | None = None,
-        num_evaluated: int = 0,
+        num_evaluated: int | Sequence[int] = 0,
+        least_evaluated: int = 0,
         num_trainings: int = 1,
         refused: str = "",
     ) -> PlannedJob:
@@ -254,7 +255,9 @@ class Planner(Protocol):
         `classifier` that was trained in the suite, the job is refused with it. `labels` are names
         of protocol and recipe as tables show them; `num_evaluated` images go forward through the
         system, at `image_size_px` where no protocol says, and the recipe is followed
-        `num_trainings` times. `refused` says why nobody can do it.
+        `num_trainings` times. Of several splits, or of one several times, `num_evaluated` is a
+        number each: where the suite's steps are limited each is limited too, but not below
+        `least_evaluated`, without which the kind cannot work. `refused` says why nobody can do it.
         """
 
 

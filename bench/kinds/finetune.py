@@ -8,7 +8,7 @@ upstream, with the first seed.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -202,7 +202,7 @@ def _search(task: _Task, start: Start) -> PlannedJob:
         recipe=recipe.model_copy(update={"base_lr": None}),
         params={"learning_rates": task.rates},
         needs={"checkpoint": start.job.job_id},
-        num_evaluated=splits.num_scored * num_rates,
+        num_evaluated=(splits.num_scored,) * num_rates,
         num_trainings=num_rates,
     )
 
@@ -233,7 +233,7 @@ def _add(
     recipe: Recipe | None = None,
     rate: float | None = None,
     params: dict[str, Any] | None = None,
-    num_evaluated: int = 0,
+    num_evaluated: int | Sequence[int] = 0,
     num_trainings: int = 1,
 ) -> PlannedJob:
     card, protocol = task.card, task.protocol

@@ -30,10 +30,12 @@ def add(
     params: Args,
     held_out: float | None = None,
     num_train: int | None = None,
+    least_evaluated: int = 0,
 ) -> None:
     """Plan one job on the features of train and test; its stage is named as its kind.
 
-    `num_train` is the number of training images that it looks at; None: all.
+    `num_train` is the number of training images that it looks at; None: all. `least_evaluated` is
+    what it needs of each split where steps are limited.
     """
     if num_train is None:
         num_train = card.splits["train"].num_examples
@@ -50,5 +52,6 @@ def add(
         seed=start.seed,
         needs={"checkpoint": start.job.job_id},
         labels={"protocol": protocol.name},
-        num_evaluated=num_train + card.splits["test"].num_examples,
+        num_evaluated=(num_train, card.splits["test"].num_examples),
+        least_evaluated=least_evaluated,
     )

@@ -38,6 +38,7 @@ def plan(planner: Planner, block: KnnBlock, key: str) -> None:
                 protocol,
                 words="neighbours",
                 params={"neighbours": block.neighbours, "temperature": TEMPERATURE},
+                least_evaluated=max(block.neighbours),
             )
 
 

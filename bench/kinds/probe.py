@@ -41,6 +41,8 @@ def plan(planner: Planner, block: ProbeBlock, key: str) -> None:
                 words="probe",
                 params={"l2s": block.l2s},
                 held_out=held_out,
+                # One of a class to fit where another is held out.
+                least_evaluated=2 * card.num_classes,
             )
 
 

@@ -17,6 +17,7 @@ from bench.plan.fitting import TOO_LARGE, Fit, Place, fit
 from bench.plan.names import Names
 from bench.plan.spec import SuiteSpec
 from bench.specs import (
+    EVALUATION_BATCH,
     Args,
     DatasetCard,
     DataUse,
@@ -165,12 +166,15 @@ class Planner(Names):
         needs: Mapping[str, str] | None = None,
         labels: Mapping[str, Any] | None = None,
         image_size_px: int | None = None,
-        num_evaluated: int = 0,
+        num_evaluated: int | Sequence[int] = 0,
+        least_evaluated: int = 0,
         num_trainings: int = 1,
         refused: str = "",
     ) -> PlannedJob:
         """Add a job unless it is there, and return it; see `bench.kinds.base.Planner.add`."""
         self._check_devices(kind, recipe)
+        passes = (num_evaluated,) if isinstance(num_evaluated, int) else num_evaluated
+        data, evaluated = self._evaluated(data, passes, least=least_evaluated)
         spec = JobSpec(
             kind=kind,
             kind_version=KINDS[kind].version,
@@ -191,7 +195,7 @@ class Planner(Names):
         steps = spec.recipe.steps if spec.recipe and spec.recipe.steps else 0
         examples = steps * spec.recipe.batch_size * num_trainings if spec.recipe else 0
         size_px = protocol.image_size_px if protocol else image_size_px
-        exaflops = _exaflops(spec.system, size_px, trained=examples, evaluated=num_evaluated)
+        exaflops = _exaflops(spec.system, size_px, trained=examples, evaluated=evaluated)
         card = None if data is None else downstream or (upstream[0] if upstream else None)
         source = classifier or start
         workers = self.suite.workers if KINDS[kind].shares_batches else 1
@@ -216,6 +220,23 @@ class Planner(Names):
             or too_large,
         )
         return self.jobs[job_id]
+
+    def _evaluated(
+        self, data: DataUse | None, passes: Sequence[int], *, least: int
+    ) -> tuple[DataUse | None, int]:
+        """Return what a job does with its data, and the images of all its passes together.
+
+        Where steps are limited, a pass has as many batches at most, and an image of every class.
+        What has no more images is the job that it is without a limit.
+        """
+        limit = self.suite.limit_steps
+        if limit is None or data is None:
+            return data, sum(passes)
+        most = max(limit * EVALUATION_BATCH, data.num_classes, least)
+        if max(passes, default=0) <= most:
+            return data, sum(passes)
+        limited = data.model_copy(update={"num_evaluated": most})
+        return limited, sum(min(num, most) for num in passes)
 
     def _device(self, kind: str) -> DeviceKind:
         """Return what the jobs of a kind compute on."""

@@ -133,7 +133,8 @@ class SuiteSpec(Record):
     system: dict[str, SystemBlock] = {}
     """Systems of the suite's own."""
     limit_steps: int | None = Field(default=None, gt=0)
-    """Cap on the steps of every training job; results are marked as limited."""
+    """Cap on the steps of every training job, and on the batches that a job scores of a split;
+    results are marked as limited."""
 
     @property
     def label(self) -> str:
@@ -200,6 +201,12 @@ class JobGraph(Record):
     """Jobs, inputs first, each once."""
     datasets: dict[str, DatasetCard]
     """Cards of the data sets used, by name."""
+
+    @property
+    def most_evaluated(self) -> int | None:
+        """The most images of a split that a job scores, where one scores fewer than there are."""
+        limits = (job.spec.data.num_evaluated for job in self.jobs if job.spec.data)
+        return max((limit for limit in limits if limit is not None), default=None)
 
     def image_sizes_px(self) -> dict[str, list[int]]:
         """Return the input sizes, in pixels, that the jobs ask of each data set."""

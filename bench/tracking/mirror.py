@@ -238,7 +238,9 @@ class Mirror:
         ]
         tags = runs.tags(job, result, reused)
         if self._graph.suite.limit_steps is not None:
-            tags["limited"] = f"at most {self._graph.suite.limit_steps} steps"
+            images = job.spec.data.num_evaluated if job.spec.data else None
+            scored = f", {images} images of a split" if images else ""
+            tags["limited"] = f"at most {self._graph.suite.limit_steps} steps{scored}"
         head, rest = points[:_METRIC_BATCH], points[_METRIC_BATCH:]
         client.log_batch(
             run_id,

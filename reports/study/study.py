@@ -98,8 +98,9 @@ class Study:
         limit = self.graph.suite.limit_steps
         if limit is None:
             return ""
-        steps = f"{limit:,} step" + "s" * (limit != 1)
-        return f"Limited run: training jobs stopped after at most {steps}. Not a result."
+        steps, images = f"{limit:,} step" + "s" * (limit != 1), self.graph.most_evaluated
+        scored = f", and at most {images:,} images of a split were scored" if images else ""
+        return f"Limited run: training jobs stopped after at most {steps}{scored}. Not a result."
 
     def dataset_title(self, name: str) -> str:
         """Return the printed name of a data set."""

@@ -72,6 +72,8 @@ def differences(counterpart: Counterpart, study: Study) -> tuple[str, ...]:
 def _limit(study: Study) -> Iterator[str]:
     if study.graph.suite.limit_steps is not None:
         yield f"stopped after at most {study.graph.suite.limit_steps:,} steps"
+    if study.graph.most_evaluated is not None:
+        yield f"scored on at most {study.graph.most_evaluated:,} images of a split"
 
 
 # --- which cells there are ------------------------------------------------------------------

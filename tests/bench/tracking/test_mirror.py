@@ -107,6 +107,27 @@ def test_a_run_shows_what_a_person_looks_for(
     assert parent.data.metrics["jobs_failed"] == 1
 
 
+def test_a_run_of_a_limited_suite_says_so(
+    suite: tuple[Store, JobGraph, dict[str, JobResult]],
+) -> None:
+    store, graph, outcomes = suite
+    data = graph.jobs[0].spec.data
+    assert data is not None
+    few = graph.jobs[0].spec.model_copy(
+        update={"data": data.model_copy(update={"num_evaluated": 512})}
+    )
+    first = graph.jobs[0].model_copy(update={"spec": few})
+    limited = graph.suite.model_copy(update={"limit_steps": 2})
+    graph = graph.model_copy(update={"suite": limited, "jobs": (first, *graph.jobs[1:])})
+    carry(store, graph, outcomes)
+    client = tracking.connect(store.workdir)
+    experiment = client.get_experiment_by_name("toy")
+    runs = client.search_runs([experiment.experiment_id], "tags.`vitbench.role` = 'job'")
+    tags = {run.info.run_name: run.data.tags["limited"] for run in runs}
+    assert tags["job 0"] == "at most 2 steps, 512 images of a split"
+    assert tags["job 1"] == "at most 2 steps"
+
+
 def drive(store: Store, graph: JobGraph, outcomes: dict[str, JobResult], step: str) -> None:
     """Carry results as a driver of its own, up to a step, and stay there."""
     mirror = tracking.Mirror(graph, store)

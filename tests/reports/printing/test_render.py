@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from bench.specs import PlannedJob
 from reports.printing import escape
 from reports.printing.csv import long_csv, wide_csv
 from reports.printing.files import render
@@ -255,3 +256,20 @@ def test_a_limited_run_says_so_first(made: Any) -> None:
         table = module.table(study)
         for text in (markdown(table), latex(table), terminal(table)):
             assert "Not a result" in text
+
+
+def test_a_limited_run_says_how_many_images_were_scored(made: Any) -> None:
+    suite = made.graph.suite.model_copy(update={"limit_steps": 1})
+    jobs = tuple(_scoring_few(job) for job in made.graph.jobs)
+    graph = made.graph.model_copy(update={"suite": suite, "jobs": jobs})
+    assert Study(graph, made.results, {}).warning == (
+        "Limited run: training jobs stopped after at most 1 step, and at most 256 images of a "
+        "split were scored. Not a result."
+    )
+
+
+def _scoring_few(job: PlannedJob) -> PlannedJob:
+    if job.spec.data is None or job.spec.data.eval_split != "test":
+        return job
+    data = job.spec.data.model_copy(update={"num_evaluated": 256})
+    return job.model_copy(update={"spec": job.spec.model_copy(update={"data": data})})

@@ -46,11 +46,15 @@ clip_norm = 1.0
 
 
 def _graph(
-    folder: Path, *, protocol: str = "vit-finetune", recipe: str = "vit-finetune-cifar"
+    folder: Path,
+    *,
+    protocol: str = "vit-finetune",
+    recipe: str = "vit-finetune-cifar",
+    limit_steps: int | None = None,
 ) -> JobGraph:
     file = folder / "cifar.toml"
     file.write_text(SUITE.format(protocol=protocol, recipe=recipe), encoding="utf-8")
-    return graph_of(str(file), None, None, None)
+    return graph_of(str(file), None, None, limit_steps)
 
 
 def _study(graph: JobGraph, accuracy: float = 0.99) -> Study:
@@ -64,6 +68,24 @@ def _study(graph: JobGraph, accuracy: float = 0.99) -> Study:
         if job.labels.stage == "final"
     }
     return Study(graph, results, {}, published=baselines.published())
+
+
+@pytest.mark.parametrize(
+    ("limit_steps", "words"),
+    [
+        (2, ("stopped after at most 2 steps", "scored on at most 512 images of a split")),
+        (500, ("stopped after at most 500 steps",)),  # 128,000 images are more than there are
+    ],
+)
+def test_a_limited_run_is_off_protocol_first_of_all(
+    tmp_path: Path, limit_steps: int, words: tuple[str, ...]
+) -> None:
+    found = counterparts(_study(_graph(tmp_path, limit_steps=limit_steps)))
+    assert found
+    for answer in found:
+        assert answer.verdict.word == "off-protocol"
+        assert answer.verdict.reasons[: len(words)] == words
+        assert not any(reason.startswith("scored") for reason in answer.verdict.reasons[2:])
 
 
 def test_a_run_under_the_published_protocol_differs_in_nothing(tmp_path: Path) -> None:

@@ -44,7 +44,11 @@ def run(context: JobContext) -> JobResult:
     Raises what a worker raises on purpose (BenchError), and RuntimeError where workers die.
     """
     resources = context.resources
-    with environment(_QUIET), ray_here(num_cpus=resources.workers * max(1, int(resources.cpus))):
+    patient = {"RAY_TRAIN_WORKER_HEALTH_CHECK_TIMEOUT_S": str(TIMEOUT_S)}
+    with (
+        environment(_QUIET | patient),
+        ray_here(num_cpus=resources.workers * max(1, int(resources.cpus))),
+    ):
         for restart in range(MAX_RESTARTS + 1):
             try:
                 return _in_group(context)

@@ -17,7 +17,7 @@ import pytest
 from bench import jobs
 from bench.data import catalog
 from bench.errors import Diverged, Preempted
-from bench.jobs import JobContext
+from bench.jobs import JobContext, _workers
 from bench.jobs._workers import run
 from bench.preemption import heeded
 from bench.specs import DataUse, JobResult, JobSpec, Recipe, Resources
@@ -97,31 +97,36 @@ def test_two_workers_do_the_job_of_one(work: Work) -> None:
     assert (hits[0] == hits[1]).mean() > 0.9
 
 
-def test_a_killed_worker_makes_the_group_begin_again(work: Work) -> None:
+@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGSTOP], ids=["dies", "hangs"])
+def test_a_worker_that_is_lost_makes_the_group_begin_again(
+    work: Work, monkeypatch: pytest.MonkeyPatch, how: signal.Signals
+) -> None:
+    monkeypatch.setattr(_workers, "TIMEOUT_S", 20)
     recipe = work._toy.pretraining.model_copy(update={"steps": 2000, "base_lr": 1e-5})
     spec = work.spec("pretrain", recipe)
     expected, _ = do(work, spec, workers=1)
     lines = work.folder / "lines"
     context = work.context(spec, workers=2, report=partial(note, lines))
-    killed: list[int] = []
+    struck: list[int] = []
 
-    def kill() -> None:
+    def strike() -> None:
         while not lines.exists():
             time.sleep(0.05)
-        killed.append(train_worker())
-        os.kill(killed[0], signal.SIGKILL)
+        struck.append(train_worker())
+        os.kill(struck[0], how)
 
-    thread = threading.Thread(target=kill, daemon=True)
+    thread = threading.Thread(target=strike, daemon=True)
     thread.start()
     found = run(context)
     thread.join()
-    assert killed
+    assert struck
     assert found.metrics["train_loss"].value == pytest.approx(
         expected.metrics["train_loss"].value, rel=1e-4
     )
     steps = [int(word) for word in lines.read_text().split()]
     assert steps.count(100) == 2  # what nobody had saved was done again
     assert not left_running()
+    assert not Path(f"/proc/{struck[0]}").exists()
 
 
 def test_a_group_that_is_told_to_end_saves_its_step(work: Work) -> None:

@@ -2,6 +2,7 @@
 
     states        weights, gradients, optimizer states and averages, in float32
     shared        what autocast and weight standardization keep once for a pass
+    saved         on a CPU, the copy of weights and optimizer states that checkpoints are written of
     each image    what the backward pass needs of it, its logits, its pixels, and the widest layer
 
 A batch is trained on in pieces, one after another: states do not depend on their number, the rest
@@ -45,11 +46,14 @@ class Memory:
     """Cast and standardized weights, kept once for each pass."""
     image_gib: float
     """What each image of a pass adds."""
+    saved_gib: float = 0.0
+    """On a CPU, the copy that a checkpoint is written from; an accelerator's is the host's."""
 
     @property
     def fixed_gib(self) -> float:
         """What is held whatever the number of images."""
-        return self.weights_gib + self.gradients_gib + self.optimizer_gib + self.shared_gib
+        states_gib = self.weights_gib + self.gradients_gib + self.optimizer_gib
+        return states_gib + self.shared_gib + self.saved_gib
 
     def sharded(self, workers: int) -> Memory:
         """Return the memory of one of some workers that each keep a shard of the states."""
@@ -99,6 +103,7 @@ def training(
         optimizer_gib=(moments + averages) * weights / GIB,
         shared_gib=kept.shared / GIB,
         image_gib=(image + _input_bytes(recipe, image_size_px, device)) / GIB,
+        saved_gib=(1 + moments + averages) * weights / GIB if device == "cpu" else 0.0,
     )
 
 

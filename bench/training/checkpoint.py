@@ -19,7 +19,7 @@ import logging
 import shutil
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -43,6 +43,9 @@ MAX_LOST_S allows, of what training waits for always."""
 MAX_LOST_S = 300.0
 """Seconds of work that a process killed without notice loses at most, where training need not wait
 for longer than MAX_SAVING_SHARE of them."""
+
+LARGE_BYTES = 2**26
+"""Buffers of so many bytes are made ready before a copy is due."""
 
 _log = logging.getLogger(__name__)
 
@@ -69,6 +72,7 @@ class Checkpoints:
         self._warn = warn
         self._saved_at_s = time.monotonic()
         self._copy = _Copy()
+        self._has_room = False
         self._thread = threading.Thread()
         self._error: BaseException | None = None
 
@@ -84,6 +88,16 @@ class Checkpoints:
             finally:
                 self._join()
             self.wait()
+
+    def expect(self, tensors: Callable[[], Mapping[str, Tensor]]) -> None:
+        """Make room for a copy of what is saved, once the first checkpoint is near.
+
+        Training goes on meanwhile: pages of fresh memory take longer than what is copied to them.
+        """
+        elapsed_s = time.monotonic() - self._saved_at_s
+        if not self._has_room and elapsed_s >= self._interval_s / 2:
+            self._has_room = True
+            self._copy.expect(tensors())
 
     def due(self, *, is_last: bool = False) -> bool:
         """Return whether a checkpoint should be saved now: by the clock, or for the end.
@@ -196,9 +210,22 @@ class _Copy:
     def __init__(self) -> None:
         self._buffers: dict[str, Tensor] = {}
         self._copied: torch.cuda.Event | None = None
+        self._thread = threading.Thread()
+
+    def expect(self, tensors: Mapping[str, Tensor]) -> None:
+        """Make the buffers in a thread; small ones can wait."""
+        if sum(tensor.nbytes for tensor in tensors.values()) >= LARGE_BYTES:
+            buffers = {name: self._buffer(name, tensor) for name, tensor in tensors.items()}
+            self._thread = threading.Thread(
+                target=_touch, args=(buffers.values(),), name="room for a checkpoint", daemon=True
+            )
+            self._buffers = buffers
+            self._thread.start()
 
     def take(self, tensors: Mapping[str, Tensor]) -> None:
         """Copy tensors as they are now; what is done to them afterwards does not show."""
+        if self._thread.is_alive():
+            self._thread.join()
         self._buffers = {name: self._buffer(name, tensor) for name, tensor in tensors.items()}
         on_cuda = False
         for name, tensor in tensors.items():
@@ -219,6 +246,12 @@ class _Copy:
         if there is not None and there.shape == tensor.shape and there.dtype == tensor.dtype:
             return there
         return torch.empty(tensor.shape, dtype=tensor.dtype, pin_memory=tensor.is_cuda)
+
+
+def _touch(buffers: Iterable[Tensor]) -> None:
+    """Have the kernel give memory its pages: in this thread alone, and without Python's lock."""
+    for buffer in buffers:
+        buffer.reshape(-1).view(torch.uint8).numpy().fill(0)
 
 
 def write_tensors(path: Path, tensors: Mapping[str, Tensor]) -> str:

@@ -273,7 +273,10 @@ class _Run:
 
     def is_due(self, checkpoints: Checkpoints) -> bool:
         """Return whether the worker that writes has a reason to save now: the others never save."""
-        due = self._group.leads and checkpoints.due(is_last=self.step == self.num_steps)
+        due = False
+        if self._group.leads:
+            checkpoints.expect(self._tensors)
+            due = checkpoints.due(is_last=self.step == self.num_steps)
         return self._group.agreed(due)
 
     def save(self, checkpoints: Checkpoints) -> None:

@@ -163,6 +163,28 @@ def test_due_by_the_clock(tmp_path: Path) -> None:
     assert Checkpoints(tmp_path / "b", "job", interval_s=0).due()
 
 
+def test_large_copies_have_room_before_they_are_due(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now_s = [0.0]
+    monkeypatch.setattr(checkpoint.time, "monotonic", lambda: now_s[0])
+    monkeypatch.setattr(checkpoint, "LARGE_BYTES", 100)
+    checkpoints = Checkpoints(tmp_path, "job", interval_s=20)
+    state = {"large": torch.arange(40.0), "half": torch.ones(3, 4, dtype=torch.bfloat16)}
+    now_s[0] = 9.0
+    checkpoints.expect(lambda: pytest.fail("not half of the interval is over"))
+    now_s[0] = 11.0
+    checkpoints.expect(lambda: state)
+    checkpoints.expect(lambda: pytest.fail("there is room already"))
+    room = dict(checkpoints._copy._buffers)
+    save(checkpoints, 1, state)
+    assert all(checkpoints._copy._buffers[name] is room[name] for name in state)
+    found = checkpoints.newest()
+    assert found is not None
+    for name, tensor in state.items():
+        torch.testing.assert_close(found[1][name], tensor, rtol=0, atol=0)
+
+
 @pytest.mark.parametrize(
     ("copying_s", "writing_s", "interval_s"),
     [(0.0, 0.1, 20), (0.5, 0.5, 100), (0.0, 5.0, 300), (2.0, 200.0, 300), (4.0, 0.0, 400)],

@@ -22,8 +22,8 @@ from bench.paths import WorkPaths
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from bench.plan.spec import SuiteSpec
-    from bench.rehearse.forecast import Forecast, Place
+    from bench.plan.spec import JobGraph
+    from bench.rehearse.forecast import Forecast, Place, Row
 
 
 class On(StrEnum):
@@ -85,9 +85,7 @@ def rehearse(
         graph,
         parts,
         measured,
-        place=_place(
-            graph.suite, workdir, gpu=gpu, budget=budget, start_s=start_s if measured else 0.0
-        ),
+        place=_place(graph, workdir, gpu=gpu, budget=budget, start_s=start_s if measured else 0.0),
         decoded_per_s=partial(decoding.decoded_per_s, one_s=decoding.decode_s()),
     )
     if as_json:
@@ -99,25 +97,41 @@ def rehearse(
 
 
 def _place(
-    suite: SuiteSpec, workdir: Path, *, gpu: str | None, budget: float | None, start_s: float
+    graph: JobGraph, workdir: Path, *, gpu: str | None, budget: float | None, start_s: float
 ) -> Place:
     from bench.cost import ASSUMED_GPU, GPUS
-    from bench.plan import fitting
+    from bench.plan import disk, fitting
+    from bench.rehearse import saving
     from bench.rehearse.forecast import Place
 
+    suite = graph.suite
     memory_gib = dict(fitting.here(suite).memory_gib)
     if gpu is not None or "cuda" not in memory_gib:
         memory_gib["cuda"] = GPUS[gpu or ASSUMED_GPU].memory_gib
+    num_cores = len(os.sched_getaffinity(0))
+    num_running = 1 if suite.gpus else max(1, num_cores // suite.num_threads)
+    cache = WorkPaths(workdir.resolve()).cache
     there = next(folder for folder in (workdir.resolve(), *workdir.resolve().parents)
                  if folder.is_dir())  # fmt: skip
     return Place(
         gpu=gpu or ASSUMED_GPU,
         memory_gib=memory_gib,
-        num_cores=len(os.sched_getaffinity(0)),
+        num_cores=num_cores,
         free_disk_gib=shutil.disk_usage(there).free / 2**30,
+        needed_disk_gib=disk.needed(graph, cache, num_running=num_running).num_bytes / 2**30,
+        saved_gib_per_s=saving.saved_gib_per_s(there),
         start_s=start_s,
         budget_usd=budget,
     )
+
+
+def _checkpoint(row: Row) -> str:
+    """Return the size of a row's checkpoints, and how long one is written behind the training."""
+    if not row.checkpoint_gib:
+        return "-"
+    if row.checkpoint_gib < 0.1:
+        return f"{1024 * row.checkpoint_gib:.1f} MiB, {row.checkpoint_s:.1f} s"
+    return f"{row.checkpoint_gib:.1f} GiB, {row.checkpoint_s:.1f} s"
 
 
 def _show(console: Console, found: Forecast) -> None:
@@ -137,7 +151,7 @@ def _show(console: Console, found: Forecast) -> None:
                 "GiB": f"{row.memory_gib:.1f}",
                 "images/s": f"{row.images_per_s:,.0f}" + ("" if row.measured else " assumed"),
                 "decoding cores": f"{row.decoding_cores:.1f}" if found.gpu_days else "-",
-                "checkpoint": f"{row.checkpoint_gib:.2f} GiB",
+                "checkpoint": _checkpoint(row),
                 "time": duration(3600 * row.hours),
             }
             for row in found.rows

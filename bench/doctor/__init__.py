@@ -19,21 +19,15 @@ from pathlib import Path
 
 from bench.doctor import datasets, folder, machine, weights
 from bench.doctor.check import Check, Status, reported
-from bench.errors import BenchError, DataError
+from bench.errors import BenchError
 from bench.paths import CachePaths, WorkPaths
 from bench.plan.spec import JobGraph, SuiteSpec
-from bench.specs import DatasetCard, PlannedJob
+from bench.specs import DatasetCard
 
 __all__ = ["Check", "Status", "examine"]
 
 UI_PORT = 5000
 """Port of `vitbench ui` unless another is given."""
-
-CHECKPOINT_COPIES = 3
-"""Files of a training job's size on disk: its weights, and two checkpoints while it runs."""
-
-STATE_BYTES = 12
-"""Bytes per parameter in a checkpoint: a float32 weight and two moments."""
 
 
 def examine(
@@ -71,7 +65,7 @@ def examine(
             checks += datasets.enlarged_images(card, sizes_px, cache_dir=cache)
     return [
         *_machine(spec, graph),
-        *_folder(workdir, needed_bytes=_needed_bytes(graph, cards, cache)),
+        *_folder(workdir, needed_bytes=_needed_bytes(graph, WorkPaths(workdir).cache)),
         *checks,
         *weights.all_weights(spec, WorkPaths(workdir).cache),
         *refused,
@@ -119,6 +113,12 @@ def _memory(found: machine.Machine, spec: SuiteSpec, graph: JobGraph | None) -> 
     return checks
 
 
+def _needed_bytes(graph: JobGraph | None, cache: CachePaths) -> int:
+    from bench.plan import disk
+
+    return 0 if graph is None else disk.needed(graph, cache).num_bytes
+
+
 def _folder(workdir: Path, *, needed_bytes: int) -> list[Check]:
     place = folder.nearest(workdir)
     return [
@@ -128,35 +128,3 @@ def _folder(workdir: Path, *, needed_bytes: int) -> list[Check]:
         *folder.leftovers(workdir),
         folder.database(workdir),
     ]
-
-
-# --- what a suite needs ---------------------------------------------------------------------
-
-
-def _training(graph: JobGraph | None) -> list[PlannedJob]:
-    return [job for job in graph.jobs if job.spec.recipe is not None] if graph else []
-
-
-def _packed_bytes(card: DatasetCard) -> int:
-    """Return what a data set takes once it is packed; 0 where it cannot be read."""
-    from bench.data.packs.build import bytes_needed
-
-    try:
-        return bytes_needed(card)
-    except DataError:
-        return 0  # said of the data set itself
-
-
-def _needed_bytes(graph: JobGraph | None, cards: dict[str, DatasetCard], cache: Path) -> int:
-    """Return what packed data and checkpoints will take, at most, that is not there yet."""
-    needed = sum(
-        _packed_bytes(card)
-        for card in cards.values()
-        if card.digest and not card.args.get("stream") and not (cache / card.digest).is_dir()
-    )
-    jobs = _training(graph)
-    return (
-        needed
-        + sum(4 * job.num_params for job in jobs)
-        + max((CHECKPOINT_COPIES * STATE_BYTES * job.num_params for job in jobs), default=0)
-    )

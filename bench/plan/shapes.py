@@ -112,7 +112,7 @@ def _of(job: PlannedJob, by_id: dict[str, PlannedJob], device: DeviceKind) -> It
             **common,
         )
         yield Part(job, shape, job.train_examples)
-    evaluated = _num_evaluated(job, size_px)
+    evaluated = num_evaluated(job)
     if evaluated:
         params: dict[str, Any] = spec.params
         shape = Shape(
@@ -125,8 +125,11 @@ def _of(job: PlannedJob, by_id: dict[str, PlannedJob], device: DeviceKind) -> It
         yield Part(job, shape, evaluated)
 
 
-def _num_evaluated(job: PlannedJob, size_px: int) -> int:
+def num_evaluated(job: PlannedJob) -> int:
     """Return the images that go forward besides training: exaFLOPs are forward x (3 T + E)."""
+    size_px = job.spec.image_size_px
+    if size_px is None:
+        return 0
     forward = baselines.forward_flops(job.spec.system, size_px)
     return round(job.exaflops * 1e18 / forward) - 3 * job.train_examples
 

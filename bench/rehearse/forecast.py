@@ -7,23 +7,19 @@ share of the peak that its vendor prints, and the forecast says so.
 from __future__ import annotations
 
 import heapq
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import baselines
 from bench import cost
 from bench.data.parts import fewest_pieces, largest_part
-from bench.kinds import KINDS
-from bench.paths import WEIGHTS
 from bench.plan.fitting import RESERVE, most_pieces
 from bench.plan.rehearsed import Measured
 from bench.plan.shapes import Part, Shape
 from bench.plan.spec import JobGraph
 from bench.schedule.order import JOB_OVERHEAD_S, remaining_paths
 from bench.specs import EVALUATION_BATCH, DeviceKind, PlannedJob, Record
-
-NUM_KEPT_CHECKPOINTS = 2
-"""Checkpoints that a running job keeps."""
 
 
 @dataclass(frozen=True)
@@ -38,6 +34,10 @@ class Place:
     """Cores of this machine."""
     free_disk_gib: float
     """Free disk where the work folder is."""
+    needed_disk_gib: float = 0.0
+    """What the suite takes there."""
+    saved_gib_per_s: float = math.inf
+    """How fast checkpoints are written there, and hashed."""
     start_s: float = 0.0
     """Seconds until a new process can compute."""
     budget_usd: float | None = None
@@ -71,6 +71,8 @@ class Row(Record):
     """Cores that decode so many photographs a second."""
     checkpoint_gib: float
     """Size of a checkpoint."""
+    checkpoint_s: float
+    """Seconds to write one, behind the training."""
     hours: float
     """Time over all jobs that can be done."""
     fault: str
@@ -95,7 +97,7 @@ class Forecast(Record):
     usd: float
     """Dollars for them."""
     disk_gib: float
-    """Weights that stay and the checkpoints of running jobs."""
+    """Packed data, features, weights that stay and the checkpoints of running jobs."""
     memory_gib: float
     """Most memory that a job needs on its device."""
     measured: bool
@@ -140,7 +142,7 @@ def forecast(
         hours=elapsed_s / 3600,
         gpu_days=gpu_s / 86_400,
         usd=cost.dollars(place.gpu, gpu_s / 3600) if gpu_s else 0.0,
-        disk_gib=_disk_gib(doable, parts, measured),
+        disk_gib=place.needed_disk_gib,
         memory_gib=max((row.memory_gib for row in rows), default=0.0),
         measured=all(row.measured for row in rows),
         rows=tuple(sorted(rows, key=lambda row: -row.hours)),
@@ -213,6 +215,7 @@ def _rows(
             measured=found.image_s is not None,
             decoding_cores=1 / image_s[key] / decoded_per_s(shape.image_size_px),
             checkpoint_gib=found.checkpoint_gib,
+            checkpoint_s=found.checkpoint_gib / place.saved_gib_per_s,
             hours=num_images * image_s[key] / 3600,
             fault=found.fault,
         )
@@ -234,15 +237,6 @@ def _refused(graph: JobGraph) -> dict[str, int]:
         if job.refused:
             found[job.refused] = found.get(job.refused, 0) + 1
     return found
-
-
-def _disk_gib(
-    jobs: Sequence[PlannedJob], parts: Sequence[Part], measured: Mapping[str, Measured]
-) -> float:
-    """Return the weights that jobs leave, and the checkpoints of the largest one that runs."""
-    left = sum(4 * job.num_params for job in jobs if WEIGHTS in KINDS[job.spec.kind].leaves)
-    largest = max((measured[part.shape.key].checkpoint_gib for part in parts), default=0.0)
-    return left / 2**30 + NUM_KEPT_CHECKPOINTS * largest
 
 
 def _red_lines(found: Forecast, parts: Sequence[Part], place: Place) -> Iterator[str]:

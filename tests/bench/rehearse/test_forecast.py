@@ -75,7 +75,11 @@ def test_refused_jobs_are_rehearsed_and_not_counted(public: JobGraph) -> None:
         (Measured(constant_gib=70, image_gib=11, image_s=1), PLACE, "with one image (81.0 GiB)"),
         (Measured(fault="RuntimeError: no"), PLACE, "raises RuntimeError: no"),
         (Measured(image_s=1e-6), PLACE, "cores to decode, and there are 2"),
-        (Measured(image_s=1), Place("h100", MEMORY_GIB, 2, 0.1), "the disk has 0.1 GiB free"),
+        (
+            Measured(image_s=1),
+            Place("h100", MEMORY_GIB, 2, 0.1, needed_disk_gib=9),
+            "the disk has 0.1 GiB free, and 9.0 are needed",
+        ),
         (
             Measured(image_s=1),
             Place("h100", MEMORY_GIB, 2, 1e6, budget_usd=10),

@@ -22,8 +22,8 @@ from bench.specs import EVALUATION_BATCH, DeviceKind, JobSpec, Recipe, Resources
 
 RESERVE = 0.1
 """Share of a device that is left to libraries, and to holes between pieces of memory."""
-PROCESS_GIB = 0.6
-"""Memory of a process on a CPU before it does anything: Python, torch, timm."""
+PROCESS_GIB = 0.8
+"""Memory of a process on a CPU besides the work itself: Python, torch, timm, Ray."""
 ELSEWHERE_GIB: Mapping[DeviceKind, float] = {
     "cuda": cost.GPUS[cost.ASSUMED_GPU].memory_gib,
     "tpu": 16.0,

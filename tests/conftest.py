@@ -12,6 +12,8 @@ import pytest
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
+if "PYTEST_XDIST_WORKER" in os.environ:  # workers share the cores, and threads would wait
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 # How long an example takes depends on who else uses the machine.
 hypothesis.settings.register_profile("steady", deadline=None)
@@ -45,3 +47,14 @@ def shared_data() -> Path:
     if not (folder / "DATA.md").is_file():
         pytest.skip(f"no real image sets at {folder}; set VITBENCH_TEST_DATA")
     return folder
+
+
+@pytest.fixture
+def one_thread() -> Iterator[None]:
+    """Let torch compute in one thread, which small layers are done with soonest."""
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)

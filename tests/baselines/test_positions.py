@@ -12,6 +12,8 @@ import baselines
 from bench.errors import CheckpointError, UserError
 from bench.models import build, load_encoder, save_weights
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 KINDS = {
     "1-D": {},
     "none": {"posemb": "none"},
@@ -23,15 +25,6 @@ KINDS = {
     "2-D shared": {"posemb": "learned-2d", "posemb_at": "every-layer-shared"},
 }
 EVERY_KIND = pytest.mark.parametrize("args", KINDS.values(), ids=KINDS)
-
-
-@pytest.fixture(autouse=True)
-def _one_thread():
-    """Layers this small only wait for each other's threads."""
-    num_threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(num_threads)
 
 
 def micro(image_size_px: int = 12, **args):

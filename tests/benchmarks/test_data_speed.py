@@ -14,7 +14,7 @@ import os
 import shutil
 import tarfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -33,15 +33,9 @@ from bench.data.packs import build
 from bench.data.packs.read import Originals, Split
 from bench.data.sources import fractals
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 ROUNDS, BATCH = 5, 64
-
-
-@pytest.fixture(autouse=True)
-def _one_thread() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 def fastest(

@@ -8,7 +8,6 @@ are interleaved and the fastest counts. Asserted is that both sides compute the 
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
 
 import pytest
 import torch
@@ -17,17 +16,9 @@ from torch import nn
 import baselines
 from bench.models import build
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("one_thread")]
 
 BATCH, ROUNDS = 128, 12
-
-
-@pytest.fixture(autouse=True)
-def _one_thread() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 def step(model: nn.Module, x_BCHW: torch.Tensor, y_B: torch.Tensor) -> float:

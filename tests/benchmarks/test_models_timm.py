@@ -7,23 +7,13 @@ of the logits' own spread, so that it does not depend on the scale of the head.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import pytest
 import torch
 
 from bench.models import build, interpolate_positions, load_encoder
 from bench.models.build import Classifier
 
-pytestmark = pytest.mark.slow
-
-
-@pytest.fixture(autouse=True)
-def _one_thread() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("one_thread")]
 
 
 def random_model(name: str, **arguments: object) -> Classifier:

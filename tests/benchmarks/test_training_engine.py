@@ -16,7 +16,7 @@ from __future__ import annotations
 import math
 import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -32,6 +32,8 @@ from bench.models import kernels
 from bench.specs import Recipe
 from bench.training import fastest, train
 from bench.training.memory import kept_memory
+
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 NUM_STEPS, ROUNDS, BATCH, SIDE = 3, 3, 32, 1024
 SYSTEMS: dict[str, dict[str, Any]] = {
@@ -97,14 +99,6 @@ def peak_flops(dtype: torch.dtype) -> float:
     for _ in range(8):
         a @ a
     return 8 * 2 * SIDE**3 / (time.process_time() - started_s)
-
-
-@pytest.fixture(autouse=True)
-def _one_thread() -> Iterator[None]:
-    num_threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(num_threads)
 
 
 def _chosen(system: str, size: dict[str, Any], precision: Any) -> tuple[kernels.Kernels, float]:

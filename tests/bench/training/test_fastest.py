@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import itertools
 import json
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -39,14 +38,6 @@ def work(system: str = "vit-micro", **changes: Any) -> fastest.Work:
 
 def choose(folder: Path, found: nn.Module, of: fastest.Work) -> Kernels:
     return fastest.choose(found, of, record=folder / "job", cache=CachePaths(folder / "cache"))
-
-
-@pytest.fixture(autouse=True)
-def one_thread() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 @pytest.fixture

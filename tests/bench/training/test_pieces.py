@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -25,14 +24,6 @@ from bench.training.dropout import Dropout, Places, _mixed, drop_by_place
 from bench.training.objectives import MaskedPatches
 
 NUM_STEPS, BATCH = 20, 12
-
-
-@pytest.fixture(autouse=True)
-def _one_thread() -> Iterator[None]:
-    num_threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(num_threads)
 
 
 def recipe(**fields: object) -> Recipe:

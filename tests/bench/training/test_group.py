@@ -19,16 +19,19 @@ from bench.training import loop as training
 from bench.training.checkpoint import Checkpoints
 from bench.training.group import Group, working_in
 from tests.bench.training import test_pieces as alone
+from tests.processes import CLEAN
 
 NUM_STEPS = alone.NUM_STEPS
 
-pytestmark = pytest.mark.ordinary
+pytestmark = [pytest.mark.ordinary, pytest.mark.xdist_group("processes")]
 
 
 def in_group(world: int, folder: Path, work: Callable[..., None], *args: Any) -> None:
     """Run `work(group, *args)` in so many processes; what they leave lies in the folder."""
     folder.mkdir(parents=True)
-    multiprocessing.spawn(_worker, (world, folder, work, args), nprocs=world)
+    multiprocessing.start_processes(
+        _worker, (world, folder, work, args), nprocs=world, start_method=CLEAN.get_start_method()
+    )
 
 
 def _worker(rank: int, world: int, folder: Path, work: Callable[..., None], args: Any) -> None:

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import multiprocessing
 import os
 import signal
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -20,10 +19,10 @@ from bench.errors import Preempted
 from bench.specs import Recipe
 from bench.training import Checkpoints, checkpoint
 from bench.training import loop as training
+from tests.processes import CLEAN
 
-CLEAN = multiprocessing.get_context("forkserver")
-"""Processes without the signal handlers and threads that other tests left in this one."""
-CLEAN.set_forkserver_preload(["torch", "bench.training"])
+pytestmark = pytest.mark.xdist_group("processes")
+
 NUM_STEPS = 12
 RECIPE = Recipe.model_validate(
     {
@@ -31,14 +30,6 @@ RECIPE = Recipe.model_validate(
         "schedule": "cosine", "mixup": 0.2, "polyak": 0.7, "precision": "bfloat16",
     }
 )  # fmt: skip
-
-
-@pytest.fixture(autouse=True)
-def _one_thread() -> Iterator[None]:
-    num_threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(num_threads)
 
 
 class Noise:

@@ -21,7 +21,7 @@ from bench.store import Store
 pytestmark = [pytest.mark.ordinary, pytest.mark.xdist_group("ray")]
 
 Start = Callable[..., "subprocess.Popen[str]"]
-SETTINGS = ("--seeds", "1", "--set", "pretrain[0].num_examples=[32]")
+SETTINGS = ("--seeds", "1")
 
 
 @pytest.fixture

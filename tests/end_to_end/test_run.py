@@ -18,6 +18,9 @@ pytestmark = [pytest.mark.ordinary, pytest.mark.xdist_group("ray")]
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
 
+NUM_JOBS = 2 * (2 + 2 + 1 + 2 + 2)
+"""Of each system: pre-training by two seeds, candidates, the choice, and two transfers."""
+
 
 def tables(workdir: Path) -> dict[str, bytes]:
     """Return the deterministic files of a report: all tables and figures but the timings."""
@@ -37,15 +40,20 @@ def done(workdir: Path) -> dict[str, float]:
 
 
 @pytest.fixture(scope="module")
-def undisturbed(
-    tmp_path_factory: pytest.TempPathFactory, vitbench: Run, tiny: str
-) -> tuple[Path, subprocess.CompletedProcess[str]]:
+def drawn(tmp_path_factory: pytest.TempPathFactory, tiny: str) -> Path:
+    """The tiny suite with its figures."""
+    path = tmp_path_factory.mktemp("undisturbed") / "tiny.toml"
+    path.write_text(tiny, encoding="utf-8")
+    return path
+
+
+@pytest.fixture(scope="module")
+def undisturbed(drawn: Path, vitbench: Run) -> tuple[Path, subprocess.CompletedProcess[str]]:
     """The tiny suite, run once in one process."""
-    folder = tmp_path_factory.mktemp("undisturbed")
-    (folder / "tiny.toml").write_text(tiny, encoding="utf-8")
-    finished = vitbench("run", folder / "tiny.toml", "--local", "--workdir", folder / "runs")
+    workdir = drawn.parent / "runs"
+    finished = vitbench("run", drawn, "--local", "--workdir", workdir)
     assert finished.returncode == 0, finished.stderr
-    return folder / "runs", finished
+    return workdir, finished
 
 
 def test_a_run_ends_with_the_table_and_the_paths(
@@ -56,19 +64,19 @@ def test_a_run_ends_with_the_table_and_the_paths(
     assert "ViT-micro/4" in finished.stdout
     assert "index.html" in finished.stdout
     assert finished.stderr == ""
-    assert len(done(workdir)) == 2 * 2 * (2 + 2 + 1 + 2 + 2)
+    assert len(done(workdir)) == NUM_JOBS
     assert not list(workdir.rglob("*.tmp"))
 
 
 def test_a_second_run_does_nothing_and_imports_nothing_heavy(
-    undisturbed: tuple[Path, subprocess.CompletedProcess[str]], suite_file: Path
+    undisturbed: tuple[Path, subprocess.CompletedProcess[str]], drawn: Path
 ) -> None:
     import sys
 
     workdir, _ = undisturbed
     before = done(workdir)
     code = (
-        f"import sys; sys.argv = ['vitbench', 'run', {str(suite_file)!r}, '--workdir', "
+        f"import sys; sys.argv = ['vitbench', 'run', {str(drawn)!r}, '--workdir', "
         f"{str(workdir)!r}]\n"
         "from bench.cli import main\n"
         "main_error = None\n"
@@ -82,18 +90,18 @@ def test_a_second_run_does_nothing_and_imports_nothing_heavy(
         env={**os.environ, "COLUMNS": "140"},
     )  # fmt: skip
     assert second.returncode == 0, second.stderr
-    assert "36 reused (done before), nothing to do" in second.stdout
+    assert f"{NUM_JOBS} reused (done before), nothing to do" in second.stdout
     assert done(workdir) == before
 
 
 def test_tables_from_mlflow_and_from_folders_agree(
     undisturbed: tuple[Path, subprocess.CompletedProcess[str]],
-    suite_file: Path,
+    drawn: Path,
     vitbench: Run,
     tmp_path: Path,
 ) -> None:
     workdir, _ = undisturbed
-    words = ["report", suite_file, "--workdir", workdir, "--from", "mlflow"]
+    words = ["report", drawn, "--workdir", workdir, "--from", "mlflow"]
     made = vitbench(*words, "--format", "md,csv", "--out", tmp_path / "out")
     assert made.returncode == 0, made.stderr
     for name in ("comparison.md", "pairs.md", "comparison.long.csv"):
@@ -104,14 +112,14 @@ def test_tables_from_mlflow_and_from_folders_agree(
 
 def test_workers_killed_on_ray_change_nothing(
     undisturbed: tuple[Path, subprocess.CompletedProcess[str]],
-    suite_file: Path,
+    drawn: Path,
     command: Callable[..., list[str]],
     tmp_path: Path,
 ) -> None:
     """Two workers of a real Ray are killed while they train; the tables are the same bytes."""
     workdir = tmp_path / "runs"
     process = subprocess.Popen(
-        command("run", suite_file, "--workdir", workdir),
+        command("run", drawn, "--workdir", workdir),
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
     )  # fmt: skip
     killed: set[int] = set()
@@ -129,32 +137,37 @@ def test_workers_killed_on_ray_change_nothing(
 
 def test_a_killed_driver_is_taken_up_where_it_was(
     undisturbed: tuple[Path, subprocess.CompletedProcess[str]],
-    suite_file: Path,
+    drawn: Path,
     command: Callable[..., list[str]],
     vitbench: Run,
     tmp_path: Path,
 ) -> None:
     workdir = tmp_path / "runs"
     process = subprocess.Popen(
-        command("run", suite_file, "--workdir", workdir),
+        command("run", drawn, "--workdir", workdir),
         stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
     )  # fmt: skip
-    while len(done(workdir)) < 7 and process.poll() is None:
+    while len(done(workdir)) < 5 and process.poll() is None:
         time.sleep(0.05)
     assert process.poll() is None, "the suite ended before it could be killed"
     process.kill()
     process.wait()
-    again = vitbench("run", suite_file, "--workdir", workdir)
+    again = vitbench("run", drawn, "--workdir", workdir)
     before = {job for job in done(workdir) if _attempts(workdir, job) == 1}
     assert again.returncode == 0, again.stdout + again.stderr
     assert "reused (done before)" in again.stdout
     assert tables(workdir) == tables(undisturbed[0])
-    assert len(before) >= 36 - 3  # at most the running jobs were begun again
+    assert len(before) >= NUM_JOBS - 3  # at most the running jobs were begun again
     assert not list(workdir.rglob("*.tmp"))
 
 
 @pytest.mark.parametrize(
-    ("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130), (signal.SIGHUP, 129)]
+    ("number", "code"),
+    [
+        (signal.SIGINT, 130),  # the driver takes all three alike
+        pytest.param(signal.SIGTERM, 143, marks=pytest.mark.slow),
+        pytest.param(signal.SIGHUP, 129, marks=pytest.mark.slow),
+    ],
 )
 def test_an_interrupted_run_says_how_to_go_on_and_leaves_nothing_running(
     suite_file: Path, command: Callable[..., list[str]], tmp_path: Path, number: int, code: int
@@ -174,8 +187,11 @@ def test_an_interrupted_run_says_how_to_go_on_and_leaves_nothing_running(
     _, err = process.communicate(timeout=60)
     assert process.returncode == code
     assert err.strip() == "vitbench: interrupted; run the same command again to continue"
-    time.sleep(5)
-    assert not started & {int(path.name) for path in Path("/proc").iterdir() if path.name.isdigit()}
+    for _ in range(50):
+        if not _left(started):
+            break
+        time.sleep(0.1)
+    assert not _left(started)
 
 
 def test_a_job_that_fails_marks_its_cells_and_the_rest_is_done(
@@ -191,7 +207,7 @@ def test_a_job_that_fails_marks_its_cells_and_the_rest_is_done(
     text = text.replace(both, one, 1)  # of the pre-training, not of the pair
     text = text.replace(
         "[[transfer]]",
-        '[[pretrain]]\nsystems = ["vit-micro"]\nupstream = "shapes"\nnum_examples = [32, 64]\n'
+        '[[pretrain]]\nsystems = ["vit-micro"]\nupstream = "shapes"\nnum_examples = [32]\n'
         'recipe = "wild"\nprotocol = "pretrain-micro"\n\n[[transfer]]',
         1,
     )
@@ -205,16 +221,16 @@ def test_a_job_that_fails_marks_its_cells_and_the_rest_is_done(
     assert "BiT-micro" in table
     assert "the loss became nan at step" in table
     outcomes = Store(tmp_path / "runs")
-    assert len(done(tmp_path / "runs")) == 2 * (1 + 2 + 1 + 1 + 1)
+    assert len(done(tmp_path / "runs")) == 1 + 2 + 1 + 1 + 1
     assert outcomes.paths.jobs.is_dir()
 
 
 def test_only_some_kinds_then_the_rest(suite_file: Path, vitbench: Run, tmp_path: Path) -> None:
     words = ["run", suite_file, "--workdir", tmp_path / "runs", "--local", "--seeds", "1"]
     assert vitbench(*words, "--only", "pretrain").returncode == 0
-    assert len(done(tmp_path / "runs")) == 4
+    assert len(done(tmp_path / "runs")) == 2
     assert vitbench(*words, "--only", "pretrain,fewshot").returncode == 0
-    assert len(done(tmp_path / "runs")) == 8
+    assert len(done(tmp_path / "runs")) == 4
 
 
 def _processes() -> list[tuple[int, int, str]]:
@@ -236,6 +252,11 @@ def _below(driver: int) -> set[int]:
         return pid == driver
 
     return {pid for pid in parents if pid != driver and is_below(pid)}
+
+
+def _left(started: set[int]) -> set[int]:
+    """Return the processes that still run."""
+    return {pid for pid in started if Path(f"/proc/{pid}").exists()}
 
 
 def _workers(driver: int) -> set[int]:

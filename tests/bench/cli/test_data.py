@@ -18,7 +18,6 @@ import pytest
 from PIL import Image
 from rich.console import Console
 
-from bench.cli.app import main
 from bench.cli.counting import counted
 from bench.data import catalog
 from bench.data.sources.shards import write_shard
@@ -49,18 +48,11 @@ shots = [1]
 
 
 @pytest.fixture
-def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> Run:
+def run(run: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Run:
+    """Run the command in the test's folder, without a home for data."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("VITBENCH_DATA", raising=False)
-
-    def call(*words: object) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["vitbench", *map(str, words)])
-        with pytest.raises(SystemExit) as ended:
-            main()
-        out, err = capsys.readouterr()
-        return int(ended.value.code or 0), out, err
-
-    return call
+    return run
 
 
 @pytest.fixture

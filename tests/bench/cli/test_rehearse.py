@@ -9,7 +9,6 @@ from pathlib import Path
 import pytest
 
 from bench import environment
-from bench.cli import app as cli
 from bench.paths import WorkPaths
 from bench.plan import plan_with_catalogue, rehearsed, suites
 from bench.schedule.order import JOB_OVERHEAD_S, Estimates
@@ -17,24 +16,6 @@ from bench.schedule.order import JOB_OVERHEAD_S, Estimates
 HEAD = ("rehearse", "head", "--scale", "smoke")
 
 Run = Callable[..., tuple[int, str, str]]
-
-
-@pytest.fixture
-def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> Run:
-    """Run the command in this process; returns exit code, output and error output."""
-    monkeypatch.setenv("VITBENCH_WORKDIR", str(tmp_path / "runs"))
-
-    def call(*words: object) -> tuple[int, str, str]:
-        monkeypatch.setattr("sys.argv", ["vitbench", *map(str, words)])
-        try:
-            cli.main()
-            code = 0
-        except SystemExit as end:
-            code = int(end.code or 0)
-        out, err = capsys.readouterr()
-        return code, out, err
-
-    return call
 
 
 @pytest.mark.parametrize(

@@ -282,7 +282,7 @@ def test_faster_ways_to_a_small_square_that_move_pixels(shared_data: Path) -> No
 
 
 @pytest.mark.ordinary
-@pytest.mark.parametrize("size_px", [224, 384])
+@pytest.mark.parametrize("size_px", [224, pytest.param(384, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("name", ["vit-train", "resize"])
 def test_originals_to_inputs(name: str, size_px: int, shared_data: Path, tmp_path: Path) -> None:
     """Real pictures to inputs: our batches, their bare parts, and torchvision on Pillow."""

@@ -14,7 +14,7 @@ from PIL import Image
 
 from bench.store import Store
 
-pytestmark = [pytest.mark.ordinary, pytest.mark.xdist_group("ray")]
+pytestmark = pytest.mark.ordinary
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
 

@@ -196,14 +196,15 @@ class RayExecutor:
 
     def close(self) -> None:
         """Tell the tasks to end, which save their work first, and end Ray itself."""
+        left = list(self._running)
         try:
-            for reference in self._running:
+            for reference in left:
                 self._ray.cancel(reference)
-            if self._running:
-                count = len(self._running)
-                self._ray.wait(list(self._running), num_returns=count, timeout=LEAVE_S)
+            if left:
+                _, left = self._ray.wait(left, num_returns=len(left), timeout=LEAVE_S)
         finally:
-            for reference in self._running:
+            # Only those: to force one that is just ending makes Ray abort this process.
+            for reference in left:
                 self._ray.cancel(reference, force=True)
             self._ray.shutdown()
 

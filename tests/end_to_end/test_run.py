@@ -185,7 +185,7 @@ def test_an_interrupted_run_says_how_to_go_on_and_leaves_nothing_running(
     started = _below(process.pid)
     process.send_signal(number)
     _, err = process.communicate(timeout=60)
-    assert process.returncode == code
+    assert process.returncode == code, err
     assert err.strip() == "vitbench: interrupted; run the same command again to continue"
     for _ in range(50):
         if not _left(started):

@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -23,6 +24,9 @@ from bench.plan.spec import JobGraph
 from bench.specs import JobResult, Metric, PlannedJob
 from bench.store import Store
 from bench.tracking import reading, sql, view
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
 
 REPOSITORY = Path(__file__).resolve().parents[3]
 FORK = multiprocessing.get_context("fork")
@@ -132,12 +136,14 @@ def drive(store: Store, graph: JobGraph, outcomes: dict[str, JobResult], step: s
     """Carry results as a driver of its own, up to a step, and stay there."""
     mirror = tracking.Mirror(graph, store)
     if step == "half a run":
-        mirror._create = lambda client, *_: (
-            client.create_run(  # type: ignore[method-assign]
-                mirror._experiment_id, tags={"vitbench.role": "job"}
-            )
-            and os.kill(os.getpid(), signal.SIGSTOP)
-        )
+
+        def stop(client: MlflowClient, *_: object) -> str:
+            client.create_run(mirror._experiment_id, tags={"vitbench.role": "job"})
+            os.kill(os.getpid(), signal.SIGSTOP)
+            time.sleep(600)  # another thread may take the signal, and this one goes on for a moment
+            raise AssertionError
+
+        mirror._create = stop  # type: ignore[method-assign]
     for job in graph.jobs:
         mirror.record(job, outcomes[job.job_id])
     if step == "its own run":

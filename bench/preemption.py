@@ -12,6 +12,7 @@ them hands the notice on, by a file (`handed_on`, `taken_from`).
 
 from __future__ import annotations
 
+import contextlib
 import signal
 import threading
 from collections.abc import Callable, Iterator
@@ -123,7 +124,8 @@ def _on_signal(number: int, frame: object) -> None:
         _notice.number = number
         signal.setitimer(signal.ITIMER_REAL, GRACE_S)
         if _notice.told is not None:
-            _notice.told.touch()
+            with contextlib.suppress(OSError):  # whoever it was for is gone, folder and all
+                _notice.told.touch()
     if again or not _notice.is_deferred:
         raise Preempted("the process was told to end")
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
 import os
 import shutil
 import tempfile
 import time
+from collections.abc import Sequence
 from enum import StrEnum
 from functools import partial
 from pathlib import Path
@@ -22,6 +24,7 @@ from bench.paths import WorkPaths
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from bench.plan.shapes import Part
     from bench.plan.spec import JobGraph
     from bench.rehearse.forecast import Forecast, Place, Row
 
@@ -85,7 +88,9 @@ def rehearse(
         graph,
         parts,
         measured,
-        place=_place(graph, workdir, gpu=gpu, budget=budget, start_s=start_s if measured else 0.0),
+        place=_place(
+            graph, parts, workdir, gpu=gpu, budget=budget, start_s=start_s if measured else 0.0
+        ),
         decoded_per_s=partial(decoding.decoded_per_s, one_s=decoding.decode_s()),
     )
     if as_json:
@@ -97,11 +102,16 @@ def rehearse(
 
 
 def _place(
-    graph: JobGraph, workdir: Path, *, gpu: str | None, budget: float | None, start_s: float
+    graph: JobGraph,
+    parts: Sequence[Part],
+    workdir: Path,
+    *,
+    gpu: str | None,
+    budget: float | None,
+    start_s: float,
 ) -> Place:
     from bench.cost import ASSUMED_GPU, GPUS
     from bench.plan import disk, fitting
-    from bench.rehearse import saving
     from bench.rehearse.forecast import Place
 
     suite = graph.suite
@@ -109,7 +119,8 @@ def _place(
     if gpu is not None or "cuda" not in memory_gib:
         memory_gib["cuda"] = GPUS[gpu or ASSUMED_GPU].memory_gib
     num_cores = len(os.sched_getaffinity(0))
-    num_running = 1 if suite.gpus else max(1, num_cores // suite.num_threads)
+    on_device = any(part.shape.device != "cpu" for part in parts)
+    num_running = 1 if on_device else max(1, num_cores // suite.num_threads)
     cache = WorkPaths(workdir.resolve()).cache
     there = next(folder for folder in (workdir.resolve(), *workdir.resolve().parents)
                  if folder.is_dir())  # fmt: skip
@@ -119,10 +130,21 @@ def _place(
         num_cores=num_cores,
         free_disk_gib=shutil.disk_usage(there).free / 2**30,
         needed_disk_gib=disk.needed(graph, cache, num_running=num_running).num_bytes / 2**30,
-        saved_gib_per_s=saving.saved_gib_per_s(there),
+        saved_gib_per_s=_saved_gib_per_s(there),
         start_s=start_s,
         budget_usd=budget,
     )
+
+
+def _saved_gib_per_s(folder: Path) -> float:
+    """Return how fast checkpoints are written to a folder; a full disk is a red line anyway."""
+    from bench.errors import CheckpointError
+    from bench.rehearse import saving
+
+    try:
+        return saving.saved_gib_per_s(folder)
+    except (OSError, CheckpointError):
+        return math.inf
 
 
 def _checkpoint(row: Row) -> str:

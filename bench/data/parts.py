@@ -74,7 +74,7 @@ def most_pieces(batch_size: int, *, world: int, keeps_pairs: bool) -> int:
 
 
 def largest_part(batch_size: int, parts: int) -> int:
-    """Return the images of the largest of some parts of a batch."""
+    """Return the most images that one of some parts of a batch can have."""
     pairs = (batch_size + 1) // 2
     if parts <= pairs:
         return min(batch_size, 2 * -(-pairs // parts))

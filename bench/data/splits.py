@@ -106,8 +106,8 @@ def drawn_rows(
 
     Classes have equally many, as far as possible: the first images of files that lie class by class
     would be of one class, and so would every tenth of labels that go round. Within a class they are
-    drawn with seed 0, and lie inside every larger draw. Where scoring needs `details_NF` besides
-    the labels (corruption and severity), these take the place of classes, so that none is missed.
+    drawn with seed 0, and lie inside every larger draw. Where scoring averages over cells of
+    `details_NF` (corruption and severity), these take the place of classes, so that none is missed.
     """
     if num_images >= len(labels_N):
         return np.arange(len(labels_N))

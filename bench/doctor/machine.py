@@ -142,7 +142,7 @@ def devices(machine: Machine, *, gpus: float, tpus: int) -> list[Check]:
 
 
 def disk(folder: Path, *, needed_bytes: int, free_bytes: int) -> Check:
-    """Compare free space with what packed data and checkpoints will take."""
+    """Compare free space with what a suite will take."""
     words = f"{free_bytes / GIB:.1f} GiB free at {folder}, about {needed_bytes / GIB:.2f} needed"
     if needed_bytes > free_bytes:
         missing = (needed_bytes - free_bytes) / GIB

@@ -60,7 +60,8 @@ def dataset(context: JobContext) -> Splits:
         return found
     trains = context.spec.recipe is not None
     evaluated = {data.eval_split} if trains else {data.eval_split, data.train_split}
-    return Drawn(found, evaluated, data.num_evaluated)
+    by_details = context.card.scoring == "corruption"
+    return Drawn(found, evaluated, data.num_evaluated, by_details=by_details)
 
 
 def check_planned(context: JobContext) -> None:

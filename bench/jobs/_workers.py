@@ -17,7 +17,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from bench import jobs, preemption
-from bench.errors import BenchError, OutOfMemory
+from bench.errors import BenchError, OutOfMemory, Preempted
 from bench.jobs import JobContext
 from bench.jobs._ray import environment, ray_here
 from bench.paths import JobPaths
@@ -52,7 +52,8 @@ def run(context: JobContext) -> JobResult:
         for restart in range(MAX_RESTARTS + 1):
             try:
                 return _in_group(context)
-            except OutOfMemory:
+            except OutOfMemory as error:
+                _leave_if_told(error)
                 pieces = min(2 * context.resources.pieces, _most_pieces(context))
                 if restart == MAX_RESTARTS or pieces <= context.resources.pieces:
                     raise
@@ -61,10 +62,17 @@ def run(context: JobContext) -> JobResult:
                 )
                 _log.warning("memory is exhausted: beginning again in %d pieces", pieces)
             except _WorkersDied as error:
+                _leave_if_told(error)
                 if restart == MAX_RESTARTS:
                     raise
                 _log.warning("%s; beginning again from the last checkpoint", error)
     raise AssertionError("the last restart returns or raises")
+
+
+def _leave_if_told(error: Exception) -> None:
+    """Raise Preempted where nobody may begin again: what ended the group may have been the same."""
+    if preemption.asked():
+        raise Preempted("the process was told to end") from error
 
 
 def _most_pieces(context: JobContext) -> int:
@@ -89,7 +97,8 @@ def _in_group(context: JobContext) -> JobResult:
     each = {"CPU": resources.cpus, **({"GPU": resources.gpus} if on_gpu else {})}
     folder = JobPaths(context.folder).checkpoints / "group"
     folder.mkdir(parents=True, exist_ok=True)
-    notice = folder / "told to end"
+    name = secrets.token_hex(8)
+    notice = folder / f"told to end {name}"
     trainer = TorchTrainer(
         _worker,
         train_loop_config={"context": context, "notice": notice},
@@ -101,7 +110,7 @@ def _in_group(context: JobContext) -> JobResult:
         ),
         run_config=RunConfig(
             # A name of its own: Ray would go on with what it knows of one that it has seen.
-            name=secrets.token_hex(8),
+            name=name,
             storage_path=str(folder),
             failure_config=FailureConfig(max_failures=0),
         ),

@@ -46,11 +46,12 @@ def needed(graph: JobGraph, cache: CachePaths, *, num_running: int = 1) -> Disk:
     used = {job.dataset for job in jobs}
     cards = [card for name, card in graph.datasets.items() if name in used]
     _, largest = cost.largest_checkpoint(jobs)
+    num_training = sum(job.spec.recipe is not None for job in jobs)
     return Disk(
         data=sum(_packed_bytes(card, cache) for card in cards),
         features=_feature_bytes(jobs),
         weights=sum(4 * job.num_params for job in jobs if _leaves_weights(job)),
-        checkpoints=num_running * CHECKPOINTS * largest,
+        checkpoints=min(num_running, num_training) * CHECKPOINTS * largest,
     )
 
 
@@ -78,7 +79,8 @@ def _feature_bytes(jobs: list[PlannedJob]) -> int:
         spec = job.spec
         if stages()[job.labels.stage].work is not FROZEN or spec.data is None:
             continue
-        shared = spec.needs.get("checkpoint"), spec.data.digest, job.labels.protocol
+        part = spec.data.num_evaluated, spec.params.get("pool")
+        shared = spec.needs.get("checkpoint"), spec.data.digest, job.labels.protocol, part
         num_bytes = 4 * baselines.sizes(spec.system).feature_dim * shapes.num_evaluated(job)
         found[shared] = max(found.get(shared, 0), num_bytes)
     return sum(found.values())

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import baselines
 from bench import cost
@@ -111,6 +111,8 @@ def expected_gib(spec: JobSpec, resources: Resources) -> float:
     trained, scored = of_job(spec)
     if scored is None:
         return 0.0
+    if trained is not None:
+        trained = replace(trained, saved_gib=0.0)  # many jobs end before their first checkpoint
     if trained is not None and resources.sharded:
         trained = trained.sharded(resources.workers)
     trained_gib = _trained_gib(spec, trained, resources.pieces, resources.workers)

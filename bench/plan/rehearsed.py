@@ -42,7 +42,7 @@ class Measured(Record):
             return batch_size
         if self.memory_gib(1) > memory_gib:
             return 0
-        return int((memory_gib - self.constant_gib) / self.image_gib)
+        return max(1, int((memory_gib - self.constant_gib) / self.image_gib))
 
 
 _NOTES = TypeAdapter(dict[str, dict[str, Measured]])

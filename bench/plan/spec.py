@@ -102,8 +102,8 @@ class SuiteSpec(Record):
     tpus: int = Field(default=0, ge=0)
     """TPU chips of each training job."""
     device_memory_gib: float | None = Field(default=None, gt=0)
-    """Memory of one device that jobs are fitted to; None: that of this machine's, or 80 GiB where
-    it has no GPU. It changes no number."""
+    """Memory of one device that jobs are fitted to; None: that of this machine's, or 40 GiB (an
+    A100's) where it has no GPU. It changes no number."""
     decoders: int = Field(default=0, ge=0, le=256)
     """CPU cores of each job that decode images and do nothing else; 0: its own threads decode too,
     on a GPU those of the machine. They change no number."""

@@ -82,9 +82,10 @@ def _on_device(work: _Work, held: Held | None) -> Measured:
     """Do the work for real, until its time is known."""
     kind = work.shape.device
     devices.restart_peak(kind)
-    constant_gib = devices.peak_gib(kind) + work.checkpoint_gib
+    saved_gib = work.checkpoint_gib if kind == "cpu" else 0.0  # the copy that it is written of
+    constant_gib = devices.peak_gib(kind) + work.checkpoint_gib + saved_gib
     first_s = work.do(2) / 2
-    moving_gib = max(0.0, devices.peak_gib(kind) - constant_gib)
+    moving_gib = max(0.0, devices.peak_gib(kind) - constant_gib + saved_gib)
     steps = min(MAX_TIMED_STEPS, math.ceil(TIMED_S / max(first_s, 1e-6)))
     step_s = work.do(steps) / steps if steps > 2 else first_s
     return Measured(

@@ -13,13 +13,14 @@ notices a flipped bit.
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import json
 import logging
 import shutil
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -215,12 +216,20 @@ class _Copy:
     def expect(self, tensors: Mapping[str, Tensor]) -> None:
         """Make the buffers in a thread; small ones can wait."""
         if sum(tensor.nbytes for tensor in tensors.values()) >= LARGE_BYTES:
-            buffers = {name: self._buffer(name, tensor) for name, tensor in tensors.items()}
             self._thread = threading.Thread(
-                target=_touch, args=(buffers.values(),), name="room for a checkpoint", daemon=True
+                target=self._make, args=(tensors,), name="room for a checkpoint", daemon=True
             )
-            self._buffers = buffers
             self._thread.start()
+
+    def _make(self, tensors: Mapping[str, Tensor]) -> None:
+        """Make buffers, and have the kernel give them their pages; where it has none, none."""
+        with contextlib.suppress(MemoryError, RuntimeError):
+            buffers = {name: self._buffer(name, tensor) for name, tensor in tensors.items()}
+            for buffer in buffers.values():
+                if not buffer.is_pinned():  # those have pages already
+                    # In this thread alone, and without Python's lock.
+                    buffer.reshape(-1).view(torch.uint8).numpy().fill(0)
+            self._buffers = buffers
 
     def take(self, tensors: Mapping[str, Tensor]) -> None:
         """Copy tensors as they are now; what is done to them afterwards does not show."""
@@ -246,12 +255,6 @@ class _Copy:
         if there is not None and there.shape == tensor.shape and there.dtype == tensor.dtype:
             return there
         return torch.empty(tensor.shape, dtype=tensor.dtype, pin_memory=tensor.is_cuda)
-
-
-def _touch(buffers: Iterable[Tensor]) -> None:
-    """Have the kernel give memory its pages: in this thread alone, and without Python's lock."""
-    for buffer in buffers:
-        buffer.reshape(-1).view(torch.uint8).numpy().fill(0)
 
 
 def write_tensors(path: Path, tensors: Mapping[str, Tensor]) -> str:

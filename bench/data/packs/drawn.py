@@ -15,12 +15,24 @@ from bench.data.splits import drawn_rows
 
 
 class Drawn:
-    """A data set with at most so many images in each of `splits`; other splits are whole."""
+    """A data set with at most so many images in each of `splits`; other splits are whole.
 
-    def __init__(self, whole: Splits, splits: Collection[str], num_images: int) -> None:
+    `by_details`: scoring averages over the cells that details name (corruption, severity), so
+    these are drawn from alike, and not the classes.
+    """
+
+    def __init__(
+        self,
+        whole: Splits,
+        splits: Collection[str],
+        num_images: int,
+        *,
+        by_details: bool = False,
+    ) -> None:
         self._whole = whole
         self._splits = splits
         self._num_images = num_images
+        self._by_details = by_details
         self._drawn: dict[str, Split] = {}
 
     def split(self, name: str) -> Split:
@@ -33,8 +45,9 @@ class Drawn:
         found = self._whole.split(name)
         if name not in self._splits or len(found.labels_N) <= self._num_images:
             return found
-        rows_N = drawn_rows(found.labels_N, self._num_images, details_NF=found.details_NF)
         images, details = found.images_NHWC, found.details_NF
+        cells = details if self._by_details else None
+        rows_N = drawn_rows(found.labels_N, self._num_images, details_NF=cells)
         return Split(
             images.taking(rows_N) if isinstance(images, Originals) else _Rows(images, rows_N),
             found.labels_N[rows_N],

@@ -9,6 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from bench.data.packs.drawn import Drawn
+from bench.data.packs.read import Split
 from bench.data.splits import drawn_rows, held_out_indices, pool_rows, subset_indices
 from bench.errors import DataError
 
@@ -124,3 +126,20 @@ def test_where_scoring_needs_more_than_labels_none_of_it_is_missed() -> None:
     cells = {tuple(cell) for cell in details[rows].tolist()}
     assert len(rows) == 80
     assert len(cells) == 75
+
+
+def test_a_list_of_labels_is_no_cell_of_its_own() -> None:
+    """Of ten classes, half of whose images have further labels that no other image has."""
+    labels_N = np.repeat(np.arange(10), 20)
+    details_NF = np.stack([labels_N, np.where(np.arange(200) % 2, np.arange(200), -1)], axis=1)
+    images = np.zeros((200, 2, 2, 3), dtype=np.uint8)
+
+    class Whole:
+        def split(self, name: str) -> Split:
+            return Split(images, labels_N, details_NF)
+
+    few = Drawn(Whole(), {"test"}, 20).split("test")
+    np.testing.assert_array_equal(np.bincount(few.labels_N), [2] * 10)
+    cells = Drawn(Whole(), {"test"}, 110, by_details=True).split("test")
+    assert cells.details_NF is not None
+    assert len(np.unique(cells.details_NF, axis=0)) == 110

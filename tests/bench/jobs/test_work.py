@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 import torch
 
-from bench import jobs
-from bench.errors import OutOfMemory
+from bench import jobs, preemption
+from bench.errors import OutOfMemory, Preempted
 from bench.jobs import _work, _workers
 from bench.specs import Resources
 from bench.training import scoring
@@ -78,3 +78,22 @@ def test_a_group_out_of_memory_begins_again_in_as_many_pieces_as_there_are(
     with pytest.raises(OutOfMemory):
         _workers.run(context)
     assert pieces == tried
+
+
+def test_a_group_that_was_told_to_end_does_not_begin_again(
+    toy: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun: list[int] = []
+
+    def dies(context: jobs.JobContext) -> None:
+        begun.append(1)
+        raise _workers._WorkersDied("the notice reached the workers too")
+
+    monkeypatch.setattr(_workers, "_in_group", dies)
+    monkeypatch.setattr(_workers, "ray_here", lambda num_cpus: nullcontext())
+    notice = tmp_path / "notice"
+    notice.touch()
+    context = toy.context(toy.spec("pretrain", recipe=toy.pretraining), tmp_path)
+    with preemption.taken_from(notice), pytest.raises(Preempted):
+        _workers.run(context)
+    assert begun == [1]

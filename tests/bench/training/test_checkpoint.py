@@ -176,6 +176,7 @@ def test_large_copies_have_room_before_they_are_due(
     now_s[0] = 11.0
     checkpoints.expect(lambda: state)
     checkpoints.expect(lambda: pytest.fail("there is room already"))
+    checkpoints._copy._thread.join()
     room = dict(checkpoints._copy._buffers)
     save(checkpoints, 1, state)
     assert all(checkpoints._copy._buffers[name] is room[name] for name in state)

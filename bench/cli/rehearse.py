@@ -45,7 +45,8 @@ def rehearse(
         On | None, typer.Option("--on", help="Device; one that is not here is pretended.")
     ] = None,
     gpu: Annotated[
-        str | None, typer.Option("--gpu", help="GPU whose memory, price and speed are assumed.")
+        str | None,
+        typer.Option("--gpu", help="GPU whose memory, price and speed are assumed (a100)."),
     ] = None,
     budget: Annotated[
         float | None, typer.Option("--budget", help="US dollars that may be spent.")
@@ -112,15 +113,14 @@ def _place(
 ) -> Place:
     from bench.cost import ASSUMED_GPU, GPUS
     from bench.plan import disk, fitting
-    from bench.rehearse.forecast import Place
+    from bench.rehearse.forecast import Place, num_slots
 
     suite = graph.suite
     memory_gib = dict(fitting.here(suite).memory_gib)
     if gpu is not None or "cuda" not in memory_gib:
         memory_gib["cuda"] = GPUS[gpu or ASSUMED_GPU].memory_gib
     num_cores = len(os.sched_getaffinity(0))
-    on_device = any(part.shape.device != "cpu" for part in parts)
-    num_running = 1 if on_device else max(1, num_cores // suite.num_threads)
+    num_running = num_slots(graph, parts, num_cores=num_cores)
     cache = WorkPaths(workdir.resolve()).cache
     there = next(folder for folder in (workdir.resolve(), *workdir.resolve().parents)
                  if folder.is_dir())  # fmt: skip

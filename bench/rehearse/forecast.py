@@ -130,7 +130,7 @@ def forecast(
     elapsed_s = place.start_s + makespan_s(
         graph,
         lambda job: 0.0 if job.refused else seconds.get(job.job_id, JOB_OVERHEAD_S),
-        num_slots=1 if on_gpu else max(1, place.num_cores // graph.suite.num_threads),
+        num_slots=num_slots(graph, parts, num_cores=place.num_cores),
     )
     gpu_s = sum(seconds[job.job_id] for job in doable if job.job_id in on_gpu)
     rows = tuple(_rows(parts, measured, image_s, place, decoded_per_s))
@@ -149,6 +149,13 @@ def forecast(
         red_lines=(),
     )
     return found.model_copy(update={"red_lines": tuple(_red_lines(found, parts, place))})
+
+
+def num_slots(graph: JobGraph, parts: Sequence[Part], *, num_cores: int) -> int:
+    """Return the jobs that run at once: on one device, or on a machine's cores."""
+    if any(part.shape.device != "cpu" for part in parts):
+        return 1
+    return max(1, num_cores // graph.suite.num_threads)
 
 
 def makespan_s(graph: JobGraph, seconds: Callable[[PlannedJob], float], *, num_slots: int) -> float:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from bench import environment
+from bench.cli.rehearse import _saved_gib_per_s
 from bench.paths import WorkPaths
 from bench.plan import plan_with_catalogue, rehearsed, suites
 from bench.schedule.order import JOB_OVERHEAD_S, Estimates
@@ -63,3 +65,8 @@ def test_a_budget_of_nothing_is_a_red_line_on_a_gpu(run: Run, tmp_path: Path) ->
     assert "over the budget of $0" in " ".join(out.split())
     assert "raises" not in out
     assert not WorkPaths(tmp_path / "runs").cache.rehearsals.exists()
+
+
+def test_a_folder_that_takes_no_file_is_no_reason_to_stop() -> None:
+    """What is missing there is a red line, and not the end of the rehearsal."""
+    assert _saved_gib_per_s(Path("/proc")) == math.inf

@@ -26,6 +26,12 @@ class Lost(Exception):
     """The process of a job died before it answered."""
 
 
+def keeps_a_token() -> bool:
+    """Tell whether this user has a token of a Ray cluster, where Ray looks for one."""
+    named = os.environ.get("RAY_AUTH_TOKEN") or os.environ.get("RAY_AUTH_TOKEN_PATH")
+    return named is not None or (Path.home() / ".ray" / "auth_token").is_file()
+
+
 def first_line(error: BaseException) -> str:
     """Return the first line of an error's message, or its name where it has none."""
     text = str(error).strip()
@@ -98,6 +104,9 @@ class RayExecutor:
         if address is None:
             os.environ["RAY_AUTH_MODE"] = "token"
             os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))  # read once a process
+        elif keeps_a_token():
+            # `ray start` guards a cluster with it; to an address that is named none is shown.
+            os.environ.setdefault("RAY_AUTH_MODE", "token")
         import ray
 
         self._ray = ray
@@ -111,6 +120,11 @@ class RayExecutor:
         try:
             ray.init(address=address or "local", **options)
         except ConnectionError as error:
+            if "InvalidAuthToken" in str(error.__cause__):
+                raise UserError(
+                    f"--address {address}: the Ray cluster there does not take this user's token",
+                    hint="Set RAY_AUTH_TOKEN to what `ray get-auth-token` prints on its head",
+                ) from error
             raise UserError(
                 f"--address {address}: no Ray cluster answers there",
                 hint="Start one with `ray start --head`, or leave --address out",

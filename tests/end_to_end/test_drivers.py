@@ -124,12 +124,23 @@ exec "$2" start --address "$3" --num-cpus 1 --block
 """A node of a cluster that has a folder of its own where the driver has the work folder."""
 
 
+WAIT = """
+import sys, time, ray
+ray.init(sys.argv[1], log_to_driver=False)
+while not ray.cluster_resources().get("CPU"): time.sleep(0.1)
+"""
+
+
 @pytest.fixture
-def cluster(tmp_path: Path) -> Iterator[str]:
-    """Start a Ray cluster of a head without cores and a node; return its address."""
+def cluster(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """Start a Ray cluster of a head without cores and a node, with a token; return its address."""
     if subprocess.run(["unshare", "-mu", "true"], capture_output=True, check=False).returncode:
         pytest.skip("a node with a folder of its own needs the right to mount")
     (tmp_path / "runs").mkdir()
+    (tmp_path / "token").write_text("0f" * 32, encoding="utf-8")
+    monkeypatch.delenv("RAY_AUTH_MODE", raising=False)  # what a local Ray of this process set
+    monkeypatch.delenv("RAY_AUTH_TOKEN", raising=False)
+    monkeypatch.setenv("RAY_AUTH_TOKEN_PATH", str(tmp_path / "token"))
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         address = f"127.0.0.1:{free.getsockname()[1]}"
@@ -137,13 +148,16 @@ def cluster(tmp_path: Path) -> Iterator[str]:
     head = [ray, "start", "--head", "--node-ip-address", "127.0.0.1", "--num-cpus", "0", "--block"]
     head += ["--port", address.partition(":")[2], "--include-dashboard", "false"]
     node = ["unshare", "-mu", "bash", "-c", NODE, "node", str(tmp_path / "runs"), ray, address]
+    guarded = {**os.environ, "RAY_AUTH_MODE": "token"}
     started = []
     try:
         for words in (head, node):
             started.append(
                 subprocess.Popen(words, start_new_session=True, stdout=subprocess.DEVNULL,
-                                 stderr=subprocess.DEVNULL, env=without_token())
+                                 stderr=subprocess.DEVNULL, env=guarded)
             )  # fmt: skip
+        subprocess.run([sys.executable, "-c", WAIT, address], capture_output=True, check=True,
+                       timeout=120, env=guarded)  # fmt: skip
         yield address
     finally:
         for process in started:
@@ -152,9 +166,28 @@ def cluster(tmp_path: Path) -> Iterator[str]:
             process.wait(60)
 
 
-def without_token() -> dict[str, str]:
-    """Return the environment without what a local Ray of this process set."""
-    return {name: value for name, value in os.environ.items() if not name.startswith("RAY_AUTH")}
+AT_ONCE = (
+    "from bench.schedule import loop; loop.PAUSES_S = (0.0, 0.1)\n"
+    "from bench.cli import main; main()"
+)
+"""The command line, beginning a failed job again without a pause."""
+
+
+@pytest.mark.slow
+def test_a_cluster_with_another_token_is_told(
+    cluster: str, suite_file: Path, tmp_path: Path
+) -> None:
+    finished = subprocess.run(
+        [sys.executable, "-c", AT_ONCE, "run", suite_file, "--workdir", tmp_path / "runs",
+         *SETTINGS, "--address", cluster],
+        capture_output=True, text=True, timeout=300, check=False,
+        env={**os.environ, "RAY_AUTH_TOKEN": "1e" * 32},
+    )  # fmt: skip
+    assert finished.returncode == 2, finished.stdout + finished.stderr
+    assert finished.stderr.endswith(
+        f"\nvitbench: --address {cluster}: the Ray cluster there does not take this user's token. "
+        "Set RAY_AUTH_TOKEN to what `ray get-auth-token` prints on its head\n"
+    )
 
 
 @pytest.mark.slow
@@ -162,19 +195,11 @@ def test_nodes_that_do_not_share_the_work_folder_are_told(
     cluster: str, suite_file: Path, tmp_path: Path
 ) -> None:
     """A real cluster: its node does the job, and the driver finds nothing."""
-    code = (
-        "import ray, sys, time\n"
-        f"ray.init({cluster!r}, log_to_driver=False)\n"
-        "while not ray.cluster_resources().get('CPU'): time.sleep(0.1)\n"
-        "ray.shutdown()\n"
-        "from bench.schedule import loop; loop.PAUSES_S = (0.0, 0.1)\n"
-        "from bench.cli import main; main()"
-    )
     words = ["run", suite_file, "--workdir", tmp_path / "runs", *SETTINGS, "--address", cluster]
     words += ["--set", "pretrain[0].systems=['vit-micro']", "--set", "pair=[]"]
     finished = subprocess.run(
-        [sys.executable, "-c", code, *map(str, words)], capture_output=True, text=True,
-        timeout=300, check=False, env={**without_token(), "COLUMNS": "140"},
+        [sys.executable, "-c", AT_ONCE, *map(str, words)], capture_output=True, text=True,
+        timeout=300, check=False, env={**os.environ, "COLUMNS": "140"},
     )  # fmt: skip
     assert finished.returncode == 1, finished.stdout + finished.stderr
     (job,) = (path.parent.name for path in (tmp_path / "runs").glob("jobs/*/error.txt"))

@@ -133,7 +133,10 @@ def _in_thread(fit: Callable[[], Result]) -> Result:
         except BaseException as error:  # raised where it is waited for
             found.set_exception(error)
 
-    threading.Thread(target=work, name="group", daemon=True).start()
+    thread = threading.Thread(target=work, name="group", daemon=True)
+    thread.start()
+    while thread.is_alive():
+        thread.join(0.1)  # a task that Ray cancels is told so, but not woken
     return found.result()
 
 

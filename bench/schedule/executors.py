@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import secrets
+import signal
 import socket
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -213,7 +214,7 @@ class RayExecutor:
         left = list(self._running)
         try:
             for reference in left:
-                self._ray.cancel(reference)
+                self._ray.cancel(reference, recursive=False)  # each tells its own
             if left:
                 _, left = self._ray.wait(left, num_returns=len(left), timeout=LEAVE_S)
         finally:
@@ -225,6 +226,8 @@ class RayExecutor:
 
 def _ray_task(spec: str, card: str, workdir: str, resources: str) -> str:
     """Do one job in a Ray worker; records travel as JSON."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # as of a command in the background
+        signal.signal(signal.SIGINT, signal.default_int_handler)  # by it Ray tells a task to end
     if not WorkPaths(Path(workdir)).jobs.is_dir():
         raise JobError(f"node {socket.gethostname()} has no {workdir}", hint=SHARE)
     return perform(

@@ -45,13 +45,19 @@ def weights(workdir: Path) -> str:
     return file_sha256(path)
 
 
-def start(words: list[str]) -> subprocess.Popen[str]:
+def start(words: list[str], takes: Callable[[], None] = heed_everything) -> subprocess.Popen[str]:
     return subprocess.Popen(
         [*words, "--only", "pretrain"],
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
         env={**os.environ, "COLUMNS": "140"},
-        preexec_fn=heed_everything,
+        preexec_fn=takes,
     )  # fmt: skip
+
+
+def ignore_interrupts() -> None:
+    """Take signals as a script's command in the background: Ctrl-C is not for it."""
+    heed_everything()
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 def training_in(workdir: Path, process: subprocess.Popen[str]) -> tuple[str, int]:
@@ -71,7 +77,7 @@ def training_in(workdir: Path, process: subprocess.Popen[str]) -> tuple[str, int
     ("where", "number", "code"),
     [
         ("--local", signal.SIGTERM, 143),
-        ("on Ray", signal.SIGTERM, 143),  # the driver takes all three alike
+        ("on Ray, in the background", signal.SIGTERM, 143),  # the driver takes all three alike
         pytest.param("--local", signal.SIGINT, 130, marks=pytest.mark.slow),
         pytest.param("--local", signal.SIGHUP, 129, marks=pytest.mark.slow),
     ],
@@ -87,8 +93,9 @@ def test_a_command_that_is_told_to_end_saves_its_work(
     code: int,
 ) -> None:
     workdir = tmp_path / "runs"
-    words = ["run", lengthy, "--workdir", workdir, *(["--local"] if where == "--local" else [])]
-    process = start(command(*words))
+    words = command("run", lengthy, "--workdir", workdir)
+    in_background = where != "--local"
+    process = start(words, ignore_interrupts) if in_background else start([*words, "--local"])
     job_id, _ = training_in(workdir, process)
     process.send_signal(number)
     _, err = process.communicate(timeout=120)
@@ -116,3 +123,21 @@ def test_a_worker_of_ray_that_is_told_to_end_fails_nothing(
     assert len(list(Store(workdir).paths.job(job_id).attempts.iterdir())) == 2
     assert weights(workdir) == undisturbed
     assert not Path(f"/proc/{pid}").exists()
+
+
+@pytest.mark.slow
+def test_a_group_whose_command_is_told_to_end_saves_its_step(
+    lengthy: Path, command: Callable[..., list[str]], tmp_path: Path
+) -> None:
+    workdir = tmp_path / "runs"
+    words = ["run", lengthy, "--workdir", workdir, "--set", "recipe.pretrain.steps=3000"]
+    words += ["--set", "workers=2", "--set", "num_threads=1"]
+    process = start(command(*words))
+    job_id, _ = training_in(workdir, process)
+    process.send_signal(signal.SIGTERM)
+    _, err = process.communicate(timeout=120)
+    assert process.returncode == 143
+    assert err.strip() == "vitbench: interrupted; run the same command again to continue"
+    store = Store(workdir)
+    assert store.preempted(job_id)
+    assert store.num_saved_steps(job_id) >= 300

@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 
 app = typer.Typer(help="Prepare, verify, list and show data sets.", no_args_is_help=True)
 
+MAX_LISTED = 12
+"""Items of a list that are printed one by one."""
+
 
 class PackingChoice(StrEnum):
     """How images are kept."""
@@ -238,4 +241,14 @@ def _print(facts: dict[str, Any], indent: str = "") -> None:
             typer.echo(f"{indent}{key}")
             _print(value, indent + "  ")
         elif value not in (None, "", [], ()):
-            typer.echo(f"{indent}{key.replace('_', ' '):{24 - len(indent)}} {value}")
+            typer.echo(f"{indent}{key.replace('_', ' '):{24 - len(indent)}} {_words(value)}")
+
+
+def _words(value: Any) -> str:
+    """Return a value in words: of a long list its first and last, of many counts their range."""
+    if not isinstance(value, list | tuple) or len(value) <= MAX_LISTED:
+        return str(value)
+    if all(isinstance(item, int) for item in value):
+        least, most = min(value), max(value)
+        return f"{least:,} each" if least == most else f"{least:,} to {most:,}"
+    return f"{value[0]}, {value[1]}, ... {value[-1]} ({len(value):,})"

@@ -274,11 +274,12 @@ def _num_shared(above: DatasetCard, below: DatasetCard, cache_dir: Path) -> tupl
     as_one = above.squared_px == below.squared_px
     if packed[0] is not None and packed[1] is not None and as_one:
         return _num_alike(packed[0], packed[1]), "by the pixels"
-    folders = _folder(above), _folder(below)
-    if folders[0] is None or folders[1] is None:
+    tested = _folder(below)  # the smaller one first
+    trained = _folder(above) if tested is not None else None
+    if tested is None or trained is None:
         return None, "not both files, nor both packed at one size"
-    known = set(_digests(folders[0], "train"))
-    return sum(digest in known for digest in _digests(folders[1], "test")), "by the files"
+    known = set(_digests(trained, "train"))
+    return sum(digest in known for digest in _digests(tested, "test")), "by the files"
 
 
 def _num_alike(above: Packed, below: Packed) -> int:

@@ -142,6 +142,21 @@ def test_data_sets_are_prepared_listed_and_verified(run: Run, tmp_path: Path) ->
     assert "1 problems" in out
 
 
+def test_counts_of_many_classes_are_told_as_a_range(run: Run, tmp_path: Path) -> None:
+    path = tmp_path / "mine.toml"
+    path.write_text(
+        'name = "mine"\ntitle = "Mine"\nclaim = "Mine."\n[dataset.shapes]\nreader = "formula"\n'
+        "num_classes = 40\nimages_per_class = 3\nimage_size_px = 8\n"
+        '[[profile]]\nsystems = ["vit-micro"]\nimage_sizes_px = [8]\nbatch_sizes = [1]\n',
+        encoding="utf-8",
+    )
+    code, out, err = run("data", "prepare", "shapes", "--suite", path)
+    assert code == 0, err
+    assert "    per class            3 each\n" in out
+    code, out, err = run("data", "show", "imagenet-1k")
+    assert max(len(line) for line in out.splitlines()) < 400
+
+
 def test_an_error_of_our_own_is_one_line_unless_debug(
     run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:

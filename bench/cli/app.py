@@ -155,14 +155,19 @@ def status(
     scale: Scale = None,
     settings: Settings = None,
     seeds: Seeds = None,
+    limit_steps: LimitSteps = None,
+    as_json: AsJson = False,
 ) -> None:
-    """Show which jobs of a suite are done, failed or missing."""
-    from bench.cli.listing import show_status
+    """Show which jobs of a suite are done, running, failed or missing."""
+    from bench.cli.listing import show_status, status_rows
     from bench.store import Store
 
-    graph = graph_of(suite, settings, seeds, None, scale=scale)
-    outcomes = Store(workdir).outcomes(job.job_id for job in graph.jobs)
-    show_status(new_console(), graph, outcomes)
+    graph = graph_of(suite, settings, seeds, limit_steps, scale=scale)
+    rows = status_rows(graph, Store(workdir))
+    if as_json:
+        print_json({"suite": graph.suite.name, "scale": graph.suite.scale, "jobs": rows})
+        return
+    show_status(new_console(), rows)
 
 
 cli_results.add_to(app)  # here, so that --help lists them in the order of use
@@ -170,13 +175,18 @@ cli_results.add_to(app)  # here, so that --help lists them in the order of use
 
 @app.command()
 def sync(
-    suite: Suite, workdir: Workdir = RUNS, scale: Scale = None, settings: Settings = None
+    suite: Suite,
+    workdir: Workdir = RUNS,
+    scale: Scale = None,
+    settings: Settings = None,
+    seeds: Seeds = None,
+    limit_steps: LimitSteps = None,
 ) -> None:
     """Carry to MLflow what did not arrive there."""
     from bench import tracking
     from bench.store import Store
 
-    graph = graph_of(suite, settings, None, None, scale=scale)
+    graph = graph_of(suite, settings, seeds, limit_steps, scale=scale)
     store = Store(workdir)
     outcomes = store.outcomes(job.job_id for job in graph.jobs)
     if not outcomes:

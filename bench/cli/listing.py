@@ -16,7 +16,12 @@ from bench.specs import JobResult, Pair, PlannedJob, WeightsSource
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from bench.store import Store
+
 Row = Mapping[str, Any]
+
+_USUAL = ("done", "failed", "skipped", "missing")
+"""What `status` counts even where it counts none."""
 
 
 def duration(seconds: float) -> str:
@@ -225,30 +230,60 @@ def _pair_words(graph: JobGraph, pair: Pair) -> str:
     return f"{first} 1.00x, {ratios} of its {pair.matched_on}"
 
 
-def show_status(console: Console, graph: JobGraph, outcomes: Mapping[str, JobResult]) -> None:
-    """Print how many jobs of each stage are done, failed, skipped or missing, and why."""
-    groups: dict[str, list[PlannedJob]] = {}
-    for job in graph.jobs:
-        groups.setdefault(job.labels.stage, []).append(job)
+def status_rows(graph: JobGraph, store: Store) -> list[Row]:
+    """Return one row per job: done, failed, skipped, running, refused or missing, and how far."""
+    outcomes = store.outcomes(job.job_id for job in graph.jobs)
+    return [_status_row(job, outcomes.get(job.job_id), store) for job in graph.jobs]
 
-    def count(members: Sequence[PlannedJob], what: str) -> int:
-        return sum(
-            (outcomes[job.job_id].status if job.job_id in outcomes else "missing") == what
-            for job in members
-        )
 
-    words = ("done", "failed", "skipped", "missing")
+def _status_row(job: PlannedJob, outcome: JobResult | None, store: Store) -> Row:
+    holder = None if outcome is not None and outcome.status == "done" else store.holder(job.job_id)
+    if holder is not None:
+        status, reason = "running", f"by {holder}"
+    elif outcome is not None:
+        status, reason = outcome.status, outcome.error
+    else:
+        status, reason = "refused" if job.refused else "missing", job.refused
+    curve = store.progress(job.job_id) if status in ("running", "missing") else []
+    return {
+        "job_id": job.job_id,
+        "name": job.name,
+        "kind": job.spec.kind,
+        "stage": job.labels.stage,
+        "system": job.labels.system,
+        "seed": job.spec.seed,
+        "status": status,
+        "reason": reason,
+        "steps": job.num_steps,
+        "steps_done": job.num_steps if status == "done" else curve[-1]["step"] if curve else 0,
+    }
+
+
+def show_status(console: Console, rows: Sequence[Row]) -> None:
+    """Print how many jobs of each stage are done, running, failed and so on, and why."""
+    stages: dict[str, list[Row]] = {}
+    for row in rows:
+        stages.setdefault(row["stage"], []).append(row)
+    words = ["done", "running", "failed", "skipped", "refused", "missing"]
+    words = [word for word in words if word in _USUAL or any(row["status"] == word for row in rows)]
     show_rows(
         console,
         [
-            {"stage": stage, "jobs": len(members), **{word: count(members, word) for word in words}}
-            for stage, members in groups.items()
+            {
+                "stage": stage,
+                "jobs": len(members),
+                **{word: sum(row["status"] == word for row in members) for word in words},
+            }
+            for stage, members in stages.items()
         ],
     )
-    for job in graph.jobs:
-        result = outcomes.get(job.job_id)
-        if result is not None and result.status == "failed":
-            console.print(f"failed  {job.name}: {result.error}", markup=False, highlight=False)
+    for row in rows:
+        if row["status"] == "running":
+            at = f"step {row['steps_done']:,} of {row['steps']:,}, " if row["steps"] else ""
+            line = f"running {row['name']}: {at}{row['reason']}"
+            console.print(line, markup=False, highlight=False)
+        elif row["status"] == "failed":
+            console.print(f"failed  {row['name']}: {row['reason']}", markup=False, highlight=False)
 
 
 def system_facts(name: str, cache: CachePaths) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import socket
 from collections.abc import Callable
 from pathlib import Path
@@ -10,7 +11,10 @@ from pathlib import Path
 import pytest
 
 from bench import digests
+from bench.cli.wiring import graph_of
 from bench.paths import WorkPaths
+from bench.specs import JobResult
+from bench.store import Store
 
 Run = Callable[..., tuple[int, str, str]]
 
@@ -84,6 +88,30 @@ def test_status_counts_what_is_missing(run: Run) -> None:
     code, out, _ = run("status", "quickstart")
     assert code == 0
     assert [line.split()[-1] for line in out.splitlines() if line.startswith("pretrain")] == ["27"]
+
+
+def test_status_tells_what_runs_now_and_how_far_it_is(run: Run, tmp_path: Path) -> None:
+    graph = graph_of("quickstart", None, None, None)
+    store = Store(tmp_path / "runs")
+    store.create()
+    works, fails, *_ = graph.jobs
+    store.record_failure(JobResult(job_id=fails.job_id, status="failed", error="it broke"))
+    with store.claim(works.spec) as claim:
+        claim.report({"step": 10, "loss": 1.0})
+        code, out, _ = run("status", "quickstart")
+        assert code == 0
+        assert f"running {works.name}: step 10 of {works.num_steps:,}, by " in out
+        assert f"process {os.getpid()}, since " in out
+        assert f"failed  {fails.name}: it broke" in out
+        rows = json.loads(run("status", "quickstart", "--json")[1])["jobs"]
+    assert [(row["status"], row["steps_done"]) for row in rows[:3]] == [
+        ("running", 10), ("failed", 0), ("missing", 0),
+    ]  # fmt: skip
+    assert rows[1]["reason"] == "it broke"
+    assert len(rows) == 108
+    limited = json.loads(run("status", "quickstart", "--json", "--limit-steps", "2")[1])["jobs"]
+    assert {row["job_id"] for row in limited}.isdisjoint(row["job_id"] for row in rows)
+    assert "running" not in run("status", "quickstart")[1]
 
 
 @pytest.mark.parametrize("things", ["systems", "datasets", "suites", "recipes"])

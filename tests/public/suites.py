@@ -149,6 +149,8 @@ def _shrink(block: dict[str, Any]) -> None:
         recipe = baselines.recipe(block["recipe"])
         rates = block.get("learning_rates") or recipe.learning_rates or (recipe.base_lr,)
         block["learning_rates"] = [rates[0]]
+        if "best_of" in block:
+            block["held_out"] = 0.5  # of two images a class: one to choose a setup on
     if "batch_sizes" in block:
         sizes_px = _ends(block["image_sizes_px"])
         block |= {"image_sizes_px": sizes_px, "batch_sizes": [1], "steps": 1, "repeats": 1}

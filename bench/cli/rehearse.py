@@ -186,6 +186,11 @@ def _show(console: Console, found: Forecast) -> None:
     console.print(f"\n{found.suite}: {'; '.join(words)}", markup=False, highlight=False)
     if not found.measured:
         console.print("assumed: two fifths of the peak that the vendor prints", highlight=False)
+    if found.num_searches:
+        words_on_top = (
+            f"{found.num_searches} profiles look for the largest batch: that comes on top"
+        )
+        console.print(words_on_top, markup=False, highlight=False)
     for reason, num in found.refused.items():
         console.print(f"refused, not counted: {num} jobs ({reason})", markup=False, highlight=False)
     for line in found.red_lines:

@@ -139,12 +139,11 @@ def _folder(card: DatasetCard) -> Folder | None:
 
 
 def _image_files(card: DatasetCard, *, cache_dir: Path) -> list[Check]:
-    """Check the image files of a set; where they are packed, each was decoded for that."""
-    folder = _folder(card)
-    if folder is None:
+    """Check the image files of a set that is not packed: each is decoded when it is."""
+    if (cache_dir / card.digest).is_dir():
         return []
-    checks = [] if (cache_dir / card.digest).is_dir() else _decodes(card, folder)
-    return checks + _copies(card, folder)
+    folder = _folder(card)
+    return [] if folder is None else _decodes(card, folder) + _copies(card, folder)
 
 
 def _decodes(card: DatasetCard, folder: Folder) -> list[Check]:
@@ -216,12 +215,14 @@ def packed_state(card: DatasetCard, *, cache_dir: Path) -> list[Check]:
         return [ok(topic, "packed")]
     num = _num_alike(opened, opened)
     if num:
+        image_files = _folder(card)
         return [
+            *(_copies(card, image_files) if image_files is not None else []),
             warning(
                 topic,
                 f"{num:,} test images have the pixels of a training image",
                 "Say so next to the result, or remove them from the source",
-            )
+            ),
         ]
     return [ok(topic, "packed; no test image has the pixels of a training image")]
 

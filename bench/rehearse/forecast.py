@@ -14,6 +14,7 @@ from dataclasses import dataclass
 import baselines
 from bench import cost
 from bench.data.parts import fewest_pieces, largest_part
+from bench.kinds import KINDS
 from bench.plan.fitting import RESERVE, most_pieces
 from bench.plan.rehearsed import Measured
 from bench.plan.shapes import Part, Shape
@@ -90,6 +91,8 @@ class Forecast(Record):
     """Jobs that can be done."""
     refused: dict[str, int]
     """Jobs that nobody can do, by reason; rehearsed and not counted."""
+    num_searches: int
+    """Profiles that look for the largest batch: how long, depends on what fits; not counted."""
     hours: float
     """Elapsed time, on this machine's cores or one GPU."""
     gpu_days: float
@@ -139,6 +142,7 @@ def forecast(
         gpu=place.gpu,
         num_jobs=len(doable),
         refused=_refused(graph),
+        num_searches=sum(_searches(job) for job in doable),
         hours=elapsed_s / 3600,
         gpu_days=gpu_s / 86_400,
         usd=cost.dollars(place.gpu, gpu_s / 3600) if gpu_s else 0.0,
@@ -159,7 +163,10 @@ def num_slots(graph: JobGraph, parts: Sequence[Part], *, num_cores: int) -> int:
 
 
 def makespan_s(graph: JobGraph, seconds: Callable[[PlannedJob], float], *, num_slots: int) -> float:
-    """Return the seconds from the first job to the last, in the order of the scheduler."""
+    """Return the seconds from the first job to the last, in the order of the scheduler.
+
+    Profiles wait for each other, as on a machine's CPU.
+    """
     paths = remaining_paths(graph, seconds)
     missing = {job.job_id: len(set(job.spec.needs.values())) for job in graph.jobs}
     users: dict[str, list[PlannedJob]] = {}
@@ -169,11 +176,14 @@ def makespan_s(graph: JobGraph, seconds: Callable[[PlannedJob], float], *, num_s
     ready = [(-paths[job.job_id], job.job_id, job) for job in graph.jobs if not missing[job.job_id]]
     heapq.heapify(ready)
     running: list[tuple[float, str]] = []
-    now_s = 0.0
+    now_s = profiled_s = 0.0
     while ready or running:
         while ready and len(running) < num_slots:
             _, _, job = heapq.heappop(ready)
-            heapq.heappush(running, (now_s + seconds(job), job.job_id))
+            is_profile = KINDS[job.spec.kind].table == "profile"
+            ended_s = (max(now_s, profiled_s) if is_profile else now_s) + seconds(job)
+            profiled_s = ended_s if is_profile else profiled_s
+            heapq.heappush(running, (ended_s, job.job_id))
         now_s, done = heapq.heappop(running)
         for user in users.get(done, ()):
             missing[user.job_id] -= 1
@@ -244,6 +254,12 @@ def _refused(graph: JobGraph) -> dict[str, int]:
         if job.refused:
             found[job.refused] = found.get(job.refused, 0) + 1
     return found
+
+
+def _searches(job: PlannedJob) -> bool:
+    """Tell whether a job looks for the largest batch of a stated memory, or of its device's."""
+    is_profile = KINDS[job.spec.kind].table == "profile"
+    return is_profile and ("memory_gib" in job.spec.params or job.spec.device == "cuda")
 
 
 def _red_lines(found: Forecast, parts: Sequence[Part], place: Place) -> Iterator[str]:

@@ -331,6 +331,17 @@ def test_the_pixels_of_packed_sets_are_compared_too(suite: Path) -> None:
     assert [check.found for check in checks] == [
         "1 test images have the pixels of a training image"
     ]
+    shutil.copy(
+        suite.parent / "images" / "train" / "cat" / "0.png",
+        suite.parent / "images" / "test" / "cat" / "copy.png",
+    )
+    card = catalog.resolve("mine", block, base_dir=suite.parent)
+    build.packed(card, cache_dir=suite.parent / "cache")
+    checks = amiss(datasets.one_set(card, cache_dir=suite.parent / "cache"))
+    assert [check.found for check in checks] == [
+        "1 test images are also training images (test/cat/copy.png)",
+        "2 test images have the pixels of a training image",
+    ]
 
 
 def test_the_command_prints_cures_and_ends_with_one_for_problems(

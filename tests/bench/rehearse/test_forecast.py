@@ -59,6 +59,14 @@ def test_two_slots_take_the_longest_path_first() -> None:
     assert makespan_s(graph, lambda job: took[job.job_id], num_slots=1) == 9.0
 
 
+def test_profiles_wait_for_each_other_and_their_searches_are_told() -> None:
+    graph = planned_suite("speed", "smoke")
+    assert makespan_s(graph, lambda job: 2.0, num_slots=2) == 2.0 * len(graph.jobs)
+    assert told(graph, Measured(image_s=1e-6)).num_searches == len(graph.jobs) == 9
+    quick = planned_suite("quickstart")
+    assert told(quick, Measured(image_s=1e-6)).num_searches == 0
+
+
 def test_refused_jobs_are_rehearsed_and_not_counted(public: JobGraph) -> None:
     found = told(public, Measured(image_s=1e-3))
     assert sum(found.refused.values()) == sum(bool(job.refused) for job in public.jobs) > 0

@@ -278,18 +278,20 @@ def list_things(
 
 @app.command()
 def show(
-    system: Annotated[str, typer.Argument(help="A name from `vitbench ls systems`.")],
+    name: Annotated[
+        str, typer.Argument(help="A name that `vitbench ls` lists, or a suite's path.")
+    ],
     workdir: Workdir = RUNS,
     as_json: AsJson = False,
 ) -> None:
-    """Show everything known about one system, and the weights that the work folder used."""
-    from bench.cli.listing import show_system, system_facts
+    """Show everything known about one system, data set or suite."""
+    from bench.cli import showing
 
-    facts = system_facts(system, WorkPaths(workdir).cache)
+    facts = showing.facts_of(name, WorkPaths(workdir.resolve()).cache)
     if as_json:
         print_json(facts)
         return
-    show_system(new_console(), facts)
+    showing.show(new_console(), facts)
 
 
 def _show_version(wanted: bool) -> None:

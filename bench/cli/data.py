@@ -8,20 +8,18 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from bench.cli.options import RUNS, Workdir
+from bench.cli.printing import print_facts
 
 if TYPE_CHECKING:
     from bench.data.packs.read import Packing
     from bench.specs import DatasetCard
 
 app = typer.Typer(help="Prepare, verify, list and show data sets.", no_args_is_help=True)
-
-MAX_LISTED = 12
-"""Items of a list that are printed one by one."""
 
 
 class PackingChoice(StrEnum):
@@ -102,7 +100,7 @@ def prepare(
                 )  # fmt: skip
         if card.args.get("stream"):
             home.note(card)
-            _print({"name": card.name, "streamed from": card.args["path"], **_counts(card)})
+            print_facts({"name": card.name, "streamed from": card.args["path"], **_counts(card)})
             return
         packed = build.packed(
             card,
@@ -113,7 +111,7 @@ def prepare(
         )
         if suite is None and not is_generated(card):
             home.note(card)  # from here on suites find it, whatever is said of it below
-        _print(examine.examine(packed).model_dump(mode="json"))
+        print_facts(examine.examine(packed).model_dump(mode="json"))
 
 
 @app.command()
@@ -125,7 +123,7 @@ def verify(name: NameOrPath, suite: Suite = None, workdir: Workdir = RUNS) -> No
     num_workers = os.cpu_count() or 1
     if suite is None and _is_path(name):
         found = survey.check_path(Path(name), num_workers=num_workers)
-        _print(found.model_dump(mode="json", exclude={"problems"}))
+        print_facts(found.model_dump(mode="json", exclude={"problems"}))
         problems = found.problems
     else:
         card = _card(name, suite)
@@ -163,10 +161,10 @@ def show(name: Name, suite: Suite = None, workdir: Workdir = RUNS) -> None:
     packed = next(
         (set_ for set_ in examine.list_sets(_cache(workdir)) if set_.digest == card.digest), None
     )
-    _print(card.model_dump(mode="json", exclude_defaults=True))
+    print_facts(card.model_dump(mode="json", exclude_defaults=True))
     typer.echo("packed" if packed else "not packed yet")
     if packed:
-        _print(packed.model_dump(mode="json"))
+        print_facts(packed.model_dump(mode="json"))
 
 
 _PACKINGS: dict[PackingChoice | None, Packing] = {
@@ -233,22 +231,3 @@ def _resumable(name: str) -> Iterator[None]:
             err=True,
         )
         raise SystemExit(getattr(stopped, "code", 128 + signal.SIGINT)) from stopped
-
-
-def _print(facts: dict[str, Any], indent: str = "") -> None:
-    for key, value in facts.items():
-        if isinstance(value, dict):
-            typer.echo(f"{indent}{key}")
-            _print(value, indent + "  ")
-        elif value not in (None, "", [], ()):
-            typer.echo(f"{indent}{key.replace('_', ' '):{24 - len(indent)}} {_words(value)}")
-
-
-def _words(value: Any) -> str:
-    """Return a value in words: of a long list its first and last, of many counts their range."""
-    if not isinstance(value, list | tuple) or len(value) <= MAX_LISTED:
-        return str(value)
-    if all(isinstance(item, int) for item in value):
-        least, most = min(value), max(value)
-        return f"{least:,} each" if least == most else f"{least:,} to {most:,}"
-    return f"{value[0]}, {value[1]}, ... {value[-1]} ({len(value):,})"

@@ -7,11 +7,12 @@ import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from bench.cli.printing import fact
 from bench.errors import DataError
 from bench.paths import CachePaths
 from bench.plan.fitting import TOO_LARGE
 from bench.plan.spec import JobGraph
-from bench.specs import JobResult, Pair, PlannedJob, WeightsSource
+from bench.specs import JobResult, Pair, PlannedJob
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -210,7 +211,7 @@ def _show_scale(console: Console, graph: JobGraph) -> None:
         facts |= {"expected": block.expected, "cost": block.cost}
     for name, words in facts.items():
         if words:
-            _fact(console, name, words)
+            fact(console, name, words)
     console.print()
 
 
@@ -284,78 +285,3 @@ def show_status(console: Console, rows: Sequence[Row]) -> None:
             console.print(line, markup=False, highlight=False)
         elif row["status"] == "failed":
             console.print(f"failed  {row['name']}: {row['reason']}", markup=False, highlight=False)
-
-
-def system_facts(name: str, cache: CachePaths) -> dict[str, Any]:
-    """Return everything known about a system: its card, builder arguments, costs and weights.
-
-    Of weights that a work folder used, `recorded_sha256` is the digest of the file.
-    """
-    import dataclasses
-
-    import baselines
-    from bench import cost, memory
-    from bench.specs import Recipe
-
-    card = baselines.system(name)
-    size = card.image_size_px
-    recipe = Recipe(steps=1, batch_size=32, optimizer="adam", schedule="constant")
-    held = memory.training(card, recipe, image_size_px=size, num_classes=1000, device="cpu")
-    return {
-        **card.model_dump(mode="json", exclude={"weights", "args"}),
-        "arguments": dataclasses.asdict(baselines.sizes(card)),  # type: ignore[call-overload]
-        "gflops": {
-            f"{px} px": {
-                "forward": cost.forward_gflops(card, image_size_px=px),
-                "forward_without_padding": cost.forward_gflops(
-                    card, image_size_px=px, padding="skipped"
-                ),
-            }
-            for px in (size, 2 * size)
-        },
-        "train_memory_gib": {
-            "batch 32, float32, adam": {"all": held.gib(32), **dataclasses.asdict(held)}
-        },
-        "weights": [
-            {**source.model_dump(mode="json"), "recorded_sha256": _recorded(source, cache)}
-            for source in card.weights
-        ],
-    }
-
-
-def _recorded(source: WeightsSource, cache: CachePaths) -> str:
-    from bench import digests
-
-    found = digests.recorded(source.url, cache)
-    return found.sha256 if found is not None else ""
-
-
-def show_system(console: Console, facts: Mapping[str, Any]) -> None:
-    """Print the facts of one system, one line each."""
-    for name, value in facts.items():
-        if name == "weights":
-            for source in value:
-                where = source["url"] or "not public"
-                _fact(console, f"weights {source['name']}", f"{where} ({source['licence']})")
-                if source["note"]:
-                    _fact(console, "", source["note"])
-                for key, whose in (("sha256", "its owner's"), ("recorded_sha256", "as used here")):
-                    if source[key]:
-                        _fact(console, "", f"sha256 {source[key]} ({whose})")
-        elif isinstance(value, Mapping):
-            for key, inner in value.items():
-                _fact(console, f"{name} {key}", _inner(inner))
-        elif value not in ("", None):
-            _fact(console, name.replace("_", " "), _inner(value))
-
-
-def _inner(value: Any) -> str:
-    if isinstance(value, Mapping):
-        return ", ".join(f"{key.replace('_', ' ')} {_inner(part)}" for key, part in value.items())
-    if isinstance(value, float):
-        return f"{value:,.4g}"
-    return f"{value:,}" if isinstance(value, int) and not isinstance(value, bool) else str(value)
-
-
-def _fact(console: Console, name: str, value: str) -> None:
-    console.print(f"{name:28} {value}", markup=False, highlight=False, soft_wrap=True)

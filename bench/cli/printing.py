@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 
     from bench.store import Store
     from reports import Report
+
+MAX_LISTED = 12
+"""Items of a list that are printed one by one."""
 
 
 def split_words(text: str, known: Sequence[str], option: str) -> tuple[str, ...]:
@@ -85,3 +88,30 @@ def new_console() -> Console:
 def print_json(data: Any) -> None:
     """Print data for a program."""
     typer.echo(json.dumps(data, indent=1, ensure_ascii=False))
+
+
+def fact(console: Console, name: str, value: str) -> None:
+    """Print a name and what is known under it, however long."""
+    console.print(f"{name:28} {value}", markup=False, highlight=False, soft_wrap=True)
+
+
+def print_facts(facts: Mapping[str, Any], indent: str = "") -> None:
+    """Print facts and those within them, a line each; what is empty is left out."""
+    for key, value in facts.items():
+        if isinstance(value, Mapping):
+            typer.echo(f"{indent}{key}")
+            print_facts(value, indent + "  ")
+        elif value not in (None, "", [], ()):
+            typer.echo(f"{indent}{key.replace('_', ' '):{24 - len(indent)}} {_words(value)}")
+
+
+def _words(value: Any) -> str:
+    """Return a value in words: of a long list its first and last, of many counts their range."""
+    if not isinstance(value, list | tuple):
+        return str(value)
+    if len(value) <= MAX_LISTED:
+        return ", ".join(map(str, value))
+    if all(isinstance(item, int) for item in value):
+        least, most = min(value), max(value)
+        return f"{least:,} each" if least == most else f"{least:,} to {most:,}"
+    return f"{value[0]}, {value[1]}, ... {value[-1]} ({len(value):,})"

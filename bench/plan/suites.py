@@ -77,6 +77,8 @@ def locate(suite: str) -> Path:
         return SUITES[suite].path
     path = Path(suite).expanduser()
     if path.suffix == ".toml" or len(path.parts) > 1:
+        if path.is_dir():
+            raise SuiteError(suite, "", "is a folder", hint="Name the .toml file of the suite")
         if not path.is_file():
             raise SuiteError(
                 suite, "", "no such file", hint=f"Suites by name: {', '.join(names())}"

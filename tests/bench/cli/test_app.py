@@ -31,8 +31,13 @@ Run = Callable[..., tuple[int, str, str]]
         (["report", "quickstart", "--format", "pdf"], '--format: unknown "pdf"'),
         (["report", "quickstart"], "nothing was run in"),
         (["report", "quickstart", "--set", "report.tables=['pair']"], 'Did you mean "pairs"?'),
-        (["show", "vit-b61"], 'unknown system "vit-b61". Did you mean "vit-b16"?'),
-        (["show", "../../etc/passwd"], "unknown system"),
+        (
+            ["show", "vit-b61"],
+            'unknown system, data set or suite "vit-b61". Did you mean "vit-b16"?',
+        ),
+        (["show", "../../etc/passwd"], "unknown system, data set or suite"),
+        (["show", "nowhere.toml"], "nowhere.toml: no such file"),
+        (["plan", "/usr"], "/usr: is a folder. Name the .toml file of the suite"),
         (["ls", "systems", "--family", "hybird"], 'unknown "hybird". Did you mean "hybrid"?'),
         (["ls", "suites", "--family", "vit"], "chooses among systems. vitbench ls systems --fam"),
         (["ls", "datasets", "--public"], "ls datasets: --public chooses among systems"),
@@ -121,6 +126,23 @@ def test_everything_is_listed_as_table_and_json(run: Run, things: str) -> None:
     rows = json.loads(run("ls", things, "--json")[1])
     assert len(rows) >= 1
     assert rows[0]["name"] in table
+
+
+def test_suites_and_data_sets_are_shown_by_their_names(run: Run) -> None:
+    code, out, err = run("show", "vtab")
+    assert code == 0, err
+    assert "scale public\n  expected               Table 9, ViT-L/16, ImageNet-21k" in out
+    assert "  systems                vit-l16, vit-b16, bit-r50x1\n" in out
+    assert "  pairs                  vit-micro against bit-micro against hybrid-micro\n" in out
+    facts = json.loads(run("show", "vtab", "--json")[1])
+    assert facts["scale smoke"]["seeds"] == [0]
+    assert facts["tables"] == ["comparison", "table_9", "pairs", "cost"]
+    code, out, err = run("show", "digits")
+    assert code == 0, err
+    assert "    num examples         1297\n" in out
+    assert out.endswith("packed                   not yet\n")
+    assert run("data", "prepare", "digits")[0] == 0
+    assert json.loads(run("show", "digits", "--json")[1])["packed"]["num_classes"] == 10
 
 
 def test_systems_are_filtered(run: Run) -> None:

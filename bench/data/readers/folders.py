@@ -3,12 +3,14 @@
     image_folder  train/CLASS/... with test/CLASS/... (or val/); or CLASS/... alone, split by a draw
     csv           the columns path, label and perhaps split; paths relative to the file
 
-Classes are the names in sorted order, as torchvision's ImageFolder numbers them.
+Splits are known by their names in any case (`Train`, `TEST`, `validation`). Classes are the names
+in sorted order, as torchvision's ImageFolder numbers them.
 """
 
 from __future__ import annotations
 
 import csv
+import os
 import random
 from pathlib import Path, PurePosixPath
 
@@ -17,7 +19,16 @@ from bench.data.readers.common import ImageFileReader
 from bench.data.sources.folder import LAYOUT_HINT, Folder, Items, classes_of, images_in
 from bench.errors import DataError
 
-SPLIT_FOLDERS = {"train": ("train",), "val": ("val", "validation", "valid"), "test": ("test",)}
+SPLITS = {
+    "train": "train", "training": "train",
+    "val": "val", "validation": "val", "valid": "val",
+    "test": "test", "testing": "test",
+}  # fmt: skip
+"""What splits are called, in small letters, and which they are."""
+
+ORDER = ("train", "val", "test")
+"""Splits as a folder lists them."""
+
 CSV_HINT = "The header is path,label or path,label,split with split one of train, val, test"
 
 
@@ -31,17 +42,38 @@ def scan(root: Path, *, test_share: float, seed: int) -> Folder:
         raise DataError(f"{root}: no such folder", hint="Check path in the suite file")
     if not root.is_dir():
         raise DataError(f"{root}: not a folder", hint=LAYOUT_HINT)
-    found = {
-        split: next((root / name for name in names if (root / name).is_dir()), None)
-        for split, names in SPLIT_FOLDERS.items()
-    }
-    if found["train"] is None:
+    found = _split_folders(root)
+    if "train" not in found:
         return _split_by_draw(root, root, test_share=test_share, seed=seed)
-    if found["test"] is None and found["val"] is None:
+    if len(found) == 1:
         return _split_by_draw(root, found["train"], test_share=test_share, seed=seed)
-    if found["test"] is None:  # what reports is called test, also where the owner says val
-        found["test"], found["val"] = found["val"], None
-    return _given_splits(root, {split: path for split, path in found.items() if path is not None})
+    if "test" not in found:  # what reports is called test, also where the owner says val
+        found["test"] = found.pop("val")
+    return _given_splits(root, {split: found[split] for split in ORDER if split in found})
+
+
+def _split_folders(root: Path) -> dict[str, Path]:
+    """Return the folders of splits under `root`; raise DataError where it is unclear which."""
+    try:
+        names = sorted(entry.name for entry in os.scandir(root) if entry.is_dir())
+    except OSError as error:
+        raise DataError(f"{root}: cannot be read ({error.strerror})") from error
+    found: dict[str, Path] = {}
+    for name in names:
+        split = SPLITS.get(name.lower())
+        if split in found:
+            raise DataError(
+                f"{root}: {found[split].name}/ and {name}/ are both called {split}",
+                hint="Leave one of them there",
+            )
+        if split is not None:
+            found[split] = root / name
+    if found and "train" not in found and len(found) == len(names):
+        raise DataError(
+            f"{root}: {' and '.join(f'{name}/' for name in names)}, and no train/",
+            hint="Add train/CLASS/IMAGE, or give the path of one of them: a test split is drawn",
+        )
+    return found
 
 
 # --- CSV ------------------------------------------------------------------------------------
@@ -56,6 +88,7 @@ def scan_csv(file: Path, *, test_share: float, seed: int) -> Folder:
     if not file.is_file():
         raise DataError(f"{file}: no such file", hint="Check path in the suite file")
     rows = _csv_rows(file)
+    _refuse_missing(file, rows)
     splits: dict[str, dict[str, list[str]]] = {}
     seen: set[str] = set()
     for line, path, label, split in rows:
@@ -85,11 +118,13 @@ def _csv_rows(file: Path) -> list[tuple[int, str, str, str]]:
             for row in table:
                 where = f"{file}, line {table.line_num}"
                 path, label = (row["path"] or "").strip(), (row["label"] or "").strip()
-                split = (row.get("split") or "train").strip()
+                named = (row.get("split") or "train").strip()
+                split = SPLITS.get(named.lower())
                 if not path or not label:
                     raise DataError(f"{where}: empty path or label", hint=CSV_HINT)
-                if split not in SPLIT_FOLDERS:
-                    raise DataError(f'{where}: unknown split "{split}"', hint=CSV_HINT)
+                if split is None:
+                    raise DataError(f'{where}: unknown split "{named}"', hint=CSV_HINT)
+                path = path.removeprefix(f"{file.parent}/")
                 if PurePosixPath(path).is_absolute() or ".." in PurePosixPath(path).parts:
                     raise DataError(
                         f"{where}: {path} is not inside {file.parent}",
@@ -99,6 +134,17 @@ def _csv_rows(file: Path) -> list[tuple[int, str, str, str]]:
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise DataError(f"{file}: not a CSV file in UTF-8 ({error})", hint=CSV_HINT) from error
     return rows
+
+
+def _refuse_missing(file: Path, rows: list[tuple[int, str, str, str]]) -> None:
+    missing = [(line, path) for line, path, *_ in rows if not (file.parent / path).is_file()]
+    if missing:
+        line, path = missing[0]
+        more = f" (and {len(missing) - 1:,} more rows)" if missing[1:] else ""
+        raise DataError(
+            f"{file}, line {line}: {file.parent / path}: no such file{more}",
+            hint="Paths are relative to the CSV file's folder",
+        )
 
 
 # --- splits ---------------------------------------------------------------------------------
@@ -137,7 +183,18 @@ def _numbered(
 
 
 def _split_by_draw(root: Path, part: Path, *, test_share: float, seed: int) -> Folder:
+    _refuse_splits_within_classes(part)
     return _drawn(root, part, classes_of(root, part), test_share=test_share, seed=seed)
+
+
+def _refuse_splits_within_classes(part: Path) -> None:
+    """Raise DataError for CLASS/train/ beside CLASS/test/: the draw would mix them."""
+    for folder in sorted(path for path in part.iterdir() if path.is_dir()):
+        within = {SPLITS.get(path.name.lower()) for path in folder.iterdir() if path.is_dir()}
+        if {"train", "test"} <= within:
+            raise DataError(
+                f"{folder}: holds the splits of one class", hint=f"{LAYOUT_HINT}; or write a CSV"
+            )
 
 
 def _drawn(

@@ -58,6 +58,43 @@ def test_given_splits_are_taken(tmp_path: Path, make_images: Make, name: str) ->
     assert folder.selectors == {"train": "train/", "test": f"{name}/"}
 
 
+@pytest.mark.parametrize(
+    ("train", "test"), [("Train", "TEST"), ("training", "Testing"), ("TRAIN", "Validation")]
+)
+def test_splits_are_known_in_any_case(
+    tmp_path: Path, make_images: Make, train: str, test: str
+) -> None:
+    make_images(tmp_path / train, {"cat": 3, "dog": 2})
+    make_images(tmp_path / test, {"cat": 1, "dog": 1})
+    folder = folders.scan(tmp_path, test_share=0.5, seed=0)
+    assert folder.class_names == ("cat", "dog")
+    assert folder.selectors == {"train": f"{train}/", "test": f"{test}/"}
+
+
+@pytest.mark.parametrize(
+    ("names", "words"),
+    [
+        (("train", "Train", "test"), "Train/ and train/ are both called train"),
+        (("train", "val", "valid"), "val/ and valid/ are both called val"),
+        (("test",), "test/, and no train/"),
+        (("Test", "val"), "Test/ and val/, and no train/"),
+        (("cat/train", "cat/test", "dog/train", "dog/test"), "cat: holds the splits of one class"),
+    ],
+)
+def test_unclear_splits_are_told(
+    tmp_path: Path, make_images: Make, names: tuple[str, ...], words: str
+) -> None:
+    for name in names:
+        make_images(tmp_path / name, {"a": 3, "b": 3})
+    with pytest.raises(DataError, match=words):
+        folders.scan(tmp_path, test_share=0.2, seed=0)
+
+
+def test_a_class_may_be_called_like_a_split(tmp_path: Path, make_images: Make) -> None:
+    make_images(tmp_path, {"exam": 3, "test": 3})
+    assert folders.scan(tmp_path, test_share=0.5, seed=0).class_names == ("exam", "test")
+
+
 def test_val_beside_test_is_a_split_of_its_own(tmp_path: Path, make_images: Make) -> None:
     for name in ("train", "val", "test"):
         make_images(tmp_path / name, {"cat": 1, "dog": 1})
@@ -194,6 +231,33 @@ def csv_card(path: Path, **fields: object) -> DatasetCard:
     return catalog.resolve("mine", block, base_dir=Path("/nowhere"))
 
 
+def test_a_csv_may_say_splits_in_any_case_and_whole_paths(
+    tmp_path: Path, make_images: Make
+) -> None:
+    make_images(tmp_path, {"x": 4})
+    rows = [f"{tmp_path}/x/{k:03d}.png,{'cat' if k % 2 else 'dog'}" for k in range(4)]
+    splits = ("Train", "TRAINING", "Validation", "test")
+    path = write_csv(
+        tmp_path,
+        "path,label,split",
+        *(f"{row},{split}" for row, split in zip(rows, splits, strict=True)),
+    )
+    assert {name: part.num_examples for name, part in csv_card(path).splits.items()} == {
+        "train": 2, "val": 1, "test": 1,
+    }  # fmt: skip
+
+
+def test_missing_files_of_a_csv_are_told_with_the_line(tmp_path: Path, make_images: Make) -> None:
+    make_images(tmp_path, {"x": 2})
+    path = write_csv(
+        tmp_path, "path,label", "x/000.png,a", "x/no.png,a", "x/001.png,b", "x/not.png,b"
+    )
+    with pytest.raises(
+        DataError, match=r"list.csv, line 3: .*/x/no.png: no such file \(and 1 more"
+    ):
+        csv_card(path)
+
+
 def test_a_csv_names_files_labels_and_splits(tmp_path: Path, make_images: Make) -> None:
     make_images(tmp_path, {"x": 6})
     path = write_csv(
@@ -223,13 +287,14 @@ def test_a_csv_without_splits_is_the_same_data_as_the_folder(
     [
         (["file,class", "a/000.png,a"], "no columns path and label"),
         (["path,label", "a/000.png,"], "line 2: empty path or label"),
-        (["path,label,split", "a/000.png,a,training"], 'line 2: unknown split "training"'),
+        (["path,label,split", "a/000.png,a,exam"], 'line 2: unknown split "exam"'),
         (["path,label", "/etc/passwd,a"], "line 2: /etc/passwd is not inside"),
         (["path,label", "a/000.png,a", "../x.png,a"], r"line 3: \.\./x\.png is not inside"),
         (["path,label", "a/000.png,a", "a/000.png,b"], "line 3: a/000.png is listed twice"),
         (["path,label", "a/000.png,a", "a/001.png,a"], 'only one class, "a"'),
         (["path,label"], "no training images"),
-        (["path,label", "a/000.png,a", "a/001.png,a", "n.png,b", "m.png,b"], "m.png: cannot be"),
+        (["path,label", "a/000.png,a", "a/001.png,a", "n.png,b", "m.png,b"],
+             r"line 4: .*/n\.png: no such file \(and 1 more rows"),
         (["path,label,split", "a/000.png,a,train", "a/001.png,b,train", "a/002.png,c,test"],
          'class "c" of test is not in train'),
     ],

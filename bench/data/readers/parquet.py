@@ -18,6 +18,7 @@ from typing import Any
 
 from bench.data.readers.base import DrawnOptions, SkipsDamaged
 from bench.data.readers.common import RowReader
+from bench.data.sources import files
 from bench.data.sources.rows import (
     IMAGE_COLUMNS,
     LABEL_COLUMNS,
@@ -69,6 +70,8 @@ def split_files(path: Path) -> dict[str, list[Path]]:
         parts.setdefault("val" if split.startswith("val") else split, []).append(file)
     if not parts:
         raise DataError(f"{path}: no .parquet files", hint=_HINT)
+    if path.is_dir():
+        files.refuse_incomplete(file for found in parts.values() for file in found)
     if "train" not in parts:
         raise DataError(f"{path}: no training files, but {', '.join(parts)}", hint=_HINT)
     return parts

@@ -12,9 +12,10 @@ import gzip
 import hashlib
 import json
 import os
+import re
 import time
 import zlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextvars import ContextVar
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -38,10 +39,37 @@ SETTLED_S = 2.0
 KEPT_FILES = 4096
 """Files hashed between two notes of their hashes."""
 
+_PART = re.compile(r"(.*?)(\d+)-of-(\d+)(.*)")
+"""Name of a part: what comes before, its number from 0, of how many, what comes after."""
+
 NUM_THREADS = min(8, os.cpu_count() or 1)
 """Files looked at and hashed side by side."""
 
 _told: ContextVar[Callable[[int, int], None] | None] = ContextVar("told", default=None)
+
+
+def refuse_incomplete(paths: Iterable[Path]) -> None:
+    """Raise DataError where numbered parts (`train-00000-of-00002.parquet`) are not all there."""
+    parts: dict[tuple[Path, str, str], dict[str, set[int]]] = {}
+    for path in paths:
+        match = _PART.fullmatch(path.name)
+        if match:
+            before, number, total, after = match.groups()
+            of = parts.setdefault((path.parent, before, after), {})
+            of.setdefault(total, set()).add(int(number))
+    for (folder, before, after), of in parts.items():
+        if len(of) > 1:
+            totals = " and of ".join(sorted(of))
+            raise DataError(
+                f"{folder}: {before}*{after}: parts of {totals} are mixed",
+                hint="Keep those of one writing",
+            )
+        ((total, numbers),) = of.items()
+        missing = sorted(set(range(int(total))) - numbers)
+        if missing:
+            first = f"{before}{missing[0]:0{len(total)}}-of-{total}{after}"
+            more = f" (and {len(missing) - 1:,} more)" if missing[1:] else ""
+            raise DataError(f"{folder / first}: missing{more}", hint="Get all parts of the set")
 
 
 def read_bytes(path: Path) -> bytes:

@@ -117,6 +117,7 @@ def open_shards(path: Path, *, index_dir: Path | None = None) -> ShardSet:
     tars = [name for name in names if name.endswith(".tar")]
     if not tars:
         raise DataError(f"{path}: no .tar shards", hint="Point path to the folder that holds them")
+    files.refuse_incomplete(path / name for name in tars)
     digests = files.hashes(path, tars)
     place = index_dir or files.memo_folder() / "shards"
     place.mkdir(parents=True, exist_ok=True)
@@ -223,8 +224,9 @@ def _scan(path: Path) -> Iterator[tuple[int, int, int]]:
     """Yield (offset, bytes, label) of each example of a shard, in order."""
     try:
         with tarfile.open(path, "r:") as archive:
-            stem, image, label = "", None, None
+            stem, image, label, end = "", None, None, 0
             for member in archive:
+                end = member.offset_data + -(-member.size // tarfile.BLOCKSIZE) * tarfile.BLOCKSIZE
                 if not member.isfile():
                     continue  # folders and links carry no example and are never followed
                 name = PurePosixPath(member.name)
@@ -240,6 +242,8 @@ def _scan(path: Path) -> Iterator[tuple[int, int, int]]:
                     label = _label(path, archive, member)
             if stem:
                 yield _example(path, stem, image, label)
+        if path.stat().st_size <= end:  # two blocks of zeros end an archive
+            raise tarfile.ReadError("it is cut short: its end mark is missing")
     except (tarfile.TarError, OSError, EOFError) as error:
         raise DataError(f"{path}: damaged shard ({error})", hint="Get the shard again") from error
 

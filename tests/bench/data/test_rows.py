@@ -64,7 +64,7 @@ def as_rows(seeds: Sequence[int]) -> list[dict[str, Any]]:
 
 
 @pytest.mark.parametrize("cells", ["bytes", "struct"])
-@pytest.mark.parametrize("layout", ["data/{}-00000-of-00002.parquet", "{}/0.parquet"])
+@pytest.mark.parametrize("layout", ["data/{}-00000-of-00001.parquet", "{}/0.parquet"])
 def test_parquet_files_pack_to_their_images(tmp_path: Path, cells: str, layout: str) -> None:
     for split, seeds in (
         ("train", range(8)),
@@ -155,6 +155,9 @@ def bad_parquet(tmp_path: Path, what: str) -> Path:
         labels = [0, 0, 0, 0]
     if what == "empty":
         images, labels = images[:0], labels[:0]
+    if what == "part":
+        file = tmp_path / "train-00000-of-00002.parquet"
+        return write_parquet(file, images, labels).parent
     write_parquet(file, images, labels)
     if what == "damaged":
         file.write_bytes(file.read_bytes()[:-20])
@@ -174,6 +177,7 @@ def bad_parquet(tmp_path: Path, what: str) -> Path:
         ("image", r"row 2: not an image\. Replace the file"),
         ("one class", "holds only one class"),
         ("empty", "train: no images"),
+        ("part", r"train-00001-of-00002\.parquet: missing\. Get all parts of the set"),
         ("damaged", r"not a Parquet file .*Get the file again"),
     ],
 )

@@ -260,6 +260,28 @@ def test_damaged_compressed_and_missing_shards(tmp_path: Path) -> None:
         opened(tmp_path / "none")
 
 
+def test_a_shard_cut_between_two_examples_and_a_missing_part_are_told(tmp_path: Path) -> None:
+    """Of each, what is there reads like a whole set."""
+    folder = write_set(tmp_path / "set", [4])
+    shard = folder / "shard-000.tar"
+    with tarfile.open(shard) as archive:
+        third = archive.getmembers()[4].offset
+    whole = shard.read_bytes()
+    shard.write_bytes(whole[:third])
+    with pytest.raises(DataError, match=r"shard-000\.tar: damaged shard \(it is cut short"):
+        opened(folder)
+    shard.unlink()
+    (folder / "train-00000-of-00003.tar").write_bytes(whole)
+    with pytest.raises(DataError, match=r"train-00001-of-00003\.tar: missing \(and 1 more\)"):
+        opened(folder)
+    for number in (1, 2):
+        (folder / f"train-{number:05d}-of-00003.tar").write_bytes(whole)
+    assert opened(folder).num_examples == 12
+    (folder / "train-00000-of-00001.tar").write_bytes(whole)
+    with pytest.raises(DataError, match=r"train-\*\.tar: parts of 00001 and of 00003 are mixed"):
+        opened(folder)
+
+
 def test_a_shard_that_shrinks_and_an_image_that_is_none(tmp_path: Path) -> None:
     shards = opened(write_set(tmp_path / "set", [4]))
     os.truncate(shards.shards[0].path, 600)

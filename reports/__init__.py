@@ -37,6 +37,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from bench import plugins
@@ -100,6 +101,7 @@ def build(
     open_file: Callable[[str, str], Path | None] = lambda job_id, name: None,
     published: Sequence[PublishedResult] = (),
     imported: Sequence[ImportedResult] = (),
+    notes: Mapping[str, Sequence[str]] = MappingProxyType({}),
     digests: Mapping[str, str] | None = None,
 ) -> Report:
     """Render and write the report of a suite; every file appears whole or not at all.
@@ -108,7 +110,8 @@ def build(
     jobs by job id; `hits` gives a job's hits_N (bool) on the test images, or None; `open_file`
     gives any file that a job left, by the job's id and the file's name, or None;
     `published` are the numbers that measured cells may answer, `imported` those of others that
-    stand next to them; `digests` stand for the results in the report's key.
+    stand next to them; `notes` say what is odd in a data set, by its name; `digests` stand for the
+    results in the report's key.
     Raises UnknownName for a format, table or figure that does not exist.
     """
     from reports.printing.page import html
@@ -116,7 +119,7 @@ def build(
     from reports.study.study import Study
 
     check_names(graph.suite.report.tables, graph.suite.report.figures, formats)
-    study = Study(graph, results, curves, hits, tuple(published), tuple(imported), open_file)
+    study = Study(graph, results, curves, hits, tuple(published), tuple(imported), open_file, notes)
     broken: dict[str, str] = {}
     with without_collection():
         tables = make_tables(study, broken)

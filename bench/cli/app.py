@@ -24,6 +24,7 @@ from bench.cli.options import RUNS, AsJson, LimitSteps, Scale, Seeds, Settings, 
 from bench.cli.printing import conclude, new_console, print_json, split_words
 from bench.cli.wiring import (
     catch_up,
+    data_notes,
     end_on_signals,
     execute,
     graph_of,
@@ -106,6 +107,9 @@ def run(
     _say_what_is_reused(console, graph, done, todo)
     if todo:
         prepare_data(graph, todo, store)
+        for name, notes in data_notes(graph, store).items():
+            for note in notes:
+                console.print(f"note: {name}: {note}", markup=False, highlight=False)
         outcomes = execute(
             graph, todo, done, store=store, local=local, address=address, console=console
         )

@@ -92,6 +92,19 @@ def prepare_data(graph: JobGraph, todo: Iterable[PlannedJob], store: Store) -> N
         raise
 
 
+def data_notes(graph: JobGraph, store: Store) -> dict[str, tuple[str, ...]]:
+    """Return what is odd in each data set of files that is packed here, in words, by its name."""
+    from bench.data.packs.examine import notes_on
+
+    cache_dir = store.paths.cache.folder
+    found = {
+        name: notes_on(card, cache_dir=cache_dir)
+        for name, card in graph.datasets.items()
+        if "path" in card.args and not card.args.get("stream")
+    }
+    return {name: notes for name, notes in found.items() if notes}
+
+
 def _discard_unused(paths: WorkPaths) -> None:
     """Remove a work folder that holds locks alone; whatever another driver made there stays."""
     from filelock import FileLock, Timeout
@@ -257,6 +270,7 @@ def make_report(
         open_file=store.file,
         published=baselines.published(),
         imported=imported,
+        notes=data_notes(graph, store),
         digests=None if outcomes is not None else digests,
         out_dir=folder,
         formats=formats,

@@ -54,7 +54,7 @@ class Page:
     training: Sequence[Table]
     """How systems were trained; the first one gives the section its title."""
     datasets: Sequence[Mapping[str, Any]]
-    """Title, classes, splits, source and licence of each data set."""
+    """Title, classes, splits, source, licence of each data set, and what is odd in it."""
     machine: Sequence[tuple[str, str]]
     """What is known about the machines."""
     trace: Table

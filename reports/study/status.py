@@ -67,10 +67,13 @@ def datasets(study: Study) -> list[dict[str, Any]]:
             "title": card.title,
             "classes": card.num_classes,
             "splits": ", ".join(
-                f"{name} {split.num_examples:,}" for name, split in card.splits.items()
+                f"{split.num_examples:,} {name}"
+                + (f" ({split.selector})" if split.selector else "")
+                for name, split in card.splits.items()
             ),
             "source": card.source,
             "licence": card.licence,
+            "notes": study.notes.get(card.name, ()),
         }
         for card in study.graph.datasets.values()
     ]

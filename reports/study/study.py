@@ -7,8 +7,8 @@ study that others ask again is marked `once`. Both are kept with the study, and 
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -43,6 +43,8 @@ class Study:
     open_file: Callable[[str, str], Path | None] = lambda job_id, name: None
     """File that a job left in its folder, by the job's id and the file's name; None where it is
     not at hand."""
+    notes: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    """What is odd in a data set (copies, images in two splits, empty classes), by its name."""
 
     @cached_property
     def samples(self) -> Samples:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import shutil
 import subprocess
 import tarfile
 from collections.abc import Callable
@@ -63,9 +64,18 @@ def own_suite(suite_file: Path) -> Path:
 def test_own_pictures_run_downstream(
     own_suite: Path, pictures: Path, vitbench: Run, tmp_path: Path
 ) -> None:
+    shutil.copytree(pictures / "disc", pictures / "Train" / "disc")
+    shutil.copytree(pictures / "bar", pictures / "Train" / "bar")
+    (pictures / "Test").mkdir()
+    for name in ("disc", "bar"):
+        (pictures / name).rename(pictures / "Test" / name)  # every test image was trained on
     words = ["run", own_suite, "--local", "--seeds", "1", "--workdir", tmp_path / "runs"]
     finished = vitbench(*words, "--set", "transfer[0].held_out=0.2")
     assert finished.returncode == 0, finished.stderr
+    assert "\nnote: mine: test: 40 images are also in train\n" in finished.stdout
+    page = (tmp_path / "runs/reports/tiny/index.html").read_text()
+    assert "40 train (Train/), 40 test (Test/)" in page
+    assert "Note: test: 40 images are also in train" in page
     table = (tmp_path / "runs/reports/tiny/tables/comparison.long.csv").read_text()
     assert "mine" in table
     assert "fewshot_top1" in table

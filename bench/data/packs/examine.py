@@ -87,7 +87,7 @@ def verify_set(card: DatasetCard, *, cache_dir: Path, num_workers: int = 1) -> t
 def notes_on(card: DatasetCard, *, cache_dir: Path) -> tuple[str, ...]:
     """Return what is odd in a packed set (copies, overlaps, empty classes), in words."""
     item = open_packed(cache_dir / card.digest)
-    return examine(item).problems if item is not None else ()
+    return examine(item, class_names=card.class_names).problems if item is not None else ()
 
 
 def changed_since(card: DatasetCard) -> list[str]:
@@ -112,8 +112,11 @@ def show_set(name: str, *, cache_dir: Path) -> tuple[DatasetCard, Findings | Non
     return card, next((_summary(item) for item in found), None)
 
 
-def examine(item: Packed) -> Findings:
-    """Count classes, duplicates and overlaps of a packed set, from one look at each image."""
+def examine(item: Packed, *, class_names: Sequence[str] = ()) -> Findings:
+    """Count classes, duplicates and overlaps of a packed set, from one look at each image.
+
+    Classes without images are called by their names where these are given, else by their labels.
+    """
     looks = {name: item.looks(name) for name in item.manifest["splits"]}
     hashes = {name: looks_N["sha256"].tolist() for name, looks_N in looks.items()}
     num_classes = int(item.manifest["num_classes"])
@@ -129,7 +132,7 @@ def examine(item: Packed) -> Findings:
         update={
             "splits": found,
             "overlaps": overlaps,
-            "problems": tuple(_problems(found, overlaps)),
+            "problems": tuple(_problems(found, overlaps, class_names)),
         }
     )
 
@@ -180,13 +183,16 @@ def _findings(
     )
 
 
-def _problems(found: dict[str, SplitFindings], overlaps: dict[str, int]) -> list[str]:
+def _problems(
+    found: dict[str, SplitFindings], overlaps: dict[str, int], class_names: Sequence[str]
+) -> list[str]:
     problems = []
     for name, split in found.items():
         empty = [label for label, count in enumerate(split.per_class) if not count]
         if empty:
-            named = ", ".join(map(str, empty[:NUM_NAMED]))
-            problems.append(f"{name}: {len(empty):,} classes without images ({named} ...)")
+            words = [class_names[label] if class_names else str(label) for label in empty]
+            named = ", ".join(words[:NUM_NAMED] + ["..."] * (len(words) > NUM_NAMED))
+            problems.append(f"{name}: {len(empty):,} classes without images ({named})")
         for count, what in (
             (split.num_duplicates, "images are copies of earlier ones"),
             (split.num_conflicts, "copies carry another label"),

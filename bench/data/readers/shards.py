@@ -42,7 +42,7 @@ class ShardReader(FileReader[ShardOptions]):
         splits = {
             split: SplitCard(
                 num_examples=one.num_examples,
-                selector=f"{len(one.shards)} shards of {parts[split]}",
+                selector=f"{len(one.shards)} shards of {parts[split].name}/",
             )
             for split, one in sets.items()
         }

@@ -66,6 +66,18 @@ def test_a_clean_set_has_no_problems(tmp_path: Path, make_images: Make) -> None:
     assert examine.verify_set(card, cache_dir=tmp_path / "cache") == ()
 
 
+def test_a_class_without_test_images_is_called_by_its_name(
+    tmp_path: Path, make_images: Make
+) -> None:
+    make_images(tmp_path / "set" / "train", {"ant": 2, "bee": 2, "cow": 2})
+    make_images(tmp_path / "set" / "test", {"ant": 1, "cow": 1})
+    block = {"reader": "image_folder", "path": "set", "image_size_px": 16}
+    card = catalog.resolve("mine", block, base_dir=tmp_path)
+    build.packed(card, cache_dir=tmp_path / "cache")
+    notes = examine.notes_on(card, cache_dir=tmp_path / "cache")
+    assert notes[0] == "test: 1 classes without images (bee)"
+
+
 def test_verify_names_every_damaged_file_and_block(tmp_path: Path, make_images: Make) -> None:
     card = card_of(make_images(tmp_path / "set", {"a": 5, "b": 5}), image_size_px=8)
     found = examine.examine(build.packed(card, cache_dir=tmp_path / "cache"))

@@ -48,6 +48,7 @@ def plan_rows(
             "kind": job.spec.kind,
             "stage": job.labels.stage,
             "system": job.labels.system,
+            "image_size_px": job.spec.image_size_px,
             "steps": job.num_steps,
             "exaflops": job.exaflops,
             "estimated_s": round(seconds(job), 3),
@@ -98,6 +99,7 @@ def show_plan(console: Console, graph: JobGraph, rows: Sequence[Row], *, cache: 
         {
             "stage": stage,
             "system": system,
+            "px": _sizes_px(members),
             "jobs": len(members),
             "done": sum(row["done"] for row in members),
             **({"refused": sum(bool(row["refused"]) for row in members)} if refused else {}),
@@ -183,6 +185,12 @@ def _saving(graph: JobGraph) -> Iterator[str]:
     system, num_bytes = cost.largest_checkpoint(graph.jobs)
     if num_bytes:
         yield f"at most {num_bytes / 2**20:,.1f} MiB each ({system}); a running job keeps two"
+
+
+def _sizes_px(rows: Sequence[Row]) -> str:
+    """Return the sides that pictures are seen at in some rows; empty where none is looked at."""
+    sizes = sorted({row["image_size_px"] for row in rows if row["image_size_px"]})
+    return ", ".join(map(str, sizes))
 
 
 def _memory(rows: Sequence[Row]) -> str:

@@ -51,6 +51,13 @@ def test_a_plan_says_how_large_checkpoints_become() -> None:
     assert "checkpoints" not in shown("speed", "public")
 
 
+def test_a_plan_says_the_size_that_pictures_are_seen_at() -> None:
+    text = shown("data-size", "public")
+    assert re.search(r"weights +vit-b16 +224 +\d", text)
+    assert re.search(r"final +vit-b16 +384 +\d", text)
+    assert re.search(r"profile +vit-micro +12, 24, 36 +3 ", shown("speed", "smoke"))
+
+
 def test_a_plan_says_memory_and_pieces() -> None:
     line = r"final +vit-l16 .* (\S+) GiB +(\d+) *\n"
     for memory_gib, least in ((24, 20), (80, 5)):

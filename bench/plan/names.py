@@ -34,8 +34,8 @@ class Names:
         self.file = file
         self.recipes = {**baselines.recipes(), **suite.recipe}
         self.systems: dict[str, SystemCard] = {}
-        for name in suite.system:  # in the order of the file: `like` may name an earlier one
-            self.systems[name] = self._variant(name)
+        for name in suite.system:
+            self._define(name)
         self.used: dict[str, DatasetCard] = {}
         self._check_presets(protocols)
 
@@ -167,6 +167,18 @@ class Names:
                 if asked not in known:
                     hint = suggest(asked, known, kind="transform")
                     raise self.error(key, f'unknown transform "{asked}"', hint)
+
+    def _define(self, name: str, *, by: tuple[str, ...] = ()) -> None:
+        """Make a system of the suite's own, after the one that it is like; `by` are like it."""
+        if name in by:
+            circle = " like ".join((*by[by.index(name) :], name))
+            cure = "Let one of them be like a system of `vitbench ls systems`"
+            raise self.error(f"system.{name}.like", f"{circle}: a circle", cure)
+        like = self.suite.system[name].like
+        if like in self.suite.system:
+            self._define(like, by=(*by, name))
+        if name not in self.systems:
+            self.systems[name] = self._variant(name)
 
     def _variant(self, name: str) -> SystemCard:
         block, key = self.suite.system[name], f"system.{name}"

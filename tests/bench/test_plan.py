@@ -200,14 +200,15 @@ def test_a_block_may_name_some_of_the_systems(tmp_path: Path) -> None:
     assert {job.labels.system for job in of_stage(graph, "knn")} == {"bit-micro"}
 
 
-def test_a_system_may_be_like_an_earlier_one_of_the_suite(tmp_path: Path) -> None:
+def test_a_system_may_be_like_another_of_the_suite_wherever_that_stands(tmp_path: Path) -> None:
     settings = (
+        "system.all={like='both', args={width=32}}",
         "system.both={like='no-positions', args={depth=1}}",
-        "pretrain[0].systems=['both']",
+        "pretrain[0].systems=['all']",
     )
     graph = planned(tmp_path, PRETRAIN, KNN, settings=settings)
     args = graph.jobs[0].spec.system.args
-    assert (args["posemb"], args["depth"]) == ("none", 1)
+    assert (args["posemb"], args["depth"], args["width"]) == ("none", 1, 32)
 
 
 # --- calibration ------------------------------------------------------------------------------

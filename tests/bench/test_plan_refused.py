@@ -54,6 +54,12 @@ def test_weights_that_were_never_released_are_refused(tmp_path: Path) -> None:
         (FINETUNE, ("system.mine.like=vit-mirco",), 'system.mine.like: unknown system "vit-mirco"'),
         (FINETUNE, ("system.no-positions.args={posem='none'}",), "system.no-positions.args: "),
         (FINETUNE, ("system.vit-micro.like=bit-micro",), "already the name of a system"),
+        (FINETUNE, ("system.mine.like=mine",), "system.mine.like: mine like mine: a circle"),
+        (
+            FINETUNE,
+            ("system.one.like=two", "system.two.like=three", "system.three.like=two"),
+            "system.two.like: two like three like two: a circle",
+        ),
         (
             FINETUNE,
             ("system.same.like=vit-micro", "pretrain[0].systems=['vit-micro', 'same']"),

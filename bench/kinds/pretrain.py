@@ -5,13 +5,13 @@ Source: arXiv:2010.11929, section 4.1 and Table 3.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated, Any
 
 from pydantic import Field, model_validator
 
 from bench.kinds.base import PRETRAINING, Block, KindCard, Planner, Stage, Start, metric
 from bench.paths import WEIGHTS
-from bench.specs import DatasetCard, MetricCard, PlannedJob, Recipe, SystemCard
+from bench.specs import MAX_EPOCHS, DatasetCard, MetricCard, PlannedJob, Recipe, SystemCard
 from bench.specs import Protocol as ImageProtocol
 
 
@@ -28,7 +28,7 @@ class PretrainBlock(Block):
     """Name in `baselines/recipes.toml` or in the suite's own `[recipe.NAME]`."""
     protocol: str
     """Name of a pre-training protocol."""
-    epochs: tuple[float, ...] = ()
+    epochs: tuple[Annotated[float, Field(gt=0, le=MAX_EPOCHS)], ...] = ()
     """Passes over each size in `num_examples`, in place of the recipe's length."""
 
     @model_validator(mode="after")

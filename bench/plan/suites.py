@@ -9,6 +9,7 @@ valid name, cure.
 
 from __future__ import annotations
 
+import math
 import re
 import tomllib
 import unicodedata
@@ -106,7 +107,7 @@ def load(
         _apply(data, setting)
     if scale is not None:
         data["scale"] = scale
-    _check_text(data, "", file=shown(path))
+    _check_values(data, "", file=shown(path))
     spec = _at_scale(_validate(data, file=shown(path)), settings, file=shown(path))
     if num_seeds is not None:
         if not 1 <= num_seeds <= len(spec.seeds):
@@ -129,15 +130,17 @@ def scales(spec: SuiteSpec) -> tuple[Scale, ...]:
     return tuple(scale for scale in get_args(Scale) if scale in named)
 
 
-def _check_text(value: Any, key: str, *, file: str) -> None:
-    """Refuse characters that a terminal or a page obeys in place of showing them."""
+def _check_values(value: Any, key: str, *, file: str) -> None:
+    """Refuse numbers that are none, and characters that a terminal obeys in place of showing."""
     if isinstance(value, dict):
         for name, inner in value.items():
-            _check_text(name, key or name.strip(), file=file)
-            _check_text(inner, f"{key}.{name}" if key else name, file=file)
+            _check_values(name, key or name.strip(), file=file)
+            _check_values(inner, f"{key}.{name}" if key else name, file=file)
     elif isinstance(value, list):
         for index, inner in enumerate(value):
-            _check_text(inner, f"{key}[{index}]", file=file)
+            _check_values(inner, f"{key}[{index}]", file=file)
+    elif isinstance(value, float) and not math.isfinite(value):
+        raise SuiteError(file, key, f"must be a finite number, not {value}")
     elif isinstance(value, str):
         for character in value:
             if _is_obeyed(character):

@@ -21,6 +21,7 @@ Glossary (one word per idea)
 
 from bench.specs.cards import (
     GPU_ARITHMETIC,
+    MAX_EPOCHS,
     DatasetCard,
     Precision,
     Protocol,
@@ -56,6 +57,7 @@ from bench.specs.suites import (
 __all__ = [
     "EVALUATION_BATCH",
     "GPU_ARITHMETIC",
+    "MAX_EPOCHS",
     "UNRANKED",
     "Args",
     "Compared",

@@ -159,6 +159,15 @@ class Protocol(Record):
     """Paper, section or table."""
 
 
+MAX_EPOCHS = 100_000
+"""More passes over a data set are a slip of the hand."""
+
+MAX_STEPS = 1_000_000_000
+"""More steps are too."""
+
+MAX_BATCH_SIZE = 1 << 20
+"""And so are more images in a batch: the largest published ones have 65,536."""
+
 _LENGTH = NotCompared("lengths are compared in steps, those of pre-training in epochs of its data")
 
 
@@ -173,13 +182,15 @@ GPU_ARITHMETIC = ("tf32", "float16")
 class Recipe(Record):
     """How weights are updated. Exactly one of `steps`, `epochs`, `examples` sets the length."""
 
-    steps: Annotated[int | None, Field(gt=0), Compared("steps", 50, by_rule=True)] = None
+    steps: Annotated[int | None, Field(gt=0, le=MAX_STEPS), Compared("steps", 50, by_rule=True)] = (
+        None
+    )
     """Length in optimizer steps."""
-    epochs: Annotated[float | None, Field(gt=0), _LENGTH] = None
+    epochs: Annotated[float | None, Field(gt=0, le=MAX_EPOCHS), _LENGTH] = None
     """Length in passes over the training split."""
     examples: Annotated[int | None, Field(gt=0), _LENGTH] = None
     """Length in training images seen."""
-    batch_size: Annotated[int, Field(gt=0), Compared("batch size", 150)]
+    batch_size: Annotated[int, Field(gt=0, le=MAX_BATCH_SIZE), Compared("batch size", 150)]
     """Images per optimizer step."""
     optimizer: Annotated[Literal["adam", "sgd"], Compared("optimizer", 160)]
     """`adam`: beta (0.9, 0.999), decoupled weight decay on kernels; `sgd`: momentum 0.9."""

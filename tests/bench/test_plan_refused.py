@@ -54,6 +54,25 @@ def test_weights_that_were_never_released_are_refused(tmp_path: Path) -> None:
         (FINETUNE, ("system.mine.like=vit-mirco",), 'system.mine.like: unknown system "vit-mirco"'),
         (FINETUNE, ("system.no-positions.args={posem='none'}",), "system.no-positions.args: "),
         (FINETUNE, ("system.vit-micro.like=bit-micro",), "already the name of a system"),
+        (
+            FINETUNE,
+            ("pretrain[0].epochs=[0, 1]",),
+            "pretrain[0].epochs[0]: input should be greater",
+        ),
+        (FINETUNE, ("pretrain[0].epochs=[1, 1e15]",), "[1]: input should be less than or equal"),
+        (FINETUNE, ("pretrain[0].epochs=[1, nan]",), "pretrain[0].epochs[1]: must be a finite"),
+        (FINETUNE, ("recipe.pretrain.base_lr=inf",), "recipe.pretrain.base_lr: must be a finite"),
+        (
+            FINETUNE,
+            ("recipe.finetune.learning_rates=[nan]",),
+            "learning_rates[0]: must be a finite",
+        ),
+        (
+            FINETUNE,
+            ("recipe.pretrain.steps=99999999999",),
+            "recipe.pretrain.steps: input should be",
+        ),
+        (FINETUNE, ("recipe.pretrain.batch_size=9999999",), "recipe.pretrain.batch_size: input"),
         (FINETUNE, ("system.mine.like=mine",), "system.mine.like: mine like mine: a circle"),
         (
             FINETUNE,

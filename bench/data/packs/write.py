@@ -17,6 +17,8 @@ import numpy as np
 from bench.data.packs import lent, read
 from bench.data.packs.looks import ROW, decoded, looks_at, looks_file, seen
 from bench.data.packs.read import ENTRY, FORMAT, Packing
+from bench.data.readers import reader_of
+from bench.data.readers.base import SkipsDamaged
 from bench.data.sources.base import Detailed, Hashed, Source
 from bench.data.sources.pool import mapped
 from bench.errors import DataError
@@ -28,6 +30,9 @@ CHUNK_BYTES = 1 << 28
 
 TOLD_IMAGES = 256
 """Images between two calls that tell how far it is."""
+
+NUM_NAMED = 5
+"""Damaged images that are named besides the first."""
 
 NOTES = "progress.json"
 """File of a set being packed that says how far it is."""
@@ -105,7 +110,10 @@ class Writer:
         chunk = max(1, CHUNK_BYTES // row_bytes)
         for start in range(done, num, chunk):
             part_BHWC = images_NHWC[start : start + chunk]
-            self._source.write(split, part_BHWC, start=start, num_workers=num_workers)
+            try:
+                self._source.write(split, part_BHWC, start=start, num_workers=num_workers)
+            except DataError as error:
+                raise self._with_others(error, num_workers=num_workers) from error
             images_NHWC.flush()
             looks = looks_at(part_BHWC.view(np.ndarray), num_workers).tolist()
             rows = [(row_bytes, height, width, look) for look in looks]
@@ -148,15 +156,32 @@ class Writer:
         if not len(damaged):
             return
         name, content_of = next(self._source.encoded(split, start=int(damaged[0])))
-        more = f" (and {len(damaged) - 1:,} more of {split})" if len(damaged) > 1 else ""
+        starts = damaged[1 : 1 + NUM_NAMED].tolist()
+        named = [next(self._source.encoded(split, start=start))[0] for start in starts]
         try:
             decoded(content_of(), name=name)
         except DataError as error:
-            raise DataError(
-                f"{error.message}{more}",
-                hint=f"{error.hint}; --skip-damaged (skip_damaged = true) leaves such files out",
-            ) from error
+            raise self._among(error, named, num_more=len(damaged) - 1) from error
         raise DataError(f"{name}: changed while it was read", hint="Run again")
+
+    def _with_others(self, error: DataError, *, num_workers: int) -> DataError:
+        """Return the error of one image with the names of all others that do not decode."""
+        damaged = reader_of(self._card).damaged(self._card, num_workers=num_workers)
+        others = [
+            found.partition(": ")[0] for found in damaged if not found.startswith(error.message)
+        ]
+        if len(others) == len(damaged):
+            return error  # of something else
+        return self._among(error, others[:NUM_NAMED], num_more=len(others))
+
+    def _among(self, error: DataError, named: Sequence[str], *, num_more: int) -> DataError:
+        """Return the error of one damaged image with the number and some names of the others."""
+        names = ", ".join(Path(name).name for name in named) + ", ..." * (num_more > len(named))
+        more = f" (and {num_more:,} more: {names})" if num_more else ""
+        options = reader_of(self._card).options
+        may_skip = options is not None and issubclass(options, SkipsDamaged)
+        cure = "; --skip-damaged (skip_damaged = true) leaves such files out" if may_skip else ""
+        return DataError(f"{error.message}{more}", hint=f"{error.hint}{cure}")
 
     def _borrowed(self, split: str) -> bool:
         """Note where the images are, if another set holds them all; else their hashes."""

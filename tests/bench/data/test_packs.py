@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -142,6 +143,23 @@ def test_a_corrupt_image_is_named_and_nothing_is_left(tmp_path: Path, make_image
     with pytest.raises(DataError, match=r"b/002\.png: damaged image .*Replace the file"):
         build.packed(folder_card(tmp_path / "set"), cache_dir=tmp_path / "cache")
     assert [path.suffix for path in (tmp_path / "cache").iterdir()] in ([], [".lock"])
+
+
+def test_all_corrupt_images_are_named_at_once(tmp_path: Path, make_images: Make) -> None:
+    make_images(tmp_path / "set", {"a": 9, "b": 9})
+    for number in range(8):
+        (tmp_path / "set" / "b" / f"{number:03d}.png").write_bytes(b"no image")
+    block = {"reader": "image_folder", "path": str(tmp_path / "set"), "image_size_px": 8}
+    card = catalog.resolve("mine", block, base_dir=tmp_path)
+    with pytest.raises(DataError) as caught:
+        build.packed(card, cache_dir=tmp_path / "cache")
+    said = re.search(
+        r"b/(\d+)\.png: not an image.* \(and 7 more: (.*), \.\.\.\)", str(caught.value)
+    )
+    assert said is not None
+    named = [said[1], *(name.removesuffix(".png") for name in said[2].split(", "))]
+    assert len(set(named)) == 6
+    assert "skip_damaged = true" in str(caught.value)
 
 
 def test_files_removed_since_the_plan(tmp_path: Path, make_images: Make) -> None:

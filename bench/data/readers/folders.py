@@ -183,18 +183,19 @@ def _numbered(
 
 
 def _split_by_draw(root: Path, part: Path, *, test_share: float, seed: int) -> Folder:
-    _refuse_splits_within_classes(part)
-    return _drawn(root, part, classes_of(root, part), test_share=test_share, seed=seed)
+    classes = classes_of(root, part)
+    for name in classes:
+        _refuse_splits_within(part / name)
+    return _drawn(root, part, classes, test_share=test_share, seed=seed)
 
 
-def _refuse_splits_within_classes(part: Path) -> None:
+def _refuse_splits_within(folder: Path) -> None:
     """Raise DataError for CLASS/train/ beside CLASS/test/: the draw would mix them."""
-    for folder in sorted(path for path in part.iterdir() if path.is_dir()):
-        within = {SPLITS.get(path.name.lower()) for path in folder.iterdir() if path.is_dir()}
-        if {"train", "test"} <= within:
-            raise DataError(
-                f"{folder}: holds the splits of one class", hint=f"{LAYOUT_HINT}; or write a CSV"
-            )
+    within = {entry.name.lower() for entry in os.scandir(folder) if entry.is_dir()}
+    if {"train", "test"} <= within:
+        raise DataError(
+            f"{folder}: holds the splits of one class", hint=f"{LAYOUT_HINT}; or write a CSV"
+        )
 
 
 def _drawn(

@@ -53,7 +53,10 @@ def scan(root: Path, *, test_share: float, seed: int) -> Folder:
 
 
 def _split_folders(root: Path) -> dict[str, Path]:
-    """Return the folders of splits under `root`; raise DataError where it is unclear which."""
+    """Return the folders of splits under `root`; raise DataError where it is unclear which.
+
+    Where none of them holds folders, they are classes that are called like splits.
+    """
     try:
         names = sorted(entry.name for entry in os.scandir(root) if entry.is_dir())
     except OSError as error:
@@ -68,12 +71,21 @@ def _split_folders(root: Path) -> dict[str, Path]:
             )
         if split is not None:
             found[split] = root / name
-    if found and "train" not in found and len(found) == len(names):
+    if not any(_holds_folders(folder) for folder in found.values()):
+        return {}
+    if "train" not in found and len(found) == len(names):
         raise DataError(
             f"{root}: {' and '.join(f'{name}/' for name in names)}, and no train/",
             hint="Add train/CLASS/IMAGE, or give the path of one of them: a test split is drawn",
         )
     return found
+
+
+def _holds_folders(folder: Path) -> bool:
+    try:
+        return any(entry.is_dir() for entry in os.scandir(folder))
+    except OSError as error:
+        raise DataError(f"{folder}: cannot be read ({error.strerror})") from error
 
 
 # --- CSV ------------------------------------------------------------------------------------
@@ -137,7 +149,19 @@ def _csv_rows(file: Path) -> list[tuple[int, str, str, str]]:
 
 
 def _refuse_missing(file: Path, rows: list[tuple[int, str, str, str]]) -> None:
-    missing = [(line, path) for line, path, *_ in rows if not (file.parent / path).is_file()]
+    """Raise DataError with the line of the first file that is not there.
+
+    Folders are listed: files are looked at one by one when they are hashed, and then alone.
+    """
+    listed: dict[str, frozenset[str]] = {}
+    missing = []
+    for line, path, *_ in rows:
+        folder, name = os.path.split(file.parent / path)
+        if folder not in listed:
+            listed[folder] = frozenset(os.listdir(folder)) if os.path.isdir(folder) else frozenset()
+        # A file system may know a name in another case.
+        if name not in listed[folder] and not os.path.isfile(file.parent / path):
+            missing.append((line, path))
     if missing:
         line, path = missing[0]
         more = f" (and {len(missing) - 1:,} more rows)" if missing[1:] else ""

@@ -17,6 +17,7 @@ import time
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextvars import ContextVar
+from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -39,8 +40,9 @@ SETTLED_S = 2.0
 KEPT_FILES = 4096
 """Files hashed between two notes of their hashes."""
 
-_PART = re.compile(r"(.*?)(\d+)-of-(\d+)(.*)")
-"""Name of a part: what comes before, its number from 0, of how many, what comes after."""
+_PART = re.compile(r"(.*?)(\d+)-of-(\d+)(?:-[0-9a-f]{16})?(.*)")
+"""Name of a part: what comes before, its number, of how many, what comes after; Hugging Face once
+put a digest of the part between."""
 
 NUM_THREADS = min(8, os.cpu_count() or 1)
 """Files looked at and hashed side by side."""
@@ -50,13 +52,13 @@ _told: ContextVar[Callable[[int, int], None] | None] = ContextVar("told", defaul
 
 def refuse_incomplete(paths: Iterable[Path]) -> None:
     """Raise DataError where numbered parts (`train-00000-of-00002.parquet`) are not all there."""
-    parts: dict[tuple[Path, str, str], dict[str, set[int]]] = {}
+    parts: dict[tuple[Path, str, str], dict[str, set[str]]] = {}
     for path in paths:
         match = _PART.fullmatch(path.name)
         if match:
             before, number, total, after = match.groups()
             of = parts.setdefault((path.parent, before, after), {})
-            of.setdefault(total, set()).add(int(number))
+            of.setdefault(total, set()).add(number)
     for (folder, before, after), of in parts.items():
         if len(of) > 1:
             totals = " and of ".join(sorted(of))
@@ -64,11 +66,14 @@ def refuse_incomplete(paths: Iterable[Path]) -> None:
                 f"{folder}: {before}*{after}: parts of {totals} are mixed",
                 hint="Keep those of one writing",
             )
-        ((total, numbers),) = of.items()
-        missing = sorted(set(range(int(total))) - numbers)
-        if missing:
-            first = f"{before}{missing[0]:0{len(total)}}-of-{total}{after}"
-            more = f" (and {len(missing) - 1:,} more)" if missing[1:] else ""
+        ((total, written),) = of.items()
+        numbers = set(map(int, written))
+        num_missing = int(total) - len(numbers)
+        if num_missing > 0:
+            start = int(int(total) in numbers)  # most count from 0
+            number = next(number for number in count(start) if number not in numbers)
+            first = f"{before}{number:0{min(map(len, written))}}-of-{total}{after}"
+            more = f" (and {num_missing - 1:,} more)" if num_missing > 1 else ""
             raise DataError(f"{folder / first}: missing{more}", hint="Get all parts of the set")
 
 

@@ -224,9 +224,8 @@ def _scan(path: Path) -> Iterator[tuple[int, int, int]]:
     """Yield (offset, bytes, label) of each example of a shard, in order."""
     try:
         with tarfile.open(path, "r:") as archive:
-            stem, image, label, end = "", None, None, 0
+            stem, image, label = "", None, None
             for member in archive:
-                end = member.offset_data + -(-member.size // tarfile.BLOCKSIZE) * tarfile.BLOCKSIZE
                 if not member.isfile():
                     continue  # folders and links carry no example and are never followed
                 name = PurePosixPath(member.name)
@@ -242,8 +241,8 @@ def _scan(path: Path) -> Iterator[tuple[int, int, int]]:
                     label = _label(path, archive, member)
             if stem:
                 yield _example(path, stem, image, label)
-        if path.stat().st_size <= end:  # two blocks of zeros end an archive
-            raise tarfile.ReadError("it is cut short: its end mark is missing")
+            if path.stat().st_size <= archive.offset:  # two blocks of zeros end an archive
+                raise tarfile.ReadError("it is cut short: its end mark is missing")
     except (tarfile.TarError, OSError, EOFError) as error:
         raise DataError(f"{path}: damaged shard ({error})", hint="Get the shard again") from error
 

@@ -90,9 +90,24 @@ def test_unclear_splits_are_told(
         folders.scan(tmp_path, test_share=0.2, seed=0)
 
 
-def test_a_class_may_be_called_like_a_split(tmp_path: Path, make_images: Make) -> None:
-    make_images(tmp_path, {"exam": 3, "test": 3})
-    assert folders.scan(tmp_path, test_share=0.5, seed=0).class_names == ("exam", "test")
+@pytest.mark.parametrize(
+    "names", [("exam", "test"), ("bus", "car", "train"), ("resting", "training"), ("Test", "Train")]
+)
+def test_a_class_may_be_called_like_a_split(
+    tmp_path: Path, make_images: Make, names: tuple[str, ...]
+) -> None:
+    """A split holds class folders, a class holds images."""
+    make_images(tmp_path, dict.fromkeys(names, 3))
+    assert folders.scan(tmp_path, test_share=0.5, seed=0).class_names == tuple(sorted(names))
+
+
+def test_images_beside_the_classes_of_the_other_split_are_told(
+    tmp_path: Path, make_images: Make
+) -> None:
+    make_images(tmp_path / "train", {"cat": 3, "dog": 3})
+    make_images(tmp_path, {"test": 3})
+    with pytest.raises(DataError, match="test: no images in class folders"):
+        folders.scan(tmp_path, test_share=0.5, seed=0)
 
 
 def test_val_beside_test_is_a_split_of_its_own(tmp_path: Path, make_images: Make) -> None:

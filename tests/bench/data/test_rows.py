@@ -112,6 +112,34 @@ def test_one_file_is_split_by_a_draw(tmp_path: Path) -> None:
     assert card_of(file, "parquet", test_share=0.2, seed=1).digest != card.digest
 
 
+@pytest.mark.parametrize(
+    "names",
+    [
+        ("train-00000-of-00002-6f3344faa23e9b0a", "train-00001-of-00002-0123456789abcdef"),
+        ("train-1-of-2", "train-2-of-2"),
+        ("train-2-of-3", "train-0-of-3", "train-1-of-3"),
+    ],
+)
+def test_whole_sets_of_parts_are_taken_however_they_are_numbered(
+    tmp_path: Path, names: tuple[str, ...]
+) -> None:
+    """Hugging Face once ended each name with a digest of its own; some count from 1."""
+    for part, name in enumerate(names):
+        write_parquet(
+            tmp_path / f"{name}.parquet", as_rows(range(4 * part, 4 * part + 4)), [0, 1] * 2
+        )
+    card = card_of(tmp_path, "parquet")
+    assert sum(counts(card).values()) == 4 * len(names)
+
+
+def test_a_part_of_impossibly_many_is_told_at_once(tmp_path: Path) -> None:
+    write_parquet(tmp_path / "train-5-of-99999999999.parquet", as_rows(range(4)), [0, 1] * 2)
+    with pytest.raises(
+        DataError, match=r"train-0-of-99999999999\.parquet: missing \(and 99,999,999,997"
+    ):
+        card_of(tmp_path, "parquet")
+
+
 def test_names_of_labels(tmp_path: Path) -> None:
     """Texts in sorted order; whole numbers take the names that Hugging Face keeps in the schema."""
     write_parquet(tmp_path / "texts/train.parquet", as_rows(range(4)), ["cow", "ant", "cow", "bee"])

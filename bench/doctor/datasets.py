@@ -9,7 +9,7 @@ where two sets are packed at one size; the paper removed such copies (arXiv:2010
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -143,7 +143,7 @@ def _image_files(card: DatasetCard, *, cache_dir: Path) -> list[Check]:
     if (cache_dir / card.digest).is_dir():
         return []
     folder = _folder(card)
-    return [] if folder is None else _decodes(card, folder) + _copies(card, folder)
+    return [] if folder is None else _decodes(card, folder) + _copies(card)
 
 
 def _decodes(card: DatasetCard, folder: Folder) -> list[Check]:
@@ -167,9 +167,10 @@ def _decodes(card: DatasetCard, folder: Folder) -> list[Check]:
     return [ok(topic, f"{len(chosen):,} of {len(paths):,} images decoded")]
 
 
-def _copies(card: DatasetCard, folder: Folder) -> list[Check]:
+def _copies(card: DatasetCard) -> list[Check]:
     """Find test files that are also training files, byte by byte."""
-    if "test" not in folder.splits:
+    folder = _folder(card)
+    if folder is None or "test" not in folder.splits:
         return []
     hashes = files.hashes(
         folder.root, [path for items in folder.splits.values() for path, _ in items]
@@ -209,15 +210,16 @@ def packed_state(card: DatasetCard, *, cache_dir: Path) -> list[Check]:
                 topic,
                 f"the packed copy {folder} is damaged or of another version",
                 "Nothing to do: the next run packs it again",
-            )
+            ),
+            *_copies(card),
         ]
-    if not {"train", "test"} <= set(opened.manifest["splits"]):
+    others = set(opened.manifest["splits"]) - {"test"}
+    if "test" not in opened.manifest["splits"] or not others:
         return [ok(topic, "packed")]
-    num = _num_alike(opened, opened)
+    num = _num_alike(opened, opened, splits=others)
     if num:
-        image_files = _folder(card)
         return [
-            *(_copies(card, image_files) if image_files is not None else []),
+            *_copies(card),
             warning(
                 topic,
                 f"{num:,} test images have the pixels of a training image",
@@ -283,7 +285,7 @@ def _num_shared(above: DatasetCard, below: DatasetCard, cache_dir: Path) -> tupl
     return sum(digest in known for digest in _digests(tested, "test")), "by the files"
 
 
-def _num_alike(above: Packed, below: Packed) -> int:
-    """Return how many test images of `below` have the pixels of a training image of `above`."""
-    known = set(above.looks("train")["sha256"].tolist())
+def _num_alike(above: Packed, below: Packed, *, splits: Iterable[str] = ("train",)) -> int:
+    """Return how many test images of `below` have the pixels of an image in splits of `above`."""
+    known = {digest for split in splits for digest in above.looks(split)["sha256"].tolist()}
     return sum(digest in known for digest in below.looks("test")["sha256"].tolist())

@@ -161,7 +161,8 @@ class Writer:
         try:
             decoded(content_of(), name=name)
         except DataError as error:
-            raise self._among(error, named, num_more=len(damaged) - 1) from error
+            num_more, where = len(damaged) - 1, f" of {split}"
+            raise self._among(error, named, num_more=num_more, where=where) from error
         raise DataError(f"{name}: changed while it was read", hint="Run again")
 
     def _with_others(self, error: DataError, *, num_workers: int) -> DataError:
@@ -174,10 +175,12 @@ class Writer:
             return error  # of something else
         return self._among(error, others[:NUM_NAMED], num_more=len(others))
 
-    def _among(self, error: DataError, named: Sequence[str], *, num_more: int) -> DataError:
+    def _among(
+        self, error: DataError, named: Sequence[str], *, num_more: int, where: str = ""
+    ) -> DataError:
         """Return the error of one damaged image with the number and some names of the others."""
         names = ", ".join(Path(name).name for name in named) + ", ..." * (num_more > len(named))
-        more = f" (and {num_more:,} more: {names})" if num_more else ""
+        more = f" (and {num_more:,} more{where}: {names})" if num_more else ""
         options = reader_of(self._card).options
         may_skip = options is not None and issubclass(options, SkipsDamaged)
         cure = "; --skip-damaged (skip_damaged = true) leaves such files out" if may_skip else ""

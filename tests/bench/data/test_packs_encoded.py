@@ -99,7 +99,9 @@ def test_damaged_images_are_counted_when_they_are_packed_encoded(
 
     with pytest.raises(Stopped):
         build.packed(card, cache_dir=tmp_path / "c", packing="encoded", on_progress=stop)
-    message = r"a/001\.png: damaged image .*\(and 1 more: 002\.png\)\. .*skip_damaged = true"
+    message = (
+        r"a/001\.png: damaged image .*\(and 1 more of train: 002\.png\)\. .*skip_damaged = true"
+    )
     with pytest.raises(DataError, match=message):
         build.packed(card, cache_dir=tmp_path / "c", packing="encoded")
 

@@ -342,6 +342,24 @@ def test_the_pixels_of_packed_sets_are_compared_too(suite: Path) -> None:
         "1 test images are also training images (test/cat/copy.png)",
         "2 test images have the pixels of a training image",
     ]
+    (suite.parent / "cache" / card.digest / "manifest.json").write_text("{}")
+    checks = amiss(datasets.one_set(card, cache_dir=suite.parent / "cache"))
+    assert "is damaged or of another version" in checks[0].found
+    assert checks[1].found == "1 test images are also training images (test/cat/copy.png)"
+
+
+def test_a_test_image_that_was_chosen_on_is_told_where_the_set_is_packed(suite: Path) -> None:
+    val = suite.parent / "images" / "val"
+    shutil.copytree(suite.parent / "images" / "test", val)
+    block = {"reader": "image_folder", "path": "images", "image_size_px": 16}
+    card = catalog.resolve("mine", block, base_dir=suite.parent)
+    before = [
+        check.found for check in amiss(datasets.one_set(card, cache_dir=suite.parent / "cache"))
+    ]
+    assert len(before) == 1
+    build.packed(card, cache_dir=suite.parent / "cache")
+    checks = amiss(datasets.one_set(card, cache_dir=suite.parent / "cache"))
+    assert checks[0].found == before[0]
 
 
 def test_the_command_prints_cures_and_ends_with_one_for_problems(

@@ -283,7 +283,7 @@ def list_things(
 @app.command()
 def show(
     name: Annotated[
-        str, typer.Argument(help="A name that `vitbench ls` lists, or a suite's path.")
+        str, typer.Argument(help="A system, data set or suite by its name, or a suite's path.")
     ],
     workdir: Workdir = RUNS,
     as_json: AsJson = False,

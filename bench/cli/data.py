@@ -14,6 +14,7 @@ import typer
 
 from bench.cli.options import RUNS, Workdir
 from bench.cli.printing import print_facts
+from bench.cli.showing import dataset_facts
 
 if TYPE_CHECKING:
     from bench.data.packs.read import Packing
@@ -155,16 +156,10 @@ def list_packed(workdir: Workdir = RUNS) -> None:
 @app.command()
 def show(name: Name, suite: Suite = None, workdir: Workdir = RUNS) -> None:
     """Show everything known about a data set: its card, and what is packed of it."""
-    from bench.data.packs import examine
+    from bench.paths import WorkPaths
 
-    card = _card(name, suite)
-    packed = next(
-        (set_ for set_ in examine.list_sets(_cache(workdir)) if set_.digest == card.digest), None
-    )
-    print_facts(card.model_dump(mode="json", exclude_defaults=True))
-    typer.echo("packed" if packed else "not packed yet")
-    if packed:
-        print_facts(packed.model_dump(mode="json"))
+    cache = WorkPaths(workdir.resolve()).cache
+    print_facts(dataset_facts(_card(name, suite), cache))
 
 
 _PACKINGS: dict[PackingChoice | None, Packing] = {

@@ -110,7 +110,8 @@ def _words(value: Any) -> str:
     if not isinstance(value, list | tuple):
         return str(value)
     if len(value) <= MAX_LISTED:
-        return ", ".join(map(str, value))
+        words = [str(item) for item in value]
+        return ("; " if any(", " in word for word in words) else ", ").join(words)
     if all(isinstance(item, int) for item in value):
         least, most = min(value), max(value)
         return f"{least:,} each" if least == most else f"{least:,} to {most:,}"

@@ -187,10 +187,10 @@ def _show(console: Console, found: Forecast) -> None:
     if not found.measured:
         console.print("assumed: two fifths of the peak that the vendor prints", highlight=False)
     if found.num_searches:
-        words_on_top = (
-            f"{found.num_searches} profiles look for the largest batch: that comes on top"
+        number = found.num_searches
+        console.print(
+            f"{number} profiles look for the largest batch: that comes on top", highlight=False
         )
-        console.print(words_on_top, markup=False, highlight=False)
     for reason, num in found.refused.items():
         console.print(f"refused, not counted: {num} jobs ({reason})", markup=False, highlight=False)
     for line in found.red_lines:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from bench.cli.printing import fact, print_facts
 from bench.errors import UnknownName
 from bench.paths import CachePaths
-from bench.specs import WeightsSource
+from bench.specs import DatasetCard, WeightsSource
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -29,7 +29,7 @@ def facts_of(name: str, cache: CachePaths) -> dict[str, Any]:
     if name in suites.SUITES or Path(name).suffix == ".toml":
         return _suite_facts(name)
     if name in catalog.datasets():
-        return _dataset_facts(name, cache)
+        return dataset_facts(catalog.dataset(name), cache)
     try:
         return _system_facts(name, cache)
     except UnknownName:
@@ -100,11 +100,11 @@ def _transfers(spec: SuiteSpec) -> Iterator[str]:
 # --- data sets ------------------------------------------------------------------------------
 
 
-def _dataset_facts(name: str, cache: CachePaths) -> dict[str, Any]:
+def dataset_facts(card: DatasetCard, cache: CachePaths) -> dict[str, Any]:
     """Return the card of a data set, and what is packed of it in the work folder."""
     from bench.data.packs import examine
 
-    card, packed = examine.show_set(name, cache_dir=cache.folder)
+    packed = examine.packed_form(card, cache_dir=cache.folder)
     return {
         **card.model_dump(mode="json", exclude_defaults=True),
         "packed": packed.model_dump(mode="json") if packed is not None else "not yet",

@@ -180,9 +180,10 @@ def makespan_s(graph: JobGraph, seconds: Callable[[PlannedJob], float], *, num_s
     while ready or running:
         while ready and len(running) < num_slots:
             _, _, job = heapq.heappop(ready)
-            is_profile = KINDS[job.spec.kind].table == "profile"
-            ended_s = (max(now_s, profiled_s) if is_profile else now_s) + seconds(job)
-            profiled_s = ended_s if is_profile else profiled_s
+            if _is_profile(job):
+                ended_s = profiled_s = max(now_s, profiled_s) + seconds(job)
+            else:
+                ended_s = now_s + seconds(job)
             heapq.heappush(running, (ended_s, job.job_id))
         now_s, done = heapq.heappop(running)
         for user in users.get(done, ()):
@@ -258,8 +259,11 @@ def _refused(graph: JobGraph) -> dict[str, int]:
 
 def _searches(job: PlannedJob) -> bool:
     """Tell whether a job looks for the largest batch of a stated memory, or of its device's."""
-    is_profile = KINDS[job.spec.kind].table == "profile"
-    return is_profile and ("memory_gib" in job.spec.params or job.spec.device == "cuda")
+    return _is_profile(job) and ("memory_gib" in job.spec.params or job.spec.device == "cuda")
+
+
+def _is_profile(job: PlannedJob) -> bool:
+    return KINDS[job.spec.kind].table == "profile"
 
 
 def _red_lines(found: Forecast, parts: Sequence[Part], place: Place) -> Iterator[str]:

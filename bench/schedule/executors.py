@@ -27,12 +27,6 @@ class Lost(Exception):
     """The process of a job died before it answered."""
 
 
-def keeps_a_token() -> bool:
-    """Tell whether this user has a token of a Ray cluster, where Ray looks for one."""
-    named = os.environ.get("RAY_AUTH_TOKEN") or os.environ.get("RAY_AUTH_TOKEN_PATH")
-    return named is not None or (Path.home() / ".ray" / "auth_token").is_file()
-
-
 def first_line(error: BaseException) -> str:
     """Return the first line of an error's message, or its name where it has none."""
     text = str(error).strip()
@@ -105,7 +99,7 @@ class RayExecutor:
         if address is None:
             os.environ["RAY_AUTH_MODE"] = "token"
             os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))  # read once a process
-        elif keeps_a_token():
+        elif _keeps_a_token():
             # `ray start` guards a cluster with it; to an address that is named none is shown.
             os.environ.setdefault("RAY_AUTH_MODE", "token")
         import ray
@@ -236,6 +230,13 @@ def _ray_task(spec: str, card: str, workdir: str, resources: str) -> str:
         workdir=Path(workdir),
         resources=Resources.model_validate_json(resources),
     ).model_dump_json()
+
+
+def _keeps_a_token() -> bool:
+    """Tell whether this user has a token of a Ray cluster, where Ray looks for one."""
+    if os.environ.get("RAY_AUTH_TOKEN") or os.environ.get("RAY_AUTH_TOKEN_PATH"):
+        return True
+    return Path("~/.ray/auth_token").expanduser().is_file()
 
 
 def _within(asked: Resources, there: Resources) -> bool:

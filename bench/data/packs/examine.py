@@ -15,7 +15,6 @@ from pathlib import Path
 import numpy as np
 from pydantic import Field
 
-from bench.data import catalog
 from bench.data.packs.build import check_located, packed_sets, verify
 from bench.data.packs.read import Packed, open_packed
 from bench.data.readers import reader_of
@@ -105,11 +104,10 @@ def list_sets(cache_dir: Path) -> tuple[Findings, ...]:
     return tuple(_summary(item) for item in packed_sets(cache_dir))
 
 
-def show_set(name: str, *, cache_dir: Path) -> tuple[DatasetCard, Findings | None]:
-    """Return the card of a packaged set, and what is packed of it; raises UnknownName."""
-    card = catalog.dataset(name)
-    found = (item for item in packed_sets(cache_dir) if item.digest == card.digest)
-    return card, next((_summary(item) for item in found), None)
+def packed_form(card: DatasetCard, *, cache_dir: Path) -> Findings | None:
+    """Return what is packed of a data set, by its manifest and without its pixels, or None."""
+    item = open_packed(cache_dir / card.digest) if card.digest else None
+    return _summary(item) if item is not None else None
 
 
 def examine(item: Packed, *, class_names: Sequence[str] = ()) -> Findings:

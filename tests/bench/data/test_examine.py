@@ -13,7 +13,7 @@ from bench.data import catalog
 from bench.data.getting import archives
 from bench.data.packs import build, examine
 from bench.data.readers import reader_of
-from bench.errors import DataError, UnknownName
+from bench.errors import DataError
 from bench.specs import DatasetCard
 
 Make = Callable[..., Path]
@@ -95,8 +95,8 @@ def test_verify_names_every_damaged_file_and_block(tmp_path: Path, make_images: 
 
 def test_packed_sets_are_listed_and_shown(tmp_path: Path) -> None:
     assert examine.list_sets(tmp_path / "none") == ()
-    card, nothing = examine.show_set("digits", cache_dir=tmp_path)
-    assert nothing is None
+    card = catalog.dataset("digits")
+    assert examine.packed_form(card, cache_dir=tmp_path) is None
     examine.examine(build.packed(card, cache_dir=tmp_path))
     (tmp_path / "0123456789abcdef").mkdir()  # half a set is none
     listed = examine.list_sets(tmp_path)
@@ -104,9 +104,7 @@ def test_packed_sets_are_listed_and_shown(tmp_path: Path) -> None:
     assert {name: split.num_examples for name, split in listed[0].splits.items()} == {
         "train": 1297, "test": 500,
     }  # fmt: skip
-    assert examine.show_set("digits", cache_dir=tmp_path)[1] == listed[0]
-    with pytest.raises(UnknownName):
-        examine.show_set("digit", cache_dir=tmp_path)
+    assert examine.packed_form(card, cache_dir=tmp_path) == listed[0]
 
 
 def test_digits_hold_no_copies(tmp_path: Path) -> None:

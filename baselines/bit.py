@@ -117,6 +117,22 @@ SYSTEMS = (
         source="this project",
         note="For laptops: 12 to 32 px.",
     ),
+    card(
+        "bit-micro8",
+        "BiT-micro/8",
+        "bit",
+        Bit(
+            layers=(1, 1, 1),
+            widths=(32, 64, 128),
+            strides=(2, 2, 2),
+            stem="3x3",
+            stem_width=16,
+            num_groups=8,
+        ),
+        image_size_px=48,
+        source="this project",
+        note="For laptops: 48 to 96 px. Total stride 8, as the patches of ViT-micro/8.",
+    ),
     *(
         card(
             f"bit-r{depth}x{factor}",

@@ -20,6 +20,7 @@ import baselines
 from bench import digests, models
 from bench.errors import CheckpointError
 from bench.jobs import JobContext, _work
+from bench.kinds.weights import UNTRAINED
 from bench.models.fetch import fetch
 from bench.models.weights import read_arrays
 from bench.paths import CachePaths
@@ -50,11 +51,17 @@ class _Parts(NamedTuple):
 def run(context: JobContext) -> JobResult:
     """Return the file of encoder, layer before the head and classifier, as the source has them.
 
+    Weights called `untrained` are drawn from the job's seed, and are an encoder alone.
+
     Raises UserError where the weights are not public, CheckpointError where they cannot be
     fetched, have another digest than was stated anywhere, are of another system or of another
     number of classes.
     """
     meter = _work.Meter(context)
+    if context.spec.params["weights"] == UNTRAINED:
+        model = _work.build(context, pretraining_head=False)
+        files = _work.write_weights(context, model, head=False)
+        return meter.result(metrics={}, values={"weights": UNTRAINED}, files=files)
     source = _source(context)
     path, sha256 = fetch(source, shared=CachePaths(context.cache_dir))
     parts = _parts(context, read_arrays(path))

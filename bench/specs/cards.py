@@ -61,7 +61,7 @@ class SystemCard(Record):
     """Patch side of a ViT, or total stride of a CNN or hybrid, in pixels."""
     feature_dim: int = Field(gt=0)
     """Width D of the representation z_BD."""
-    num_params: int = Field(gt=0)
+    num_params: int = Field(ge=0)
     """Parameters without the classification head, at the default input size."""
     source: str
     """Paper, section or table the architecture is taken from."""

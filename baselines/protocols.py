@@ -26,13 +26,17 @@ def _micro(pretrain_px: int, transfer_px: int) -> tuple[Protocol, ...]:
             eval_transform="resize",
             source="as finetune-micro",
         ),
-        Protocol(
-            name=f"frozen-micro-{transfer_px}",
-            image_size_px=transfer_px,
-            train_transform="resize",
-            eval_transform="resize",
-            source="frozen features at the size of fine-tuning, so that both see the same",
-        ),
+        _frozen_micro(transfer_px),
+    )
+
+
+def _frozen_micro(size_px: int) -> Protocol:
+    return Protocol(
+        name=f"frozen-micro-{size_px}",
+        image_size_px=size_px,
+        train_transform="resize",
+        eval_transform="resize",
+        source="frozen features at the size of fine-tuning, so that both see the same",
     )
 
 
@@ -67,6 +71,7 @@ PROTOCOLS = {
             for small_px, size_px in ((24, 32), (48, 64))
             for protocol in _micro(small_px, size_px)
         ),
+        _frozen_micro(16),
         Protocol(
             name="vtab-micro",
             image_size_px=16,

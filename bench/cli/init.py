@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import shlex
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -14,6 +16,9 @@ from bench.errors import UserError
 
 if TYPE_CHECKING:
     from bench.init.look import Looked
+
+DRAFT = "the draft"
+"""Name of a suite that is not written yet."""
 
 NUM_NAMED = 12
 """Classes and damaged files that are named one by one."""
@@ -29,9 +34,14 @@ def init(
     size_px: Annotated[
         int | None, typer.Option("--size-px", help="Side of the pictures: 16, 32 or 64.")
     ] = None,
+    minutes: Annotated[
+        int,
+        typer.Option("--minutes", min=1, help="About how long the suite may take here."),
+    ] = 15,
     workdir: Workdir = RUNS,
 ) -> None:
     """Look at pictures of your own, and write a suite for them that runs at once."""
+    from bench.cli.listing import duration
     from bench.files import write_text
     from bench.init import draft, look, sheet
     from bench.paths import WorkPaths
@@ -49,14 +59,21 @@ def init(
     found = list(_found(looked))
     for line in found:
         typer.echo(line)
-    text = draft.draft(looked, folder=suite.resolve().parent, found=found)
+    folder = suite.resolve().parent
+    for most_steps in draft.SHORTER:
+        text = draft.draft(looked, folder=folder, found=found, most_steps=most_steps)
+        num_jobs, seconds = _work(text, folder, workdir)
+        if seconds <= 60 * minutes:
+            break
     picture = suite.with_suffix(".png")
     num_shown = sheet.write(looked, picture)
     write_text(suite, text)
     rest = looked.card.num_classes - num_shown
     typer.echo(f"\nsheet    {near(picture)}" + (f" (without {rest:,} classes)" if rest else ""))
-    typer.echo(f"suite    {near(suite)}: {_work(suite, workdir)}")
-    typer.echo(f"next     vitbench run {near(suite)}{_option(workdir)}")
+    typer.echo(f"suite    {near(suite)}: {num_jobs} jobs, about {duration(seconds)} here")
+    if seconds > 60 * minutes:
+        typer.echo(f"note     longer than {minutes} min: fewer seeds or systems make it shorter")
+    typer.echo(f"next     vitbench run {shlex.quote(str(near(suite)))}{_option(workdir)}")
 
 
 def _check_new(path: Path) -> None:
@@ -114,20 +131,19 @@ def _sizes(sides_px: tuple[tuple[int, int], ...]) -> str:
     )
 
 
-def _work(suite: Path, workdir: Path) -> str:
-    """Return how much a suite is, and about how long it takes on this machine."""
-    import os
-
-    from bench.cli.listing import duration
-    from bench.cli.wiring import graph_of
+def _work(text: str, folder: Path, workdir: Path) -> tuple[int, float]:
+    """Return the jobs of a suite that would lie in a folder, and about their seconds here."""
+    from bench.cli.wiring import planned
+    from bench.paths import WorkPaths
+    from bench.plan import suites
     from bench.schedule import Estimates
 
-    graph = graph_of(str(suite), None, None, None, workdir=workdir)
+    cache = WorkPaths(workdir.resolve()).cache
+    graph = planned(suites.parse(text, file=DRAFT), base_dir=folder, file=DRAFT, cache=cache)
     estimates = Estimates(graph, {})
     slots = max(1, (os.cpu_count() or 1) // graph.suite.num_threads)
-    seconds = sum(estimates.seconds(job) for job in graph.jobs) / slots
-    return f"{len(graph.jobs)} jobs, about {duration(seconds)} here"
+    return len(graph.jobs), sum(estimates.seconds(job) for job in graph.jobs) / slots
 
 
 def _option(workdir: Path) -> str:
-    return "" if workdir == RUNS else f" --workdir {workdir}"
+    return "" if workdir == RUNS else f" --workdir {shlex.quote(str(workdir))}"

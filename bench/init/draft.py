@@ -12,7 +12,7 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
-from baselines.own_rule import MOST_SHARE, own_rule
+from baselines.own_rule import LEAST_STEPS, MOST_SHARE, MOST_STEPS, PASSES, own_rule
 from bench.init.look import Looked
 from bench.specs import Recipe
 
@@ -21,7 +21,11 @@ SEEDS = (0, 1, 2)
 L2S = (1e-4, 1e-3, 1e-2, 0.1, 1.0)
 SHOTS = (1, 5, 10)
 NEIGHBOURS = 5
-WIDTH = 100
+MINUTES = 15
+"""Time on this machine that a suite should not take longer than."""
+
+SHORTER = (MOST_STEPS, 1_500, 1_000, 750, LEAST_STEPS)
+"""Most steps of fine-tuning that are tried, until a suite fits its time."""
 
 
 @dataclass(frozen=True)
@@ -47,15 +51,18 @@ CHOICES = {
 """By side, in pixels."""
 
 
-def draft(looked: Looked, *, folder: Path, found: list[str]) -> str:
-    """Return a suite file that will lie in `folder`; `found` is what to say of the pictures."""
+def draft(looked: Looked, *, folder: Path, found: list[str], most_steps: int = MOST_STEPS) -> str:
+    """Return a suite file that will lie in `folder`; `found` is what to say of the pictures.
+
+    Fine-tuning takes `most_steps` at most.
+    """
     choice = CHOICES[looked.size_px]
     parts = [
         _head(looked, found),
         _dataset(looked, folder),
         _pretraining(choice),
         _floors(choice),
-        *([_finetuning(looked, choice)] if can_choose(looked) else []),
+        *([_finetuning(looked, choice, most_steps)] if can_choose(looked) else []),
         _frozen(looked, choice),
         _report(choice),
     ]
@@ -138,11 +145,15 @@ weights = "untrained"
 """
 
 
-def _finetuning(looked: Looked, choice: Choice) -> str:
-    name, recipe = looked.card.name, own_rule(looked.num_train, looked.card.num_classes)
+def _finetuning(looked: Looked, choice: Choice, most_steps: int) -> str:
+    name, classes = looked.card.name, looked.card.num_classes
+    recipe = own_rule(looked.num_train, classes, most_steps=most_steps)
+    wanted = own_rule(looked.num_train, classes).steps
+    cut = f"; {wanted:,} were too long for the time there is" if recipe.steps != wanted else ""
     return f"""\
-# The rule of baselines/own_rule.py for {looked.num_train:,} training pictures: 30 passes over them,
-# at least 500 steps and at most 2,000. Rate and length are chosen on pictures held out of train.
+# The rule for {looked.num_train:,} training pictures: {PASSES} passes over them, at least
+# {LEAST_STEPS:,} steps and at most {MOST_STEPS:,}{cut}.
+# Rate and length are chosen on pictures held out of train.
 [recipe.{name}-finetune]
 steps = {recipe.steps}
 {_recipe(recipe)}

@@ -89,6 +89,8 @@ def _check_new(path: Path) -> None:
 
 def _found(looked: Looked) -> Iterator[str]:
     """Yield what lies there, a line each."""
+    from bench.init.draft import can_choose
+
     card = looked.card
     total = sum(part.num_examples for part in card.splits.values())
     yield (
@@ -99,7 +101,8 @@ def _found(looked: Looked) -> Iterator[str]:
     for split, part in card.splits.items():
         counts = looked.per_class[split]
         each = f"{min(counts):,}" + (f" to {max(counts):,}" if max(counts) > min(counts) else "")
-        how = f"; {part.selector}" if "drawn" in part.selector else ""
+        drawn = split == "test" and "drawn" in part.selector
+        how = f" ({part.selector})" if drawn else ""
         yield f"{split:8} {part.num_examples:,}: {each} of each class{how}"
     yield f"sizes    {_sizes(looked.sides_px)}; seen as squares of {looked.size_px} px"
     for message in looked.damaged[:NUM_NAMED]:
@@ -108,6 +111,8 @@ def _found(looked: Looked) -> Iterator[str]:
         yield f"damaged  and {len(looked.damaged) - NUM_NAMED:,} more: all are left out"
     for note in looked.notes:
         yield f"note     {note}"
+    if not can_choose(looked):
+        yield "note     too few pictures to hold some out and fine-tune: k-NN and few-shot alone"
     if not looked.notes and not looked.damaged:
         yield "notes    none: no copies, no picture in two splits, no class without pictures"
 

@@ -100,11 +100,9 @@ num_threads = 1
 
 def _dataset(looked: Looked, folder: Path) -> str:
     block = looked.block
-    damaged = (
-        f"skip_damaged = true  # {len(looked.damaged)} files that do not decode are left out\n"
-        if looked.damaged
-        else ""
-    )
+    count = len(looked.damaged)
+    words = "1 file does not decode" if count == 1 else f"{count:,} files do not decode"
+    damaged = f"skip_damaged = true  # {words}\n" if count else ""
     return f"""\
 # Every picture is squashed to a square of {looked.size_px} px, once: what the systems see.
 [dataset.{looked.card.name}]

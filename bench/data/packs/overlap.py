@@ -24,8 +24,8 @@ FLAT_BITS = 8
 """A hash with fewer bits set, or unset, is of a nearly flat image: such images all look alike."""
 
 SIMILAR_BITS, SIMILAR_CORRELATION = 4, 0.98
-"""Nearly identical: so many bits of the hash differ at most, and pixels correlate so much. A picture
-that was saved again, or made brighter, stays above."""
+"""Nearly identical: so many bits of the hash differ at most, and pixels correlate so much. What was
+saved again, or made brighter, stays above."""
 
 MOST_PAIRS = 50_000
 """Pairs of like hashes beyond which the hash tells nothing: line drawings agree by chance."""

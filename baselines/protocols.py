@@ -26,13 +26,28 @@ def _micro(pretrain_px: int, transfer_px: int) -> tuple[Protocol, ...]:
             eval_transform="resize",
             source="as finetune-micro",
         ),
-        _frozen_micro(transfer_px),
+        _frozen(f"frozen-micro-{transfer_px}", transfer_px),
     )
 
 
-def _frozen_micro(size_px: int) -> Protocol:
+def _released(size_px: int) -> tuple[Protocol, ...]:
+    """Return the protocols of released weights for pictures of one's own, at one size."""
+    return (
+        Protocol(
+            name=f"finetune-{size_px}",
+            image_size_px=size_px,
+            train_transform="vit-train",
+            eval_transform="resize",
+            source="as vit-finetune, whose version its version follows",
+            version=2,
+        ),
+        _frozen(f"frozen-{size_px}", size_px),
+    )
+
+
+def _frozen(name: str, size_px: int) -> Protocol:
     return Protocol(
-        name=f"frozen-micro-{size_px}",
+        name=name,
         image_size_px=size_px,
         train_transform="resize",
         eval_transform="resize",
@@ -71,7 +86,8 @@ PROTOCOLS = {
             for small_px, size_px in ((24, 32), (48, 64))
             for protocol in _micro(small_px, size_px)
         ),
-        _frozen_micro(16),
+        _frozen("frozen-micro-16", 16),
+        *(protocol for size_px in (96, 160, 224, 384) for protocol in _released(size_px)),
         Protocol(
             name="vtab-micro",
             image_size_px=16,

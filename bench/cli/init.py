@@ -32,7 +32,12 @@ def init(
         Path | None, typer.Option("--out", help="The suite file; by default NAME.toml here.")
     ] = None,
     size_px: Annotated[
-        int | None, typer.Option("--size-px", help="Side of the pictures: 16, 32 or 64.")
+        int | None,
+        typer.Option(
+            "--size-px",
+            help="Side of the pictures: 16, 32 or 64 for micro systems, by default what fits; 96, "
+            "160, 224 or 384 for released weights.",
+        ),
     ] = None,
     minutes: Annotated[
         int,
@@ -42,15 +47,14 @@ def init(
 ) -> None:
     """Look at pictures of your own, and write a suite for them that runs at once."""
     from bench.cli.listing import duration
+    from bench.environment import device_memory_gib
     from bench.files import write_text
     from bench.init import draft, look, sheet
     from bench.paths import WorkPaths
 
-    if size_px is not None and size_px not in look.SIZES_PX:
-        raise UserError(
-            f"--size-px {size_px}: micro systems see 16, 32 or 64 px",
-            hint="For larger pictures change protocols and systems in the suite: docs/suites.md",
-        )
+    if size_px is not None and size_px not in draft.CHOICES:
+        sizes = ", ".join(map(str, draft.CHOICES))
+        raise UserError(f"--size-px {size_px}: not one of {sizes}")
     if out is not None:
         _check_new(out)
     looked = look.look(pictures, cache=WorkPaths(workdir.resolve()).cache, size_px=size_px)
@@ -60,8 +64,11 @@ def init(
     for line in found:
         typer.echo(line)
     folder = suite.resolve().parent
+    has_gpu = device_memory_gib("cuda") is not None
     for most_steps in draft.SHORTER:
-        text = draft.draft(looked, folder=folder, found=found, most_steps=most_steps)
+        text = draft.draft(
+            looked, folder=folder, found=found, most_steps=most_steps, has_gpu=has_gpu
+        )
         num_jobs, seconds = _work(text, folder, workdir)
         if seconds <= 60 * minutes:
             break

@@ -1,8 +1,8 @@
 """A suite for pictures: systems, protocols, recipe and seeds that fit them, said as comments.
 
 What is chosen, and by what: the side by the pictures' own sizes (`look.fitting`); the systems by
-the side; the recipe by the number of training pictures (`baselines/own_rule.py`); shots and
-neighbours by the smallest class.
+the side, micro ones up to 64 px and released weights above; the recipe by the number of training
+pictures (`baselines/own_rule.py`); shots and neighbours by the smallest class.
 """
 
 from __future__ import annotations
@@ -24,6 +24,9 @@ NEIGHBOURS = 5
 MINUTES = 15
 """Time on this machine that a suite should not take longer than."""
 
+RELEASED_RATES = (0.001, 0.003, 0.01, 0.03)
+"""For released weights: those of arXiv:2010.11929, Table 4."""
+
 SHORTER = (MOST_STEPS, 1_500, 1_000, 750, LEAST_STEPS)
 """Most steps of fine-tuning that are tried, until a suite fits its time."""
 
@@ -34,35 +37,61 @@ class Choice:
 
     vit: str
     bit: str
-    pretrain: str
     finetune: str
     frozen: str
+    pretrain: str = ""
+    """Protocol of pre-training; empty: released weights are taken."""
+    weights: tuple[str, str] = ("", "")
+    """Released weights of both."""
+
+
+def _released(size_px: int, vit: str, weights: str) -> Choice:
+    """Return released weights of one upstream set, and of nearly equal work for an image."""
+    return Choice(
+        vit,
+        "bit-r50x1",
+        f"finetune-{size_px}",
+        f"frozen-{size_px}",
+        weights=(weights, "in21k"),
+    )
 
 
 CHOICES = {
-    16: Choice("vit-micro", "bit-micro", "pretrain-micro", "finetune-micro", "frozen-micro-16"),
+    16: Choice("vit-micro", "bit-micro", "finetune-micro", "frozen-micro-16", "pretrain-micro"),
     32: Choice(
-        "vit-micro", "bit-micro", "pretrain-micro-24", "finetune-micro-32", "frozen-micro-32"
+        "vit-micro", "bit-micro", "finetune-micro-32", "frozen-micro-32", "pretrain-micro-24"
     ),
     64: Choice(
-        "vit-micro8", "bit-micro8", "pretrain-micro-48", "finetune-micro-64", "frozen-micro-64"
+        "vit-micro8", "bit-micro8", "finetune-micro-64", "frozen-micro-64", "pretrain-micro-48"
     ),
+    96: _released(96, "vit-s16", "augreg-in21k"),
+    160: _released(160, "vit-s16", "augreg-in21k"),
+    224: _released(224, "vit-s16", "augreg-in21k"),
+    384: _released(384, "vit-b32", "in21k"),
 }
 """By side, in pixels."""
 
 
-def draft(looked: Looked, *, folder: Path, found: list[str], most_steps: int = MOST_STEPS) -> str:
+def draft(
+    looked: Looked,
+    *,
+    folder: Path,
+    found: list[str],
+    most_steps: int = MOST_STEPS,
+    has_gpu: bool = False,
+) -> str:
     """Return a suite file that will lie in `folder`; `found` is what to say of the pictures.
 
-    Fine-tuning takes `most_steps` at most.
+    Fine-tuning takes `most_steps` at most. Full-size systems are fine-tuned on a GPU alone.
     """
     choice = CHOICES[looked.size_px]
+    tunes = can_choose(looked) and (has_gpu or bool(choice.pretrain))
     parts = [
-        _head(looked, found),
+        _head(looked, found, has_gpu=has_gpu and not choice.pretrain),
         _dataset(looked, folder),
-        _pretraining(choice),
+        _pretraining(choice) if choice.pretrain else _loading(choice),
         _floors(choice),
-        *([_finetuning(looked, choice, most_steps)] if can_choose(looked) else []),
+        *([_finetuning(looked, choice, most_steps)] if tunes else []),
         _frozen(looked, choice),
         _report(choice),
     ]
@@ -81,9 +110,10 @@ def _held_out(looked: Looked) -> float | None:
     return None if least > MOST_SHARE else max(share, round(least + 0.0005, 3))
 
 
-def _head(looked: Looked, found: list[str]) -> str:
+def _head(looked: Looked, found: list[str], *, has_gpu: bool) -> str:
     name = looked.card.name
     lines = "\n".join(f"# {line}" for line in found)
+    gpus = "gpus = 1\n" if has_gpu else ""
     return f"""\
 # Written by `vitbench init`, and yours to change: docs/suites.md says what every key means, and
 # `vitbench plan THIS_FILE` what it does and how long that takes.
@@ -92,10 +122,16 @@ def _head(looked: Looked, found: list[str]) -> str:
 
 name = "{name}"
 title = {_quoted(f"{name}: ViT against BiT ResNet")}
-claim = "At equal pre-training compute, a ViT and a CNN do not do equally well on {name}."
+claim = "{_claim(looked)}"
 seeds = {list(SEEDS)}  # the more, the narrower the intervals
 num_threads = 1
-"""
+{gpus}"""
+
+
+def _claim(looked: Looked) -> str:
+    pretrains = bool(CHOICES[looked.size_px].pretrain)
+    terms = "equal pre-training compute" if pretrains else "equal work for an image"
+    return f"At {terms}, a ViT and a CNN do not do equally well on {looked.card.name}."
 
 
 def _dataset(looked: Looked, folder: Path) -> str:
@@ -103,13 +139,15 @@ def _dataset(looked: Looked, folder: Path) -> str:
     count = len(looked.damaged)
     words = "1 file does not decode" if count == 1 else f"{count:,} files do not decode"
     damaged = f"skip_damaged = true  # {words}\n" if count else ""
+    lead, squashed = "# Pictures stay as they are, and protocols crop or squash them.\n", ""
+    if "image_size_px" in block:
+        lead = f"# Every picture is squashed to a square of {looked.size_px} px, once.\n"
+        squashed = f"image_size_px = {looked.size_px}\n"
     return f"""\
-# Every picture is squashed to a square of {looked.size_px} px, once: what the systems see.
-[dataset.{looked.card.name}]
+{lead}[dataset.{looked.card.name}]
 reader = "{block["reader"]}"
 path = {_quoted(_relative(Path(block["path"]), folder))}
-image_size_px = {looked.size_px}
-{damaged}"""
+{squashed}{damaged}"""
 
 
 def _pretraining(choice: Choice) -> str:
@@ -130,6 +168,18 @@ protocol = "{protocol}"
     ]
     return "# Pre-training on formula-driven fractals: nothing to download, equal compute.\n" + (
         "\n".join(both)
+    )
+
+
+def _loading(choice: Choice) -> str:
+    block = """\
+[[weights]]
+systems = ["{system}"]
+weights = "{weights}"
+"""
+    both = zip((choice.vit, choice.bit), choice.weights, strict=True)
+    return "# Released weights, both of ImageNet-21k; they are downloaded, once.\n" + "\n".join(
+        block.format(system=system, weights=weights) for system, weights in both
     )
 
 
@@ -161,7 +211,7 @@ systems = ["{choice.vit}", "{choice.bit}"]
 datasets = ["{name}"]
 protocol = "{choice.finetune}"
 recipe = "{name}-finetune"
-learning_rates = {list(recipe.learning_rates)}
+learning_rates = {_numbers(recipe.learning_rates if choice.pretrain else RELEASED_RATES)}
 held_out = {_held_out(looked)}
 """
 
@@ -195,10 +245,11 @@ def _frozen(looked: Looked, choice: Choice) -> str:
 
 
 def _report(choice: Choice) -> str:
+    match = "" if choice.pretrain else 'match = "forward_gflops"\n'
     return f"""\
 [[pair]]
 systems = ["{choice.vit}", "{choice.bit}"]
-"""
+{match}"""
 
 
 def _numbers(values: tuple[float, ...]) -> str:

@@ -41,7 +41,9 @@ class Looked:
     card: DatasetCard
     """Its card."""
     packed: Packed
-    """Its pictures, as squares."""
+    """Its pictures: squares, or as they are for released weights, whose protocols crop them."""
+    size_px: int
+    """Side at which the suite sees them."""
     sides_px: tuple[tuple[int, int], ...]
     """Height and width of the pictures that were looked at."""
     per_class: dict[str, tuple[int, ...]]
@@ -52,18 +54,16 @@ class Looked:
     """What is odd."""
 
     @property
-    def size_px(self) -> int:
-        """Side at which the suite sees them."""
-        return int(self.block["image_size_px"])
-
-    @property
     def num_train(self) -> int:
         """Pictures to learn from."""
         return self.card.splits["train"].num_examples
 
 
 def look(path: Path, *, cache: CachePaths, size_px: int | None = None) -> Looked:
-    """Return what lies at a folder or file; raises DataError where no suite can use it."""
+    """Return what lies at a folder or file; raises DataError where no suite can use it.
+
+    Pictures are seen at `size_px`, or at the micro systems' size that fits them.
+    """
     reader, place = _found(path.expanduser().absolute())
     name = _name(path)
     block: dict[str, Any] = {"reader": reader, "path": str(place)}
@@ -72,12 +72,14 @@ def look(path: Path, *, cache: CachePaths, size_px: int | None = None) -> Looked
         have = ", ".join(card.splits)
         raise DataError(f"{place}: has {have} alone", hint="Add images to learn from and to test")
     sides_px = tuple(_sizes(card))
-    block["image_size_px"] = size_px or fitting(sides_px)
+    size_px = size_px or fitting(sides_px)
+    if size_px in SIZES_PX:
+        block["image_size_px"] = size_px
     card, packed, damaged = _packed(name, block, cache)
     found = examine.examine(packed, class_names=card.class_names)
     per_class = {split: part.per_class for split, part in found.splits.items()}
     notes = examine.notes_on(card, cache_dir=cache.folder)
-    return Looked(block, card, packed, sides_px, per_class, damaged, notes)
+    return Looked(block, card, packed, size_px, sides_px, per_class, damaged, notes)
 
 
 def fitting(sides_px: tuple[tuple[int, int], ...]) -> int:

@@ -31,7 +31,9 @@ def write(looked: Looked, path: Path) -> int:
         pen.text((4, label * step + 32), f"{counts[label]:,} to learn from", fill=_INK)
         for column, row in enumerate(rows_N[:COLUMNS]):
             tile = Image.fromarray(np.asarray(split.images(np.array([row]))[0]))
-            tile = tile.resize((TILE_PX, TILE_PX), Image.Resampling.NEAREST)
+            small = max(tile.size) <= TILE_PX  # pixels stay pixels
+            rule = Image.Resampling.NEAREST if small else Image.Resampling.BILINEAR
+            tile = tile.resize((TILE_PX, TILE_PX), rule)
             sheet.paste(tile, (TEXT_PX + column * step, label * step))
     with replacing(path) as temporary:
         sheet.save(temporary, format="PNG")

@@ -16,6 +16,7 @@ from reports.printing.table import Cell, Column, Table
 from reports.printing.units import common_exponent, params_scale, power_unit
 from reports.study.leading import difference, is_lower_better, leader
 from reports.study.samples import Arm, Measure, values
+from reports.study.stages import is_reported, reported_metrics
 from reports.study.study import Study, once
 
 MAJORITY = "majority_top1"
@@ -78,6 +79,7 @@ def _caption(study: Study, n: int) -> str:
         if any(m.metric.startswith("fewshot") for m in study.measures)
         else "",
         *_others(study),
+        _sizes(study),
         "Majority class: always the most frequent class of training; chance: each class alike."
         if floors(study)
         else "",
@@ -97,6 +99,33 @@ def _others(study: Study) -> list[str]:
         f"{card.title}: {'; '.join(filter(None, (card.help, words[card.direction])))}."
         for card in dict.fromkeys(others)
     ]
+
+
+def _sizes(study: Study) -> str:
+    """Say at which size images are seen, by what was measured."""
+    seen: dict[tuple[int, ...], list[str]] = {}
+    for title, sizes_px in _sizes_by_title(study).items():
+        seen.setdefault(tuple(sorted(sizes_px)), []).append(title)
+    if not seen:
+        return ""
+    parts = [" and ".join(map(str, sizes_px)) + " px" for sizes_px in seen]
+    if len(seen) > 1:
+        parts = [
+            f"{part} ({', '.join(titles)})"
+            for part, titles in zip(parts, seen.values(), strict=True)
+        ]
+    return f"Images are seen at {', '.join(parts)}."
+
+
+def _sizes_by_title(study: Study) -> dict[str, set[int]]:
+    """Return metric title -> sides, in pixels, of the images that it was measured on."""
+    found: dict[str, set[int]] = {}
+    for job in study.graph.jobs:
+        if is_reported(job) and job.spec.protocol is not None:
+            for metric in reported_metrics(job):
+                sizes = found.setdefault(metrics.title(metric).lower(), set())
+                sizes.add(job.spec.protocol.image_size_px)
+    return found
 
 
 def _leaders(study: Study) -> set[tuple[Arm, Measure]]:

@@ -28,7 +28,7 @@ CHANGED = {
     "coupled_decay": True, "warmup_steps": 7, "weight_decay": 0.1, "clip_norm": None,
     "dropout": 0.1, "loss": "sigmoid", "drop_steps": (3, 6), "drop_shares": (0.3, 0.6),
     "mixup": 0.2, "label_smoothing": 0.1, "objective": "masked-patch", "head_bias": -10.0,
-    "precision": "bfloat16", "momentum_precision": "bfloat16",
+    "precision": "bfloat16", "momentum_precision": "bfloat16", "patience": 5,
 }  # fmt: skip
 """Another value for each field of a recipe that is compared by its value."""
 

@@ -84,6 +84,36 @@ def test_systems_and_protocols_fit_the_sizes(
     assert not any(job.refused for job in graph.jobs)
 
 
+@pytest.mark.parametrize(("side", "system"), [(96, "vit-s16"), (224, "vit-s16"), (384, "vit-b32")])
+@pytest.mark.parametrize("has_gpu", [False, True])
+def test_released_weights_see_pictures_as_they_are(
+    run: Run,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    side: int,
+    system: str,
+    has_gpu: bool,
+) -> None:
+    """Both of ImageNet-21k, of nearly equal work; without a GPU nothing is fine-tuned."""
+    from bench import environment
+
+    real = environment.device_memory_gib
+    monkeypatch.setattr(
+        environment,
+        "device_memory_gib",
+        lambda device: (80.0 if has_gpu else None) if device == "cuda" else real(device),
+    )
+    pictures(tmp_path / "p", size=(40, 30))
+    code, _, _ = run("init", "p", "--size-px", side)
+    assert code == 0
+    graph = graph_of("p.toml", None, None, None)
+    assert graph.suite.dataset["p"].image_size_px is None  # type: ignore[attr-defined]
+    assert {job.labels.system for job in graph.jobs} == {system, "bit-r50x1", "raw-pixels"}
+    assert {job.spec.image_size_px for job in graph.jobs if job.spec.kind == "probe"} == {side}
+    assert graph.suite.gpus == (1 if has_gpu else 0)
+    assert any(job.spec.kind == "finetune" for job in graph.jobs) == has_gpu
+
+
 def test_few_pictures_are_not_fine_tuned(run: Run, tmp_path: Path) -> None:
     pictures(tmp_path / "few", classes=30, num=3)
     code, out, _ = run("init", "few")
@@ -149,7 +179,7 @@ def test_nothing_is_written_over_and_nothing_half(run: Run, tmp_path: Path) -> N
         (["p", "--out", "there.toml"], "there.toml is there already. Remove it, or give"),
         (["p", "--out", "x.txt"], "--out x.txt: a suite file ends in .toml"),
         (["p", "--out", "no/x.toml"], "--out no/x.toml: there is no folder no"),
-        (["p", "--size-px", "48"], "--size-px 48: micro systems see 16, 32 or 64 px"),
+        (["p", "--size-px", "48"], "--size-px 48: not one of 16, 32, 64, 96, 160, 224, 384"),
         (["nothing"], "nothing: no such file or folder. Check the path"),
         (["empty"], "empty: no layout of pictures that is known. Expected FOLDER/CLASS/IMAGE"),
         (["p.zip"], "p.zip: an archive. Unpack it, then name the folder"),

@@ -128,7 +128,7 @@ class Names:
             path=str(found.path),
             sha256=found.sha256,
             name=release.name if release else f"{name or found.path.name} (unverified)",
-            note=_note(system, found, held, release, stated),
+            note=_note(system, found, name, held, release, stated),
             num_classes=held.num_classes,
             upstream=stated[0] if stated else None,
         )
@@ -244,6 +244,7 @@ class Names:
 def _note(
     system: SystemCard,
     file: WeightsFile,
+    name: str,
     held: Contents,
     release: WeightsSource | None,
     trained_on: Sequence[DatasetCard],
@@ -256,7 +257,8 @@ def _note(
     )
     classes = "no classifier" if held.num_classes is None else f"{held.num_classes:,} classes"
     data = ", then ".join(card.title for card in trained_on) or "not stated"
+    called = f", called {name}" if name else ""
     return (
-        f"{system.title} starts from the file {file.path.name} (layout {held.layout}, {classes}, "
-        f"SHA-256 {file.sha256[:12]}...), {whose}; trained on: {data}"
+        f"{system.title} starts from the file {file.path.name}{called} (layout {held.layout}, "
+        f"{classes}, SHA-256 {file.sha256[:12]}...), {whose}; trained on: {data}"
     )

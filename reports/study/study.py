@@ -17,6 +17,7 @@ from bench import metrics, stats
 from bench.plan.spec import JobGraph
 from bench.specs import JobResult, PublishedResult
 from reports.exchange.imports import ImportedResult
+from reports.printing.cells import NOT_STATED
 from reports.study.samples import Arm, Measure, Samples, in_order, reported, status_of, values
 
 if TYPE_CHECKING:
@@ -69,9 +70,9 @@ class Study:
 
     @cached_property
     def arms_by_size(self) -> dict[tuple[str, int], list[Arm]]:
-        """The arms of each upstream data set and size."""
+        """The arms of each upstream data set and size; those of unknown data are like no other."""
         found: dict[tuple[str, int], list[Arm]] = {}
-        for arm in self.arms:
+        for arm in filter(lambda arm: arm.upstream, self.arms):
             found.setdefault((arm.upstream, arm.upstream_examples), []).append(arm)
         return found
 
@@ -107,7 +108,7 @@ class Study:
     def dataset_title(self, name: str) -> str:
         """Return the printed name of a data set."""
         card = self.graph.datasets.get(name)
-        return card.title if card else name
+        return card.title if card else name or NOT_STATED
 
     def measure_title(self, measure: Measure) -> str:
         """Return a measure's name, with what tells it from others of the same metric."""
@@ -122,7 +123,8 @@ class Study:
 
     def upstream_title(self, arm: Arm) -> str:
         """Return the name of an arm's upstream data, with its size."""
-        return f"{self.dataset_title(arm.upstream)}, {arm.upstream_examples:,} images"
+        title = self.dataset_title(arm.upstream)
+        return f"{title}, {arm.upstream_examples:,} images" if arm.upstream else title
 
     def count(self, status: str) -> int:
         """Return how many jobs have a status; `not run` counts those without a result."""

@@ -16,4 +16,4 @@ def test_released_weights_have_no_pre_training_to_state(made: Made) -> None:
     arm = lead.study.arms[0]
     assert lead.cells(arm)[place].value == arm.exaflops > 0
     released = lead.cells(replace(arm, exaflops=0.0))[place]
-    assert (released.text, released.value, released.status) == ("–", None, "absent")
+    assert (released.text, released.value, released.status) == ("not stated", None, "absent")

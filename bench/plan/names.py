@@ -119,8 +119,8 @@ class Names:
             for index, dataset in enumerate(trained_on)
         ]
         release = self._release(system, found)
-        if release is not None and not stated:
-            stated = [self.datasets[step.dataset] for step in release.trained_on]
+        if release is not None:
+            stated = self._released(release, stated, f"{key}.trained_on")
         if stated:
             self.check_splits(stated[0], ("train",), f"{key}.trained_on[0]")
             self.used[stated[0].name] = stated[0]
@@ -132,6 +132,16 @@ class Names:
             num_classes=held.num_classes,
             upstream=stated[0] if stated else None,
         )
+
+    def _released(
+        self, release: WeightsSource, stated: Sequence[DatasetCard], key: str
+    ) -> list[DatasetCard]:
+        """Return what a release was trained on; raise where the suite says something else."""
+        known = [step.dataset for step in release.trained_on]
+        if stated and [card.name for card in stated] != known:
+            cause = f"the file is the release {release.name}, trained on {self._in_words(release)}"
+            raise self.error(key, cause, "Leave trained_on out")
+        return [self.datasets[name] for name in known if name in self.datasets]
 
     def _release(self, system: SystemCard, file: WeightsFile) -> WeightsSource | None:
         """Return the public weights that a file is, byte for byte; None where it is not known."""

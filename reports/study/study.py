@@ -60,6 +60,11 @@ class Study:
         return sorted(found, key=lambda arm: (upstreams.index(arm.upstream), arm.upstream_examples))
 
     @cached_property
+    def upstreams(self) -> list[str]:
+        """The upstream data sets of the arms; what is not stated is none that arms share."""
+        return list(dict.fromkeys(arm.upstream for arm in self.arms if arm.upstream))
+
+    @cached_property
     def arms_by_name(self) -> dict[str, list[Arm]]:
         """The arms of each system, by its bare name and its bare title."""
         found: dict[str, list[Arm]] = {}

@@ -242,6 +242,13 @@ def test_a_file_is_called_a_release_by_its_digest_alone(
     again = start(planned(tmp_path, block("mine.npz"), KNN, cache=cache))
     assert again.labels.recipe == "in21k"
     assert again.job_id == job.job_id
+    other = block("mine.npz", trained_on='["imagenet-1k"]')
+    with pytest.raises(SuiteError) as caught:
+        planned(tmp_path, other, KNN, cache=cache)
+    assert str(caught.value) == (
+        "mine.toml: weights[0].trained_on: the file is the release in21k, trained on ImageNet-21k. "
+        "Leave trained_on out"
+    )
 
 
 # --- what is refused ------------------------------------------------------------------------

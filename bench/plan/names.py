@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 
 import baselines
 from baselines.contents import Contents, check_system, contents
@@ -34,7 +35,7 @@ class Names:
         datasets: Mapping[str, DatasetCard],
         protocols: Mapping[str, Protocol],
         file: str,
-        recorded: Recorded,
+        recorded: Recorded = MappingProxyType({}),
     ) -> None:
         self.suite = suite
         self.datasets = datasets

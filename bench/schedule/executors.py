@@ -220,7 +220,7 @@ class RayExecutor:
             self._ray.shutdown()
 
 
-def _ray_task(spec: str, card: str, workdir: str, resources: str, file: str) -> str:
+def _ray_task(spec: str, card: str, workdir: str, resources: str, file: str = "") -> str:
     """Do one job in a Ray worker; records travel as JSON."""
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # as of a command in the background
         signal.signal(signal.SIGINT, signal.default_int_handler)  # by it Ray tells a task to end

@@ -117,6 +117,21 @@ SYSTEMS = (
         source="this project",
         note="For laptops: 12 to 32 px.",
     ),
+    card(
+        "bit-micro8",
+        "BiT-micro/8",
+        "bit",
+        Bit(
+            layers=(1, 1),
+            widths=(64, 128),
+            strides=(1, 2),
+            stem_width=32,
+            num_groups=8,
+        ),
+        image_size_px=48,
+        source="this project",
+        note="For laptops: 48 to 96 px. Total stride 8, as the patches of ViT-micro/8.",
+    ),
     *(
         card(
             f"bit-r{depth}x{factor}",

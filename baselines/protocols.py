@@ -8,6 +8,38 @@ from __future__ import annotations
 
 from bench.specs import Protocol
 
+
+def _micro(pretrain_px: int, transfer_px: int) -> tuple[Protocol, ...]:
+    """Return the protocols of micro systems for pictures of their own: transfer at one size."""
+    return (
+        Protocol(
+            name=f"pretrain-micro-{pretrain_px}",
+            image_size_px=pretrain_px,
+            train_transform="shift-flip",
+            eval_transform="resize",
+            source="as pretrain-micro",
+        ),
+        Protocol(
+            name=f"finetune-micro-{transfer_px}",
+            image_size_px=transfer_px,
+            train_transform="shift",
+            eval_transform="resize",
+            source="as finetune-micro",
+        ),
+        _frozen_micro(transfer_px),
+    )
+
+
+def _frozen_micro(size_px: int) -> Protocol:
+    return Protocol(
+        name=f"frozen-micro-{size_px}",
+        image_size_px=size_px,
+        train_transform="resize",
+        eval_transform="resize",
+        source="frozen features at the size of fine-tuning, so that both see the same",
+    )
+
+
 PROTOCOLS = {
     item.name: item
     for item in (
@@ -34,6 +66,12 @@ PROTOCOLS = {
             eval_transform="resize",
             source="miniature of arXiv:2010.11929, section 4.1: frozen features of plain images",
         ),
+        *(
+            protocol
+            for small_px, size_px in ((24, 32), (48, 64))
+            for protocol in _micro(small_px, size_px)
+        ),
+        _frozen_micro(16),
         Protocol(
             name="vtab-micro",
             image_size_px=16,

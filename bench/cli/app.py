@@ -18,6 +18,7 @@ import typer
 
 from bench.cli import data as cli_data
 from bench.cli import doctor as cli_doctor
+from bench.cli import init as cli_init
 from bench.cli import rehearse as cli_rehearse
 from bench.cli import results as cli_results
 from bench.cli.options import RUNS, AsJson, LimitSteps, Scale, Seeds, Settings, Suite, Workdir
@@ -69,6 +70,8 @@ class Things(StrEnum):
 
 
 # --- verbs ----------------------------------------------------------------------------------
+
+app.command()(cli_init.init)
 
 
 @app.command()

@@ -50,13 +50,14 @@ def graph_of(
     )
     file = suites.locate(suite)
     cache = WorkPaths(workdir.resolve()).cache if workdir is not None else None
-    graph = _planned(spec, base_dir=file.parent, file=suites.shown(file), cache=cache)
+    graph = planned(spec, base_dir=file.parent, file=suites.shown(file), cache=cache)
     for name, why in plugins.left_out():
         sys.stderr.write(f"vitbench: plug-in {name} is left out ({why})\n")
     return graph
 
 
-def _planned(spec: SuiteSpec, *, base_dir: Path, file: str, cache: CachePaths | None) -> JobGraph:
+def planned(spec: SuiteSpec, *, base_dir: Path, file: str, cache: CachePaths | None) -> JobGraph:
+    """Plan a suite whose own data sets lie relative to `base_dir`; raises UserError."""
     import reports
     from bench.data import catalog
     from bench.plan import plan_with_catalogue

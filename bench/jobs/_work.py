@@ -169,6 +169,17 @@ def write_hits(context: JobContext, hits: Mapping[str, np.ndarray]) -> dict[str,
     return {HITS: replace_file(context.folder / HITS, write)}
 
 
+def floor(
+    train_labels_N: np.ndarray, labels_M: np.ndarray, *, num_classes: int
+) -> dict[str, Scalar | None]:
+    """Return what the most frequent class of training gets right, to be kept with a result.
+
+    Of equally frequent classes the first counts.
+    """
+    most = np.bincount(train_labels_N, minlength=num_classes).argmax()
+    return {"majority_top1": float((labels_M == most).mean())}
+
+
 def top1(name: str, hits_N: np.ndarray) -> Metric:
     """Return the share of hits as a metric."""
     return Metric(name=name, value=float(hits_N.mean()), n=len(hits_N))

@@ -15,7 +15,7 @@ import numpy as np
 from bench.data.splits import pool_rows
 from bench.jobs import JobContext, _features, _work
 from bench.jobs._least_squares import FewShot
-from bench.specs import JobResult, Metric, Scalar
+from bench.specs import JobResult, Metric
 
 
 def run(context: JobContext) -> JobResult:
@@ -40,7 +40,7 @@ def run(context: JobContext) -> JobResult:
         num_classes=context.num_classes,
     )
     hits: dict[int, list[np.ndarray]] = {count: [] for count in shots}
-    values: dict[str, Scalar | None] = {}
+    values = _work.floor(labels_N, labels_M, num_classes=context.num_classes)
     for fit in task.fits(shots=shots, draws=params["draws"], l2s=(params["l2"],)):
         hits[fit.shots].append(task.predict(fit) == labels_M)
         if fit.num_short_classes:

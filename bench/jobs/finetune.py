@@ -7,13 +7,15 @@ the recipe averages weights (Polyak), the average is what is scored and kept.
 A candidate trains without some images and is scored on those (`val_top1`): a held-out part of the
 training split or, under the splits of VTAB (arXiv:1910.04867), 800 images and another 200. The
 final run takes the learning rate that `select` or `search` found, trains on all of them and is
-scored on test, once (`test_top1`).
+scored on test, once (`test_top1`). With `patience` in the recipe candidates stop early, and the
+final run ends where the chosen one did best (`_stopping.py`).
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -24,7 +26,7 @@ from bench.data import loader, transforms
 from bench.data.packs.read import Split
 from bench.data.splits import drawn_rows, held_out_indices
 from bench.errors import Diverged, JobError
-from bench.jobs import JobContext, _work
+from bench.jobs import JobContext, _stopping, _work
 from bench.paths import JobPaths
 from bench.specs import JobResult, Metric, Recipe
 from bench.training import Checkpoints
@@ -39,16 +41,27 @@ def run(context: JobContext) -> JobResult:
     recipe = chosen_recipe(context)
     task = Task.of(context)
     tuning = Tuning(context, recipe, task)
+    folder = JobPaths(context.folder).checkpoints
+    watch = tuning.watch(folder) if recipe.patience and task.chooses else None
     try:
         done = tuning.train(
-            checkpoints=Checkpoints(JobPaths(context.folder).checkpoints, context.spec.job_id),
+            checkpoints=Checkpoints(folder, context.spec.job_id),
             report=context.report,
+            ends=watch.ends if watch else tuning.ends_where_chosen,
         )
     except Diverged as error:
         if not task.chooses:
             raise
         absent = Metric(name="val_top1", value=None, reason=error.message)
         return meter.result(metrics={"val_top1": absent}, values={"learning_rate": recipe.base_lr})
+    if watch is not None:
+        watch.finish(len(done.losses_T))
+        return meter.result(
+            metrics={"val_top1": watch.metric},
+            values={"learning_rate": recipe.base_lr, **watch.values},
+            training=done,
+            num_evaluated=watch.num_scored,
+        )
     hits_N = tuning.hits()
     files = _work.write_hits(context, {"hits": hits_N})
     if not task.chooses:
@@ -140,8 +153,9 @@ class Tuning:
         *,
         checkpoints: Checkpoints | None,
         report: Callable[[dict[str, Any]], None],
+        ends: Callable[[int], bool] = lambda step: False,
     ) -> training.Training:
-        """Train to the end; raises Diverged."""
+        """Train to the end, or until `ends` says so; raises Diverged."""
         spec = self._context.spec
         protocol = self._context.protocol
         batches = loader.Batches(
@@ -161,7 +175,24 @@ class Tuning:
             checkpoints=checkpoints,
             report=report,
             pieces=self._context.resources.pieces,
+            ends=ends,
         )
+
+    def watch(self, folder: Path) -> _stopping.Watch:
+        """Return what stops this run early, its scores kept in a folder."""
+        assert self._recipe.patience is not None
+        return _stopping.Watch(
+            folder / "scores.json",
+            num_steps=self.num_steps,
+            patience=self._recipe.patience,
+            hits=self.hits,
+        )
+
+    def ends_where_chosen(self, step: int) -> bool:
+        """Return whether the chosen candidate was at its best after this share of the steps."""
+        selected = self._context.inputs.get("select")
+        share = selected[0].values.get(_stopping.SHARE) if selected else None
+        return share is not None and step >= _stopping.last_step(float(share), self.num_steps)
 
     def hits(self) -> np.ndarray:
         """Return hits_N (bool) of the model, as it is now, on the images scored on."""

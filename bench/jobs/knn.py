@@ -41,9 +41,10 @@ def run(context: JobContext) -> JobResult:
             hint="Lower neighbours",
         )
     test = _features.features(context, data, context.data.eval_split)
+    labels_N = _work.labels(context, data, context.data.train_split)
     classes_KM = vote(
         train.z_ND,
-        _work.labels(context, data, context.data.train_split),
+        labels_N,
         test.z_ND,
         num_classes=context.num_classes,
         neighbours=neighbours,
@@ -54,6 +55,7 @@ def run(context: JobContext) -> JobResult:
     hits = {k: classes_M == labels_M for k, classes_M in classes_KM.items()}
     return meter.result(
         metrics={f"knn_top1/{k}": _work.top1(f"knn_top1/{k}", found) for k, found in hits.items()},
+        values=_work.floor(labels_N, labels_M, num_classes=context.num_classes),
         files=_work.write_hits(context, {f"neighbours_{k}": found for k, found in hits.items()}),
         **_features.work(train, test),
     )

@@ -40,12 +40,14 @@ def run(context: JobContext) -> JobResult:
         chosen, metrics["val_top1"] = _choose(context, train.z_ND, labels_N, l2s)
     probe = _softmax(context, train.z_ND, labels_N)
     fit = probe.fit(l2s[0] if chosen is None else chosen.l2, start=chosen)
-    hits_M = probe.predict(fit, test.z_ND) == _work.labels(context, data, context.data.eval_split)
+    labels_M = _work.labels(context, data, context.data.eval_split)
+    hits_M = probe.predict(fit, test.z_ND) == labels_M
     metrics["probe_top1"] = _work.top1("probe_top1", hits_M)
     values: dict[str, Scalar | None] = {
         "l2": fit.l2,
         "num_iterations": fit.num_iterations,
         "converged": fit.converged,
+        **_work.floor(labels_N, labels_M, num_classes=context.num_classes),
     }
     return meter.result(
         metrics=metrics,

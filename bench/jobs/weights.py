@@ -17,6 +17,7 @@ from bench import digests, models
 from bench.errors import CheckpointError
 from bench.files import file_sha256
 from bench.jobs import JobContext, _work
+from bench.kinds.weights import UNTRAINED
 from bench.models.fetch import fetch
 from bench.models.weights import read_arrays
 from bench.paths import CachePaths
@@ -26,11 +27,17 @@ from bench.specs import JobResult, WeightsSource
 def run(context: JobContext) -> JobResult:
     """Return the file of encoder, layer before the head and classifier, as the source has them.
 
+    Weights called `untrained` are drawn from the job's seed, and are an encoder alone.
+
     Raises UserError where the weights are not public, CheckpointError where they cannot be
     fetched, have another digest than was stated anywhere, are of another system or of another
     number of classes; of a file of the user's own, where it is no longer the one that was planned.
     """
     meter = _work.Meter(context)
+    if context.spec.params.get("weights") == UNTRAINED:
+        model = _work.build(context, pretraining_head=False)
+        files = _work.write_weights(context, model, head=False)
+        return meter.result(metrics={}, values={"weights": UNTRAINED}, files=files)
     name, path, sha256 = _own_file(context) if context.spec.weights_file else _public(context)
     shapes = {name: tuple(array.shape) for name, array in read_arrays(path).items()}
     found = contents(context.spec.system, shapes)

@@ -30,6 +30,9 @@ from bench.paths import HITS, WEIGHTS
 from bench.specs import DatasetCard, DataUse, MetricCard, PlannedJob, Recipe
 from bench.specs import Protocol as ImageProtocol
 
+NUM_SCORES = 20
+"""Scores of a candidate that may stop early: one after each twentieth of its steps."""
+
 
 class FinetuneBlock(TransferBlock):
     """Fine-tune every weight on each downstream data set."""
@@ -113,8 +116,14 @@ def _task(
             f'missing, and the recipe "{block.recipe}" has none',
             "Add a line such as learning_rates = [0.003, 0.01, 0.03]",
         )
+    if recipe.patience and block.search == "asha":
+        raise planner.error(
+            f"{key}.search",
+            f'"asha" stops candidates by each other, and the recipe "{block.recipe}" by themselves',
+            'Use search = "grid", or a recipe without patience',
+        )
     # Alternatives compete on validation, so that even a single rate is scored there.
-    chooses = len(rates) > 1 or bool(block.best_of)
+    chooses = len(rates) > 1 or bool(block.best_of) or recipe.patience is not None
     if protocol.splits == "vtab-1k":
         splits = _vtab_splits(planner, key, card, protocol)
     else:
@@ -182,7 +191,7 @@ def _sweep(task: _Task, start: Start) -> PlannedJob:
             recipe=recipe.model_copy(update={"base_lr": rate}),
             rate=rate,
             needs={"checkpoint": start.job.job_id},
-            num_evaluated=splits.num_scored,
+            num_evaluated=(splits.num_scored,) * (NUM_SCORES if recipe.patience else 1),
         ).job_id
         for index, rate in enumerate(task.rates)
     }

@@ -1,4 +1,4 @@
-"""Weights in place of pre-training: public ones by name, or a file of the user's own."""
+"""Weights in place of pre-training: public ones, a file of the user's own, or none at all."""
 
 from __future__ import annotations
 
@@ -8,14 +8,17 @@ from bench.kinds.base import OTHER, Block, KindCard, Planner, Stage, Start
 from bench.paths import WEIGHTS
 from bench.specs import PlannedJob, SystemCard
 
+UNTRAINED = "untrained"
+"""Weights as they are drawn: the row that shows what pre-training is worth."""
+
 
 class WeightsBlock(Block):
-    """Start from weights in place of pre-training: public ones, or a file of your own."""
+    """Start from weights in place of pre-training: public ones, a file of your own, or as drawn."""
 
     systems: tuple[str, ...] = Field(min_length=1)
     """Names of system cards."""
     weights: str = ""
-    """Name of the weights on the card, e.g. `in21k`."""
+    """Name of the weights on the card, e.g. `in21k`; `untrained`: those that a seed draws."""
     file: str = ""
     """File of your own in place of a name; relative paths are taken from the suite file."""
     name: str = ""
@@ -40,6 +43,9 @@ def plan(planner: Planner, block: WeightsBlock, key: str) -> None:
     """Plan one job for each system of a block, which every seed of the suite starts from."""
     for index, name in enumerate(block.systems):
         system = planner.system(name, f"{key}.systems[{index}]")
+        if block.weights == UNTRAINED:
+            _draw(planner, system)
+            continue
         job = (_from_file if block.file else _public)(planner, block, key, system)
         place = f"{system.name} {job.job_id}"
         words = f"{system.name} {job.labels.recipe}"
@@ -89,6 +95,27 @@ def _from_file(planner: Planner, block: WeightsBlock, key: str, system: SystemCa
         file=own.path,
         note=own.note,
     )
+
+
+def _draw(planner: Planner, system: SystemCard) -> None:
+    """Plan the weights that each seed draws, which no image was seen for."""
+    for seed in planner.seeds:
+        job = planner.add(
+            "weights",
+            stage="weights",
+            name=f"untrained {system.name} seed {seed}",
+            system=system,
+            params={
+                "weights": UNTRAINED,
+                "num_classes": 1,  # of a head that is left out
+                "image_size_px": system.image_size_px,
+            },
+            # What has no weights is the same for every seed.
+            seed=seed if system.num_params else planner.seeds[0],
+            labels={"protocol": "weights", "recipe": UNTRAINED, "upstream": UNTRAINED},
+        )
+        place, words = f"{system.name} {UNTRAINED}", f"{UNTRAINED} {system.name}"
+        planner.starts.append(Start(job, system, seed, place, words))
 
 
 CARD = KindCard(

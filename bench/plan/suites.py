@@ -138,6 +138,13 @@ def _with_paths(spec: SuiteSpec, folder: Path, *, file: str) -> SuiteSpec:
     return spec.model_copy(update={"weights": tuple(blocks)}) if spec.weights else spec
 
 
+def parse(text: str, *, file: str) -> SuiteSpec:
+    """Validate the text of a suite that lies in no file yet; `file` is its name in messages."""
+    data = _toml(text, where=file)
+    _check_values(data, "", file=file)
+    return _at_scale(_validate(data, file=file), (), file=file)
+
+
 def scales(spec: SuiteSpec) -> tuple[Scale, ...]:
     """Return the scales that a suite has, small ones first; empty where it has none."""
     groups = (spec.pretrain, spec.weights, spec.transfer, spec.profile, spec.pair)
@@ -218,6 +225,10 @@ def _read_toml(path: Path) -> dict[str, Any]:
         raise SuiteError(
             where, f"byte {error.start}", "not UTF-8 text", hint="Save the file as UTF-8"
         ) from error
+    return _toml(text, where=where)
+
+
+def _toml(text: str, *, where: str) -> dict[str, Any]:
     try:
         return tomllib.loads(text)
     except (tomllib.TOMLDecodeError, RecursionError) as error:

@@ -61,7 +61,7 @@ class SystemCard(Record):
     """Patch side of a ViT, or total stride of a CNN or hybrid, in pixels."""
     feature_dim: int = Field(gt=0)
     """Width D of the representation z_BD."""
-    num_params: int = Field(gt=0)
+    num_params: int = Field(ge=0)
     """Parameters without the classification head, at the default input size."""
     source: str
     """Paper, section or table the architecture is taken from."""
@@ -245,6 +245,10 @@ class Recipe(Record):
     """Alpha of mixup: images and losses of a batch are mixed with those of the reversed batch."""
     polyak: Annotated[float | None, Field(gt=0, lt=1), Compared("Polyak averaging", 140)] = None
     """Factor of the running average of weights that is evaluated and kept; None: no average."""
+    patience: Annotated[int | None, Field(gt=0, le=20), Compared("early stopping", 216)] = None
+    """Fine-tuning: twentieths of the steps that may pass, since the last score on held-out images
+    within a standard error of the best, before a candidate ends; the final run ends where the
+    chosen candidate had that score. None: all steps are taken."""
     source: Annotated[str, NotCompared("says where the recipe is taken from")] = ""
     """Paper, table, or the tuning that led to it."""
 
@@ -265,6 +269,8 @@ class Recipe(Record):
             raise ValueError("end_lr belongs to the linear schedule")
         if self.coupled_decay and self.optimizer != "sgd":
             raise ValueError("coupled_decay belongs to sgd")
+        if self.patience and self.objective == "masked-patch":
+            raise ValueError("patience belongs to fine-tuning, which has held-out images")
         if any(not 0 < share < 1 for share in self.drop_shares):
             raise ValueError("drop_shares must lie between 0 and 1")
         return self

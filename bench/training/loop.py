@@ -48,6 +48,9 @@ MAX_UNREAD_STEPS = 100
 
 Report = Callable[[dict[str, Any]], None]
 
+Ends = Callable[[int], bool]
+"""Whether a run ends at a step, before the last one."""
+
 _log = logging.getLogger(__name__)
 
 
@@ -64,7 +67,7 @@ class Training:
     """What a training run did, in this attempt and in those whose checkpoint it continues."""
 
     losses_T: np.ndarray
-    """Loss of every step, float32."""
+    """Loss of every step taken, float32."""
     num_images: int
     """Training images seen."""
     stepping_s: float
@@ -95,15 +98,17 @@ def train(
     report: Report = lambda line: None,
     pieces: int = 1,
     splits: bool = True,
+    ends: Ends = lambda step: False,
 ) -> Training:
     """Train `model` in place for `num_steps` updates, from the newest checkpoint if there is one.
 
     Batches are taken in `pieces`; where memory is exhausted, and unless `splits` is false, in twice
     as many, and the step is repeated. `report` gets about twenty progress lines: step, num_steps,
-    loss (mean since the line before), lr, images_per_s. Raises Diverged when a loss is not finite,
-    CheckpointError when a checkpoint does not fit the model or cannot be written, JobError where
-    the batch cannot be taken in pieces, and Preempted, with a checkpoint of the step, in a process
-    that is told to end.
+    loss (mean since the line before), lr, images_per_s; after each, `ends` is asked whether the run
+    ends there, and again where a run that was killed goes on at such a step. Raises Diverged when a
+    loss is not finite, CheckpointError when a checkpoint does not fit the model or cannot be
+    written, JobError where the batch cannot be taken in pieces, and Preempted, with a checkpoint of
+    the step, in a process that is told to end.
     """
     run = _Run(model, recipe=recipe, num_steps=num_steps, seed=seed, pieces=pieces, splits=splits)
     if checkpoints is not None:
@@ -111,7 +116,7 @@ def train(
     resumed_step = run.step
     model.train()
     with nullcontext() if checkpoints is None else checkpoints.kept_up():
-        while run.step < num_steps:
+        while not run.is_over(ends):
             run.update(batches)
             if run.step in run.report_steps:
                 line = run.progress()
@@ -172,6 +177,16 @@ class _Run:
         self._line = (0.0, 0)
         self._autocast = autocast(self.device.type, recipe.precision)
         self._scale = LossScale(enabled=recipe.precision == "float16")
+
+    def is_over(self, ends: Ends) -> bool:
+        """Return whether all steps are taken, or `ends` says so, which may score the model."""
+        if self.step == self.num_steps or self.step not in self.report_steps:
+            return self.step == self.num_steps
+        self.read_losses()
+        with self.clock.paused():
+            over = ends(self.step)
+        self._shared.model.train()  # scoring left it in another mode
+        return over
 
     def update(self, batches: BatchSource) -> None:
         """Take one optimizer step; nothing here waits for the device."""
@@ -317,7 +332,7 @@ class _Run:
                 self.optimizer.parameters[name].copy_(average)
         self._shared.finish()
         return Training(
-            losses_T=self.losses_T.cpu().numpy(),
+            losses_T=self.losses_T[: self.step].cpu().numpy(),
             num_images=self.num_images,
             stepping_s=self.clock.totals()["stepping_s"],
             resumed_step=resumed_step,

@@ -58,7 +58,7 @@ def points(study: Study) -> pd.DataFrame:
     import pandas as pd
 
     rows = []
-    several = len({arm.upstream for arm in study.arms}) > 1
+    several = len({arm.upstream for arm in study.arms if not arm.is_untrained}) > 1
     for job in study.graph.jobs:
         if not is_start(job):
             continue

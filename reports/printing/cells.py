@@ -74,9 +74,10 @@ def stated_cell(value: float, text: str) -> Cell:
     return number_cell(value, text) if value else absent_cell(NOT_STATED)
 
 
-def images_cell(count: int) -> Cell:
-    """Return the cell of a number of upstream images; 0 where it is not stated."""
-    return stated_cell(count, f"{count:,}")
+def images_cell(upstream: str, count: int) -> Cell:
+    """Return the cell of a number of upstream images: of 0, why there is none."""
+    named = text_cell(upstream) if upstream else absent_cell(NOT_STATED)
+    return number_cell(count, f"{count:,}") if count else named
 
 
 def _absence(absent: Sequence[Sample]) -> Status:

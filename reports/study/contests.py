@@ -69,11 +69,14 @@ def reference_of(met: Iterable[Contest]) -> tuple[str, str]:
 
 @once
 def contests(study: Study) -> tuple[Contest, ...]:
-    """Return every comparison that the suite's pairs ask for, by pair, size and measure."""
+    """Return every comparison that the suite's pairs ask for, by pair, size and measure.
+
+    Untrained systems are there to be beaten, and compared with nobody.
+    """
     found = []
     for index, asked in enumerate(study.graph.suite.pair):
         first, *rivals = _members(study, asked.systems)
-        for arm in first.arms:
+        for arm in (arm for arm in first.arms if not arm.is_untrained):
             for measure in _compared(study):
                 for place, rival in enumerate(rivals, 1):
                     second = _nearest(rival.arms, arm)

@@ -15,6 +15,7 @@ from typing import Any
 
 from bench.errors import UserError
 from bench.kinds import stages
+from bench.kinds.weights import UNTRAINED
 from bench.plan.spec import JobGraph
 from bench.specs import JobResult, PlannedJob
 from reports.printing.table import Sample, Status
@@ -40,6 +41,11 @@ class Arm:
     num_params: int
     exaflops: float
     """Pre-training behind the values, in 10^18 FLOPs."""
+
+    @property
+    def is_untrained(self) -> bool:
+        """Whether it started from weights as they are drawn."""
+        return self.upstream == UNTRAINED
 
 
 @dataclass(frozen=True)

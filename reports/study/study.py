@@ -61,8 +61,8 @@ class Study:
 
     @cached_property
     def upstreams(self) -> list[str]:
-        """The upstream data sets of the arms; what is not stated is none that arms share."""
-        return list(dict.fromkeys(arm.upstream for arm in self.arms if arm.upstream))
+        """The upstream data sets that arms learned from; what is not stated, arms do not share."""
+        return list(dict.fromkeys(arm.upstream for arm in self.arms if arm.upstream_examples))
 
     @cached_property
     def arms_by_name(self) -> dict[str, list[Arm]]:
@@ -128,8 +128,8 @@ class Study:
 
     def upstream_title(self, arm: Arm) -> str:
         """Return the name of an arm's upstream data, with its size."""
-        title = self.dataset_title(arm.upstream)
-        return f"{title}, {arm.upstream_examples:,} images" if arm.upstream else title
+        title, count = self.dataset_title(arm.upstream), arm.upstream_examples
+        return f"{title}, {count:,} images" if count else title
 
     def count(self, status: str) -> int:
         """Return how many jobs have a status; `not run` counts those without a result."""

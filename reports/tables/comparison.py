@@ -25,6 +25,9 @@ from reports.study.leading import difference, is_lower_better, leader
 from reports.study.samples import Arm, Measure, values
 from reports.study.study import Study, once
 
+MAJORITY = "majority_top1"
+"""Value in the results of jobs that know both splits: what the most frequent class gets right."""
+
 
 @once
 def table(study: Study) -> Table:
@@ -50,6 +53,7 @@ def table(study: Study) -> Table:
                 else absent_cell()
             )
         rows.append(tuple(cells))
+    rows += _floors(study, lead)
     return Table(
         name="comparison",
         title=study.graph.suite.title,
@@ -81,6 +85,9 @@ def _caption(study: Study, n: int) -> str:
         if any(m.metric.startswith("fewshot") for m in study.measures)
         else "",
         *_others(study),
+        "Majority class: always the most frequent class of training; chance: each class alike."
+        if floors(study)
+        else "",
         "Bold: ahead of every other system at the same upstream size by more than the "
         f"{study.confidence:.0%} interval of the difference paired by seed."
         if n > 1
@@ -131,6 +138,38 @@ def _beats_all(study: Study, best: Arm, arms: Sequence[Arm], measure: Measure) -
     )
 
 
+@once
+def floors(study: Study) -> dict[str, dict[str, float]]:
+    """Return what is right by guessing, of each data set of the suite's own: title -> accuracy."""
+    found: dict[str, dict[str, float]] = {}
+    for job in study.graph.jobs:
+        name, result = job.labels.downstream, study.results.get(job.job_id)
+        majority = result.values.get(MAJORITY) if result else None
+        if name in study.graph.suite.dataset and majority is not None:
+            chance = 1 / study.graph.datasets[name].num_classes
+            found[name] = {"Majority class": float(majority), "Chance": chance}
+    return found
+
+
+def _floors(study: Study, lead: LeadColumns) -> list[tuple[Cell, ...]]:
+    """Return the rows of who looks at no image."""
+    titles = dict.fromkeys(title for known in floors(study).values() for title in known)
+    return [
+        (
+            *(text_cell(title if column.key == "system" else "") for column in lead.columns),
+            *(_floor(study, measure, title) for measure in study.measures),
+        )
+        for title in titles
+    ]
+
+
+def _floor(study: Study, measure: Measure, title: str) -> Cell:
+    value = floors(study).get(measure.dataset, {}).get(title)
+    if value is None or measure not in study.accuracies:
+        return absent_cell()
+    return number_cell(value, metrics.show(measure.metric, value))
+
+
 class LeadColumns:
     """The columns that name an arm and state its size; only what varies is shown."""
 
@@ -139,7 +178,7 @@ class LeadColumns:
         arms = study.arms
         self.exponent = common_exponent([arm.exaflops for arm in arms])
         self.divisor, params_unit = params_scale([arm.num_params for arm in arms])
-        several = len({arm.upstream for arm in arms}) > 1
+        several = len({arm.upstream for arm in arms if not arm.is_untrained}) > 1
         recipes = any(arm.pretraining for arm in arms)
         shown = [
             (several, Column(key="upstream", title="Upstream", align="left", header=True)),
@@ -173,15 +212,15 @@ class LeadColumns:
         """Return an arm's cells in these columns."""
         found = {
             "upstream": text_cell(self.study.dataset_title(arm.upstream)),
-            "upstream_examples": images_cell(arm.upstream_examples),
+            "upstream_examples": images_cell(arm.upstream, arm.upstream_examples),
             "system": text_cell(arm.title),
             "pretraining": text_cell(arm.pretraining),
             "num_params": number_cell(
                 arm.num_params, metrics.number(arm.num_params / self.divisor)
             ),
-            "exaflops": stated_cell(
-                arm.exaflops, metrics.number(arm.exaflops / 10.0**self.exponent)
-            ),
+            "exaflops": absent_cell()
+            if arm.is_untrained
+            else stated_cell(arm.exaflops, metrics.number(arm.exaflops / 10.0**self.exponent)),
         }
         return tuple(found[column.key] for column in self.columns)
 

@@ -113,7 +113,7 @@ def _row(
     kept = tuple(sample for sample in contest.samples if sample.seed in seeds)
     return (
         text_cell(f"{contest.first.title} − {contest.second.title}"),
-        images_cell(contest.first.upstream_examples),
+        images_cell(contest.first.upstream, contest.first.upstream_examples),
         number_cell(first_SN.shape[1], f"{first_SN.shape[1]:,}"),
         Cell(text=text, value=mean, low=low, high=high, n=len(seeds), samples=kept),
         number_cell(only_first, metrics.number(only_first)),

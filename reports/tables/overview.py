@@ -6,8 +6,10 @@ A suite of profiles alone compares nothing but speeds: then the table of speeds 
 from __future__ import annotations
 
 from dataclasses import replace
+from itertools import zip_longest
 
 from reports.cards import TableCard
+from reports.printing.cells import absent_cell
 from reports.printing.table import Table
 from reports.study.study import Study
 from reports.tables import comparison, cost, speed
@@ -20,8 +22,10 @@ def table(study: Study) -> Table:
         speeds = speed.table(study)
         if speeds.rows or "speed" in study.graph.suite.report.tables:
             return replace(speeds, name="overview", title=study.graph.suite.title)
+    nothing = (absent_cell(), absent_cell())  # who looks at no image takes no time
     rows = [
-        (*row, *cells) for row, cells in zip(compared.rows, cost.summary_cells(study), strict=True)
+        (*row, *cells)
+        for row, cells in zip_longest(compared.rows, cost.summary_cells(study), fillvalue=nothing)
     ]
     caption = (
         f"{compared.caption} Core time: all jobs of one seed, and the choice of learning rates; "

@@ -35,7 +35,7 @@ def table(study: Study) -> Table:
     for (_, first, measure), by_slot in rows.items():
         cells = [text_cell(first.title)] if several else []
         cells += [text_cell(study.dataset_title(first.upstream))] if upstreams else []
-        cells.append(images_cell(first.upstream_examples))
+        cells.append(images_cell(first.upstream, first.upstream_examples))
         cells.append(text_cell(_measure_name(study, measure, with_unit=not unit)))
         for slot in slots:
             cells += writer.cells(by_slot.get(slot), show_rival=several)

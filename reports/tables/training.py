@@ -77,7 +77,7 @@ def _row(
     lead = [
         text_cell(stages()[stage].title),
         text_cell(title),
-        images_cell(examples),
+        images_cell(jobs[0].labels.upstream, examples),
     ]
     if several:
         lead.insert(1, text_cell(study.dataset_title(dataset)))

@@ -85,7 +85,9 @@ def test_an_unknown_family_or_layout_names_the_nearest() -> None:
     use = SystemUse(family="vti", args={}, version=1)
     with pytest.raises(UnknownName, match=r'unknown family "vti"\. Did you mean "vit"'):
         baselines.sizes(use)
-    with pytest.raises(UnknownName, match="Known families: bit, hybrid, noisy-student, vit"):
+    with pytest.raises(
+        UnknownName, match="Known families: bit, hybrid, noisy-student, pixels, vit"
+    ):
         baselines.FAMILIES.named("perceiver")
     card = baselines.system("vit-micro")
     weights = WeightsSource(name="mine", url="", licence="", layout="nzp")

@@ -30,7 +30,7 @@ LAYERS = [
     {"bench.store"},
     {"bench.schedule", "bench.tracking"},
     {"bench.rehearse", "reports"},
-    {"bench.doctor"},
+    {"bench.doctor", "bench.init"},
     {"bench.cli"},
 ]
 REPORTS_DO_NOT_KNOW = {

@@ -8,17 +8,22 @@ the packed pixels: the paper removed copies of its test images from its upstream
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import functools
+from collections.abc import Iterator, Sequence
 from itertools import combinations
 from pathlib import Path
 
 import numpy as np
 from pydantic import Field
 
+from bench.data.packs import overlap
 from bench.data.packs.build import check_located, packed_sets, verify
 from bench.data.packs.read import Packed, open_packed
 from bench.data.readers import reader_of
 from bench.specs import DatasetCard, Record
+
+MAX_COMPARED = 20_000
+"""Images of a set that are compared with each other; of larger sets exact copies alone are told."""
 
 NUM_NAMED = 5
 """Places named in a finding; the count is always whole."""
@@ -84,9 +89,36 @@ def verify_set(card: DatasetCard, *, cache_dir: Path, num_workers: int = 1) -> t
 
 
 def notes_on(card: DatasetCard, *, cache_dir: Path) -> tuple[str, ...]:
-    """Return what is odd in a packed set (copies, overlaps, empty classes), in words."""
-    item = open_packed(cache_dir / card.digest)
-    return examine(item, class_names=card.class_names).problems if item is not None else ()
+    """Return what is odd in a packed set (copies, overlaps, empty classes), in words.
+
+    Nearly identical images are looked for among squares, where there are not too many.
+    """
+    return _notes(cache_dir / card.digest, card.class_names)
+
+
+@functools.cache
+def _notes(folder: Path, class_names: tuple[str, ...]) -> tuple[str, ...]:
+    """Return the notes on a packed set; a run prints them, and its page has them again."""
+    item = open_packed(folder)
+    if item is None:
+        return ()
+    return (*examine(item, class_names=class_names).problems, *_similar(item))
+
+
+def _similar(item: Packed) -> Iterator[str]:
+    """Say how many images are nearly another one."""
+    splits = sorted(item.manifest["splits"], key=ORDER.index)
+    many = sum(item.manifest["splits"].values()) > MAX_COMPARED
+    if many or any(item.size_px(split) is None for split in splits):
+        return
+    for split in splits:
+        count = overlap.num_similar(item.split(split))
+        if count:
+            yield f"{split}: {count:,} images are nearly an earlier one"
+    for first, second in combinations(splits, 2):
+        count = overlap.num_similar(item.split(first), item.split(second))
+        if count:
+            yield f"{second}: {count:,} images are nearly one of {first}"
 
 
 def changed_since(card: DatasetCard) -> list[str]:

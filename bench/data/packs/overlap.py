@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -22,6 +22,13 @@ BLOCK_IMAGES = 1024
 HASH_BITS = 64
 FLAT_BITS = 8
 """A hash with fewer bits set, or unset, is of a nearly flat image: such images all look alike."""
+
+SIMILAR_BITS, SIMILAR_CORRELATION = 4, 0.98
+"""Nearly identical: so many bits of the hash differ at most, and pixels correlate so much. What was
+saved again, or made brighter, stays above."""
+
+MOST_PAIRS = 50_000
+"""Pairs of like hashes beyond which the hash tells nothing: line drawings agree by chance."""
 
 _GREY_C = np.array((0.299, 0.587, 0.114), dtype=np.float32)
 
@@ -34,7 +41,7 @@ class Images(Protocol):
         """Labels, int64."""
         ...
 
-    def images(self, rows: slice) -> np.ndarray | list[np.ndarray]:
+    def images(self, rows: slice | np.ndarray) -> np.ndarray | list[np.ndarray]:
         """Return some images, uint8 (B, H, W, 3), or each (H, W, 3) where sizes differ."""
         ...
 
@@ -49,6 +56,37 @@ def overlap(a: Images, b: Images, *, max_distance: int = 0) -> np.ndarray:
     if max_distance == 0:
         return _equal_pairs(_keys(exact_hashes(a)), _keys(exact_hashes(b)))
     return _near_pairs(difference_hashes(a), difference_hashes(b), max_distance)
+
+
+def num_similar(a: Images, b: Images | None = None) -> int:
+    """Return how many images of `b` are nearly, but not exactly, an image of `a`.
+
+    Without `b`: how many images of `a` are nearly an earlier one of `a`. Images are squares of one
+    size. Copies of the same pixels are not counted. Returns 0 where the hash tells nothing.
+    """
+    hashes_N = difference_hashes(a)
+    others_M = hashes_N if b is None else difference_hashes(b)
+    pairs_P2 = _near_pairs(hashes_N, others_M, SIMILAR_BITS)
+    if b is None:
+        pairs_P2 = pairs_P2[pairs_P2[:, 0] < pairs_P2[:, 1]]
+    found: set[int] = set()
+    if len(pairs_P2) > MOST_PAIRS:
+        return 0
+    for start in range(0, len(pairs_P2), BLOCK_IMAGES):
+        rows_B, others_B = pairs_P2[start : start + BLOCK_IMAGES].T
+        alike_B = _correlation(a.images(rows_B), (a if b is None else b).images(others_B))
+        found.update(others_B[(alike_B >= SIMILAR_CORRELATION) & (alike_B < 1)].tolist())
+    return len(found)
+
+
+def _correlation(first: Any, second: Any) -> np.ndarray:
+    """Return how much the pixels of images of one size correlate, float32 (B,); 1: the same."""
+    pairs_2BD = np.stack((first, second)).astype(np.float32).reshape(2, len(first), -1)
+    same_B = (pairs_2BD[0] == pairs_2BD[1]).all(axis=1)
+    pairs_2BD -= pairs_2BD.mean(axis=2, keepdims=True)
+    norms_B = np.linalg.norm(pairs_2BD, axis=2).prod(axis=0)
+    products_B = (pairs_2BD[0] * pairs_2BD[1]).sum(axis=1)
+    return np.where(same_B, 1.0, np.minimum(products_B / norms_B, np.float32(1 - 1e-6)))
 
 
 def exact_hashes(split: Images) -> np.ndarray:

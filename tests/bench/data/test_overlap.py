@@ -80,3 +80,23 @@ def test_flat_images_are_alike_only_when_they_are_equal() -> None:
     flat = np.stack([np.full((16, 16, 3), level, dtype=np.uint8) for level in (0, 40, 40)])
     assert overlap.overlap(split(flat), split(flat), max_distance=4).shape == (0, 2)
     assert overlap.overlap(split(flat[:2]), split(flat[2:])).tolist() == [[1, 0]]
+
+
+def test_pictures_saved_again_are_nearly_the_same_and_copies_are_not_counted() -> None:
+    originals = smooth(40)
+    again = np.stack([saved_again(image, quality=75) for image in originals[:10]])
+    brighter = np.clip(originals[10:14].astype(int) + 12, 0, 255).astype(np.uint8)
+    others = np.concatenate([again, brighter, originals[20:25], smooth(30, seed=9)])
+    assert overlap.num_similar(split(originals), split(others)) == 14
+    whole = np.concatenate([originals, others])
+    assert overlap.num_similar(split(whole)) == 14
+    assert overlap.num_similar(split(originals)) == 0
+
+
+def test_line_drawings_whose_hashes_agree_by_chance_are_left_alone(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    originals = smooth(20)
+    again = np.stack([saved_again(image, quality=75) for image in originals])
+    monkeypatch.setattr(overlap, "MOST_PAIRS", 19)
+    assert overlap.num_similar(split(originals), split(again)) == 0

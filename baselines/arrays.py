@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 from bench.errors import CheckpointError
 from bench.specs import Args
@@ -95,6 +95,14 @@ def norm(theirs: str, ours: str, names: tuple[str, str] = ("scale", "bias")) -> 
 def unwrapped(name: str) -> str:
     """Return a name of a Flax file without the leading `opt/target/` or `params/`."""
     return re.sub(r"^(opt/target/|params/)", "", name)
+
+
+def state_in(content: Any) -> Any:
+    """Return what a torch file is about: itself, or its entry `state_dict` or `model`."""
+    for key in ("state_dict", "model"):
+        if isinstance(content, dict) and isinstance(content.get(key), dict):
+            content = content[key]
+    return content
 
 
 def blocks(layers: Iterable[int]) -> Iterator[tuple[int, int, str]]:

@@ -120,6 +120,11 @@ class FamilyCard:
                 if source.layout:
                     self.layout(source.layout, where=f"weights {source.name} of {card.name}")
 
+    @property
+    def recognizes(self) -> bool:
+        """Whether the family says which files are its own."""
+        return self.recognize is not _unrecognized
+
     def layout(self, name: str, *, where: str = "") -> Layout:
         """Return a layout by name; raise UnknownName."""
         known = {layout.name: layout for layout in self.layouts}

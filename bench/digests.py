@@ -7,6 +7,7 @@ with all of them:
     the card        `WeightsSource.sha256`, where the owner publishes it; part of a job's identity
     names           the hub keeps a file under its SHA-256; torch's files end in `-<8 digits>.pth`
     the record      WORKDIR/data/weights.json: what a work folder used first, by address
+    a plan          the digest of a file of the user's own; part of a job's identity
     a result        the value `weights_sha256` of a job that loaded public weights, so bundles too
 
 Two that disagree are one error (`check`). The record is not part of a job's identity: a
@@ -77,9 +78,13 @@ class Used:
     """Digest that their owner publishes, where one is known."""
     job_id: str
     """The job that loaded them."""
+    is_own_file: bool = False
+    """Whether the user named the file, and not an address."""
 
     def __str__(self) -> str:
         whose = "its owner's" if self.owners else "of the first use: its owner publishes none"
+        if self.is_own_file:
+            whose = "a file of the user's own"
         return f"weights {self.name}: sha256 {self.sha256} ({whose})"
 
 
@@ -124,6 +129,11 @@ def recorded(address: str, cache: CachePaths) -> Stated | None:
     Raises CheckpointError where the record is damaged.
     """
     return _stated(_read(cache.weights_record).get(address), cache)
+
+
+def all_recorded(cache: CachePaths) -> dict[str, str]:
+    """Return the digests that a work folder recorded, by address; CheckpointError if damaged."""
+    return {address: entry["sha256"] for address, entry in _read(cache.weights_record).items()}
 
 
 def record(name: str, address: str, loaded: Stated, cache: CachePaths) -> None:
@@ -187,6 +197,10 @@ def used(jobs: Iterable[PlannedJob], results: Mapping[str, JobResult]) -> Iterat
         digest = digest_of(result) if result is not None else ""
         if digest:
             params = job.spec.params
+            if job.spec.weights_file:
+                name = f"{job.labels.recipe} of {job.labels.system}"
+                yield Used(name, "", digest, (), job.job_id, is_own_file=True)
+                continue
             owners = str(params.get("sha256") or "")
             yield Used(
                 name=f"{params.get('weights')} of {job.labels.system}",

@@ -91,6 +91,7 @@ def run(
     ] = None,
 ) -> None:
     """Run a suite: do what is missing, then print the comparison and where everything is."""
+    from bench.cli.listing import say_notes
     from bench.doctor.before import check_place
     from bench.schedule import refuse
     from bench.store import Store
@@ -108,6 +109,7 @@ def run(
     check_place(todo, workdir=workdir, local=local, address=address)
     console = new_console()
     _say_what_is_reused(console, graph, done, todo)
+    say_notes(console, graph)
     if todo:
         prepare_data(graph, todo, store)
         for name, notes in data_notes(graph, store).items():
@@ -169,7 +171,7 @@ def status(
     from bench.cli.listing import show_status, status_rows
     from bench.store import Store
 
-    graph = graph_of(suite, settings, seeds, limit_steps, scale=scale)
+    graph = graph_of(suite, settings, seeds, limit_steps, scale=scale, workdir=workdir)
     rows = status_rows(graph, Store(workdir))
     if as_json:
         print_json({"suite": graph.suite.name, "scale": graph.suite.scale, "jobs": rows})
@@ -193,7 +195,7 @@ def sync(
     from bench import tracking
     from bench.store import Store
 
-    graph = graph_of(suite, settings, seeds, limit_steps, scale=scale)
+    graph = graph_of(suite, settings, seeds, limit_steps, scale=scale, workdir=workdir)
     store = Store(workdir)
     outcomes = store.outcomes(job.job_id for job in graph.jobs)
     if not outcomes:

@@ -133,8 +133,15 @@ def show_plan(console: Console, graph: JobGraph, rows: Sequence[Row], *, cache: 
         console.print(f"images: {words}", markup=False, highlight=False, soft_wrap=True)
     for words in _saving(graph):
         console.print(f"checkpoints: {words}", markup=False, highlight=False, soft_wrap=True)
+    say_notes(console, graph)
     for pair in graph.suite.pair:
         console.print(f"pair: {_pair_words(graph, pair)}", markup=False, highlight=False)
+
+
+def say_notes(console: Console, graph: JobGraph) -> None:
+    """Print what a reader must know of the weights files that a suite names."""
+    for note in dict.fromkeys(job.note for job in graph.jobs if job.note):
+        console.print(f"weights: {note}", markup=False, highlight=False, soft_wrap=True)
 
 
 def _enlarged(graph: JobGraph, cache: CachePaths) -> Iterator[str]:

@@ -67,7 +67,7 @@ def report(
     if suite == "paper":
         _report_paper(out or Store(workdir).paths.report("paper"), formats)
         return
-    graph = graph_of(suite, settings, seeds, limit_steps, scale=scale)
+    graph = graph_of(suite, settings, seeds, limit_steps, scale=scale, workdir=workdir)
     import reports
 
     wanted = split_words(formats, reports.FORMATS, "--format") if formats else None
@@ -163,7 +163,7 @@ def bundle(
     from bench.cli.wiring import graph_of
     from bench.store import Store
 
-    graph = graph_of(suite, settings, seeds, limit_steps, scale=scale)
+    graph = graph_of(suite, settings, seeds, limit_steps, scale=scale, workdir=workdir)
     path = out or Path(f"{graph.suite.label}.vitbench.zip")
     if path.is_dir():
         raise UserError(f"--out {path}: is a folder", hint="Name a file")

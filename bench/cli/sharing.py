@@ -92,7 +92,7 @@ def _weights(path: Path, evidence: bundle.Evidence, workdir: Path | None) -> Ite
         others = [*used.owners, *here]
         digests.check(used.name, used.address, own, others, cure=digests.RUN_AGAIN)
         words = "the same file here" if here else "not used here yet"
-        lines[f"{used}; {words}"] = None
+        lines[str(used) if used.is_own_file else f"{used}; {words}"] = None
     yield from lines
 
 

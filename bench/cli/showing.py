@@ -85,7 +85,7 @@ def _at_scale(spec: SuiteSpec) -> dict[str, Any]:
         "pretrain": [
             f"{block.upstream} ({block.protocol}, {block.recipe})" for block in ours.pretrain
         ],
-        "weights": list(dict.fromkeys(block.weights for block in ours.weights)),
+        "weights": list(dict.fromkeys(block.weights or block.file for block in ours.weights)),
         "transfer": list(dict.fromkeys(_transfers(ours))),
         "pairs": [" against ".join(pair.systems) for pair in ours.pair],
     }

@@ -329,7 +329,7 @@ def explanations(
 
     graphs = reported(store)
     if suite:
-        graphs = [graph_of(suite, settings, None, None, scale=scale)]
+        graphs = [graph_of(suite, settings, None, None, scale=scale, workdir=store.workdir)]
     if not graphs:
         raise UserError(
             f"nothing was run in {store.workdir}", hint="Name a suite: vitbench explain --suite"

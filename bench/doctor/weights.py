@@ -12,17 +12,28 @@ from bench.doctor.check import Check, ok, problem, reported, warning
 from bench.errors import BenchError, suggest
 from bench.paths import CachePaths
 from bench.plan.spec import SuiteSpec
+from bench.plan.weights_files import look
 from bench.specs import WeightsSource
 
 
 def all_weights(spec: SuiteSpec, cache: CachePaths) -> list[Check]:
     """Check the weights that the suite starts from, system by system."""
     return [
-        one(system, block.weights, cache)
+        own_file(system, block.file) if block.file else one(system, block.weights, cache)
         for block in spec.weights
         if spec.runs(block)
         for system in block.systems
     ]
+
+
+def own_file(system: str, path: str) -> Check:
+    """Check a file of the user's own; whether it is of the system is checked with the plan."""
+    topic = f"weights {system}"
+    try:
+        found = look(Path(path))
+    except BenchError as error:
+        return reported(topic, error)
+    return ok(topic, f"{found.path} (sha256 {found.sha256[:12]}...)")
 
 
 def one(system: str, name: str, cache: CachePaths) -> Check:

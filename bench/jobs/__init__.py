@@ -42,6 +42,8 @@ class JobContext:
     """Takes progress lines."""
     resources: Resources
     """What the job was given: devices, cores that decode, pieces of a batch."""
+    file: str = ""
+    """Path of the weights file of the user's own that it loads; its digest is in the spec."""
 
     @property
     def device(self) -> str:

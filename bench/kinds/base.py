@@ -145,6 +145,24 @@ class Start:
     """System and upstream data, for names of jobs."""
 
 
+@dataclass(frozen=True, kw_only=True)
+class OwnWeights:
+    """A weights file of the user's own, as far as names and shapes tell."""
+
+    path: str
+    """The file."""
+    sha256: str
+    """SHA-256 of its bytes, in hex."""
+    name: str
+    """What tables call it: the release that it is known to be, or a name with `(unverified)`."""
+    note: str
+    """What a reader must know of it, in words."""
+    num_classes: int | None
+    """Outputs of its classifier; None where it has none."""
+    upstream: DatasetCard | None
+    """What it was first trained on; None: not stated."""
+
+
 class Planner(Protocol):
     """What a kind's `plan` is given: the suite's names looked up, and the graph as it grows.
 
@@ -190,6 +208,15 @@ class Planner(Protocol):
 
     def weights(self, system: SystemCard, name: str, key: str) -> WeightsSource:
         """Return the weights `name` of a system, public or not."""
+
+    def weights_file(
+        self, system: SystemCard, file: str, key: str, *, name: str, trained_on: Sequence[str]
+    ) -> OwnWeights:
+        """Return a weights file of the user's own, found to be of a system.
+
+        Tables call it `name`, or as the file; `trained_on` are data sets, first to last, empty
+        where that is not stated. `key` is that of the block.
+        """
 
     def trained_on(self, source: WeightsSource, key: str) -> tuple[DatasetCard, DatasetCard]:
         """Return the data sets that weights were first and last trained on."""
@@ -246,6 +273,9 @@ class Planner(Protocol):
         num_evaluated: int | Sequence[int] = 0,
         least_evaluated: int = 0,
         num_trainings: int = 1,
+        pretrain_exaflops: float | None = None,
+        file: str = "",
+        note: str = "",
         refused: str = "",
     ) -> PlannedJob:
         """Add a job unless it is there, and return it.
@@ -257,7 +287,9 @@ class Planner(Protocol):
         system, at `image_size_px` where no protocol says, and the recipe is followed
         `num_trainings` times. Of several splits, or of one several times, `num_evaluated` is a
         number each: where the suite's steps are limited each is limited too, but not below
-        `least_evaluated`, without which the kind cannot work. `refused` says why nobody can do it.
+        `least_evaluated`, without which the kind cannot work. `pretrain_exaflops` is what is stated
+        of the work behind a `file` of weights, and `note` what a reader must know of the file.
+        `refused` says why nobody can do it.
         """
 
 

@@ -78,6 +78,12 @@ def _check_classes(
     needs_all_classes: bool,
 ) -> None:
     classes = classifier.spec.num_classes
+    if classes is None:
+        raise planner.error(
+            where,
+            f"the file that {start.system.name} starts from has no classifier",
+            "Name in `of` the data set that an earlier fine-tuning block trained it on",
+        )
     if card.num_classes != classes and (needs_all_classes or card.scoring != "class-subset"):
         raise planner.error(
             where,

@@ -15,24 +15,11 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor
 
-import baselines
 from baselines.arrays import Layout, Rule
+from baselines.contents import looks_like
 from bench.errors import CheckpointError
 from bench.models.build import Classifier
-from bench.models.identify import looks_like
 from bench.models.state import POSITIONS, fit_positions
-
-
-def layout_of(model: Classifier, arrays: Mapping[str, Tensor]) -> Layout:
-    """Return the layout of a file for `model`, by the names in it; raise CheckpointError."""
-    family = baselines.family_of(model.system)
-    found = family.layout_of(arrays)
-    if found is None:
-        raise CheckpointError(
-            f"the file is in no layout of the {family.name} family",
-            hint=looks_like(_shapes(arrays)),
-        )
-    return found
 
 
 def write(model: Classifier, layout: Layout) -> dict[str, Tensor]:

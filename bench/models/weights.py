@@ -24,18 +24,17 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 import baselines
+from baselines.arrays import state_in
+from baselines.contents import OWN, layout_of, looks_like
 from bench.errors import CheckpointError, UserError
 from bench.files import file_sha256, replacing, write_text
 from bench.models import layouts
 from bench.models.build import Classifier, build
 from bench.models.fetch import fetch
-from bench.models.identify import looks_like
 from bench.models.state import check_shapes, encoder_state, load_encoder
 from bench.paths import WorkPaths
 from bench.specs import SystemUse, WeightsSource
 
-OWN = "safetensors"
-"""Name of our own layout."""
 _DAMAGE = (
     OSError,
     ValueError,
@@ -74,12 +73,12 @@ def load_weights(
     if head not in ("load", "drop"):
         raise UserError(f'head = {head!r} is not "load" or "drop"')
     arrays = read_arrays(_local(source, cache_dir, workdir))
-    if any(name.startswith("encoder.") for name in arrays):
+    shapes = {name: tuple(array.shape) for name, array in arrays.items()}
+    named = source.layout if isinstance(source, WeightsSource) else ""
+    layout = layout_of(model.system, shapes, named=named)
+    if layout is None:
         _load_own(model, arrays, head == "load")
         return
-    family = baselines.family_of(model.system)
-    named = source.layout if isinstance(source, WeightsSource) else ""
-    layout = family.layout(named) if named else layouts.layout_of(model, arrays)
     state = layouts.read(model, arrays, layout, head=head == "load")
     with torch.no_grad():
         own = model.state_dict()
@@ -208,9 +207,7 @@ def _read_npz(path: Path) -> dict[str, Tensor]:
 
 def _read_torch(path: Path) -> dict[str, Tensor]:
     content: Any = torch.load(path, map_location="cpu", weights_only=True)
-    for key in ("state_dict", "model"):
-        if isinstance(content, dict) and isinstance(content.get(key), dict):
-            content = content[key]
+    content = state_in(content)
     if not isinstance(content, dict) or not all(isinstance(t, Tensor) for t in content.values()):
         raise ValueError("holds something other than named tensors")
     return content

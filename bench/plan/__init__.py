@@ -2,6 +2,7 @@
 
     spec.py      what a suite asks, validated against the kinds and readers that there are
     suites.py    suite files: found, read, adjusted and validated
+    weights_files.py  a weights file of the user's own: digest, names and shapes
     names.py     names of a suite -> cards, protocols and recipes, or an error with its key
     fitting.py   how a job fits the memory of its device: pieces of a batch
     learned.py   what jobs really held there
@@ -19,13 +20,16 @@ needs it.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from types import MappingProxyType
 
+from bench import digests
 from bench.kinds import KINDS
 from bench.kinds.base import Block, KindCard, Table
 from bench.paths import CachePaths
 from bench.plan import learned
 from bench.plan.cells import check_cells
 from bench.plan.fitting import Place, here
+from bench.plan.names import Recorded
 from bench.plan.pairs import check_pair
 from bench.plan.planner import Planner
 from bench.plan.spec import JobGraph, SuiteSpec
@@ -44,14 +48,18 @@ def plan(
     protocols: Mapping[str, Protocol],
     file: str = "",
     place: Place | None = None,
+    recorded: Recorded = MappingProxyType({}),
 ) -> JobGraph:
     """Turn a suite into its graph of content-addressed jobs; same input, same graph.
 
     `datasets` and `protocols` are all known cards by name; `file` is named in errors. Jobs are
-    fitted to the memory of a `place`: this machine where none is given. Blocks of other scales are
-    left out, and the graph's suite holds what runs.
+    fitted to the memory of a `place`: this machine where none is given. `recorded` are digests that
+    a work folder recorded of public weights, by which a file of the user's own is known. Blocks of
+    other scales are left out, and the graph's suite holds what runs.
     """
-    planner = Planner(suite, datasets, protocols, file or suite.name, place or here(suite))
+    planner = Planner(
+        suite, datasets, protocols, file or suite.name, place or here(suite), recorded
+    )
     places: dict[str, str] = {}
     for key, block in _blocks(suite):
         kind = _kind(key, block)
@@ -79,14 +87,23 @@ def plan_with_catalogue(
 ) -> JobGraph:
     """Plan a suite with the catalogue's data sets and protocols, and its `own` data sets, located.
 
-    With a `cache`, what jobs of that work folder held before corrects what they are said to need.
+    With a `cache`, what jobs of that work folder held before corrects what they are said to need,
+    and files of weights are known by the digests that it recorded.
     Raises UserError, as `plan` does.
     """
     from bench.data import catalog
 
     datasets = {**catalog.datasets(), **own}
     place = here(suite, learned.read(cache) if cache is not None else None)
-    return plan(suite, datasets=datasets, protocols=catalog.protocols(), file=file, place=place)
+    recorded = digests.all_recorded(cache) if cache is not None else {}
+    return plan(
+        suite,
+        datasets=datasets,
+        protocols=catalog.protocols(),
+        file=file,
+        place=place,
+        recorded=recorded,
+    )
 
 
 def _blocks(suite: SuiteSpec) -> Iterator[tuple[str, Block]]:

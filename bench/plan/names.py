@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
+from types import MappingProxyType
 
 import baselines
-from bench.errors import SuiteError, UnknownName, UserError, suggest
+from baselines.contents import Contents, check_system, contents
+from bench.errors import BenchError, SuiteError, UnknownName, UserError, suggest
+from bench.kinds.base import OwnWeights
 from bench.plan.spec import SuiteSpec
+from bench.plan.weights_files import WeightsFile, look
 from bench.specs import (
     GPU_ARITHMETIC,
     DatasetCard,
@@ -16,6 +21,9 @@ from bench.specs import (
     SystemCard,
     WeightsSource,
 )
+
+Recorded = Mapping[str, str]
+"""SHA-256 of public weights as a work folder recorded them, by address."""
 
 
 class Names:
@@ -27,11 +35,13 @@ class Names:
         datasets: Mapping[str, DatasetCard],
         protocols: Mapping[str, Protocol],
         file: str,
+        recorded: Recorded = MappingProxyType({}),
     ) -> None:
         self.suite = suite
         self.datasets = datasets
         self.protocols = {**protocols, **suite.protocol}
         self.file = file
+        self._recorded = recorded
         self.recipes = {**baselines.recipes(), **suite.recipe}
         self.systems: dict[str, SystemCard] = {}
         for name in suite.system:
@@ -90,6 +100,57 @@ class Names:
                 suggest(name, known, kind="weights") if known else "It has none at all",
             )
         return known[name]
+
+    def weights_file(
+        self, system: SystemCard, file: str, key: str, *, name: str, trained_on: Sequence[str]
+    ) -> OwnWeights:
+        """Return a weights file of the user's own, found to be of a system.
+
+        It goes by the name of a release only where its digest is that of the release.
+        """
+        try:
+            found = look(Path(file))
+            held = contents(system, found.shapes)
+            check_system(system, found.shapes)
+        except BenchError as error:
+            message = error.message if file in error.message else f"{file}: {error.message}"
+            raise self.error(f"{key}.file", message, error.hint) from error
+        stated = [
+            self.dataset(dataset, f"{key}.trained_on[{index}]")
+            for index, dataset in enumerate(trained_on)
+        ]
+        release = self._release(system, found)
+        if release is not None:
+            stated = self._released(release, stated, f"{key}.trained_on")
+        if stated:
+            self.check_splits(stated[0], ("train",), f"{key}.trained_on[0]")
+            self.used[stated[0].name] = stated[0]
+        return OwnWeights(
+            path=str(found.path),
+            sha256=found.sha256,
+            name=release.name if release else f"{name or found.path.name} (unverified)",
+            note=_note(system, found, name, held, release, stated),
+            num_classes=held.num_classes,
+            upstream=stated[0] if stated else None,
+        )
+
+    def _released(
+        self, release: WeightsSource, stated: Sequence[DatasetCard], key: str
+    ) -> list[DatasetCard]:
+        """Return what a release was trained on; raise where the suite says something else."""
+        known = [step.dataset for step in release.trained_on]
+        if stated and [card.name for card in stated] != known:
+            cause = f"the file is the release {release.name}, trained on {self._in_words(release)}"
+            raise self.error(key, cause, "Leave trained_on out")
+        return [self.datasets[name] for name in known if name in self.datasets]
+
+    def _release(self, system: SystemCard, file: WeightsFile) -> WeightsSource | None:
+        """Return the public weights that a file is, byte for byte; None where it is not known."""
+        for source in system.weights:
+            known = source.sha256 or self._recorded.get(source.url, "")
+            if known == file.sha256:
+                return source
+        return None
 
     def trained_on(self, source: WeightsSource, key: str) -> tuple[DatasetCard, DatasetCard]:
         """Return the data sets that weights were first and last trained on."""
@@ -189,3 +250,26 @@ class Names:
             return baselines.variant(name, like=like, title=block.title or name, args=block.args)
         except UserError as error:
             raise self.error(f"{key}.args", error.message, error.hint) from error
+
+
+def _note(
+    system: SystemCard,
+    file: WeightsFile,
+    name: str,
+    held: Contents,
+    release: WeightsSource | None,
+    trained_on: Sequence[DatasetCard],
+) -> str:
+    """Return what a reader must know of a weights file, in one sentence."""
+    whose = (
+        f"the release {release.name}, by its digest"
+        if release
+        else "unverified: not known to be anybody's release"
+    )
+    classes = "no classifier" if held.num_classes is None else f"{held.num_classes:,} classes"
+    data = ", then ".join(card.title for card in trained_on) or "not stated"
+    called = f", called {name}" if name else ""
+    return (
+        f"{system.title} starts from the file {file.path.name}{called} (layout {held.layout}, "
+        f"{classes}, SHA-256 {file.sha256[:12]}...), {whose}; trained on: {data}"
+    )

@@ -41,10 +41,11 @@ def check_pair(
 def amount(job: PlannedJob, pair: Pair) -> float | None:
     """Return what a pair is matched on, of the system that a job pre-trains or loads.
 
-    None where nobody knows: the compute behind public weights. 1 where nothing is matched.
+    None where nobody says: the compute behind weights, unless the suite states that of a file. 1
+    where nothing is matched.
     """
     if pair.match == "exaflops":
-        return job.exaflops or None
+        return job.pretrain_exaflops or None
     if pair.match == "params":
         return float(job.num_params)
     if pair.match == "forward_gflops":
@@ -70,7 +71,7 @@ def _unknown_amount(names: Names, pair: Pair, key: str, name: str, is_started: b
         return names.error(
             key,
             f'"{name}" starts from weights, whose pre-training compute is not known',
-            'Use match = "params", "forward_gflops" or "none"',
+            'Use match = "params", "forward_gflops" or "none"; or state the exaflops of a file',
         )
     loaded = "" if pair.match == "exaflops" else ", nor are weights of it loaded"
     return names.error(key, f'"{name}" is not pre-trained in this suite{loaded}')
@@ -105,6 +106,7 @@ def _check_ratio(
 ) -> None:
     """Raise SuiteError where the systems differ; of several lengths the nearest is compared."""
     first, *others = amounts
+    where = f" on {place[0]}/{place[1]}" if place[0] else ""  # not stated of every file
     for reference in first:
         nearest = [
             min(group, key=lambda found: abs(found - reference)) for group in others if group
@@ -113,7 +115,7 @@ def _check_ratio(
         if ratio > pair.max_ratio:
             raise names.error(
                 key,
-                f"{pair.matched_on} on {place[0]}/{place[1]} differs by {ratio:.2f}x, "
+                f"{pair.matched_on}{where} differs by {ratio:.2f}x, "
                 f"more than max_ratio {pair.max_ratio}",
                 "Choose systems or recipes that are nearly equal in it, or raise max_ratio",
             )

@@ -14,7 +14,7 @@ from bench.errors import suggest
 from bench.kinds import KINDS
 from bench.kinds.base import Start, TransferBlock
 from bench.plan.fitting import TOO_LARGE, Fit, Place, fit
-from bench.plan.names import Names
+from bench.plan.names import Names, Recorded
 from bench.plan.spec import SuiteSpec
 from bench.specs import (
     EVALUATION_BATCH,
@@ -43,8 +43,9 @@ class Planner(Names):
         protocols: Mapping[str, Protocol],
         file: str,
         place: Place,
+        recorded: Recorded,
     ) -> None:
-        super().__init__(suite, datasets, protocols, file)
+        super().__init__(suite, datasets, protocols, file, recorded)
         self._place = place
         self.jobs: dict[str, PlannedJob] = {}
         self.starts: list[Start] = []
@@ -169,6 +170,9 @@ class Planner(Names):
         num_evaluated: int | Sequence[int] = 0,
         least_evaluated: int = 0,
         num_trainings: int = 1,
+        pretrain_exaflops: float | None = None,
+        file: str = "",
+        note: str = "",
         refused: str = "",
     ) -> PlannedJob:
         """Add a job unless it is there, and return it; see `bench.kinds.base.Planner.add`."""
@@ -212,8 +216,10 @@ class Planner(Names):
             train_examples=examples,
             num_steps=steps * num_trainings,
             exaflops=exaflops,
-            pretrain_exaflops=source.pretrain_exaflops if source else exaflops,
+            pretrain_exaflops=source.pretrain_exaflops if source else pretrain_exaflops or exaflops,
             num_params=system.num_params,
+            file=file,
+            note=note,
             refused=(source.refused if source else "")
             or refused
             or (card.refusal if card else "")

@@ -120,7 +120,22 @@ def load(
         if limit_steps < 1:
             raise UserError(f"--limit-steps {limit_steps}: must be at least 1")
         spec = spec.model_copy(update={"limit_steps": limit_steps})
-    return spec
+    return _with_paths(spec, path.parent, file=shown(path))
+
+
+def _with_paths(spec: SuiteSpec, folder: Path, *, file: str) -> SuiteSpec:
+    """Return a suite whose weights files are absolute paths; relative ones start at its file."""
+    blocks = list(spec.weights)
+    for index, block in enumerate(blocks):
+        if block.file:
+            try:
+                path = (folder / Path(block.file).expanduser()).resolve()
+                path.exists()
+            except (OSError, ValueError, RuntimeError) as error:  # too long, a NUL byte, a ~user
+                cause = f"cannot be used as a path ({error})"
+                raise SuiteError(file, f"weights[{index}].file", cause) from error
+            blocks[index] = block.model_copy(update={"file": str(path)})
+    return spec.model_copy(update={"weights": tuple(blocks)}) if spec.weights else spec
 
 
 def parse(text: str, *, file: str) -> SuiteSpec:

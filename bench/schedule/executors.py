@@ -76,6 +76,7 @@ class LocalExecutor:
                 self._datasets.get(job.dataset),
                 workdir=self._workdir,
                 resources=job.resources,
+                file=job.file,
             )
         except Exception as error:
             return job.job_id, error
@@ -178,6 +179,7 @@ class RayExecutor:
             card.model_dump_json() if card else "",
             str(self._workdir),
             job.resources.model_dump_json(),
+            job.file,
         )
         self._running[reference] = job
         self._free = _minus(self._free, job.resources.of_all_workers())
@@ -218,7 +220,7 @@ class RayExecutor:
             self._ray.shutdown()
 
 
-def _ray_task(spec: str, card: str, workdir: str, resources: str) -> str:
+def _ray_task(spec: str, card: str, workdir: str, resources: str, file: str = "") -> str:
     """Do one job in a Ray worker; records travel as JSON."""
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # as of a command in the background
         signal.signal(signal.SIGINT, signal.default_int_handler)  # by it Ray tells a task to end
@@ -229,6 +231,7 @@ def _ray_task(spec: str, card: str, workdir: str, resources: str) -> str:
         DatasetCard.model_validate_json(card) if card else None,
         workdir=Path(workdir),
         resources=Resources.model_validate_json(resources),
+        file=file,
     ).model_dump_json()
 
 

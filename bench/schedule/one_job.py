@@ -11,9 +11,16 @@ from bench.store import Store
 
 
 def perform(
-    spec: JobSpec, card: DatasetCard | None, *, workdir: Path, resources: Resources
+    spec: JobSpec,
+    card: DatasetCard | None,
+    *,
+    workdir: Path,
+    resources: Resources,
+    file: str = "",
 ) -> JobResult:
     """Do one job in this process, under its claim, and commit its result.
+
+    `file` is the weights file of the user's own that it loads; empty where it loads none.
 
     Returns the result that is there when another process finished the job first; raises JobHeld
     where one works on it. Told to end, the process saves what it can, releases the claim and ends.
@@ -42,6 +49,7 @@ def perform(
                 attempt=claim.attempt,
                 report=claim.report,
                 resources=resources,
+                file=file,
             )
         )
         claim.commit(result)

@@ -105,6 +105,11 @@ class JobSpec(Record):
         return self.recipe.precision if self.recipe else found
 
     @property
+    def weights_file(self) -> str:
+        """SHA-256 of the weights file of the user's own that is loaded; empty for all others."""
+        return str(self.params.get("file_sha256", ""))
+
+    @property
     def job_id(self) -> str:
         """The content address of this job: 16 hex digits.
 
@@ -196,5 +201,9 @@ class PlannedJob(Record):
     """Pre-training work behind this job's checkpoint (its own, for pre-training)."""
     num_params: int
     """Parameters of the system without its head."""
+    file: str = ""
+    """Path of the weights file of the user's own that it loads; its digest is in the spec."""
+    note: str = ""
+    """What a reader must know of that file, in words."""
     refused: str = ""
     """Why nobody can do this job (data or weights that are not public); empty: it can be done."""

@@ -28,7 +28,7 @@ def params(job: PlannedJob, result: JobResult) -> dict[str, str]:
         "system": labels.system,
         "family": labels.family,
         "upstream": labels.upstream,
-        "upstream_examples": labels.upstream_examples,
+        "upstream_examples": labels.upstream_examples or None,  # 0: not stated
         "downstream": labels.downstream,
         "kind": spec.kind,
         "stage": labels.stage,

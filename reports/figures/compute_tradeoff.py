@@ -95,7 +95,7 @@ def _family(study: Study, ax: Axes, family: str, measure: Measure) -> dict[str, 
         shown[f"{word(family)}, published"] = hollow
     ours = _points(study, family, measure)
     if ours:
-        for upstream in dict.fromkeys(arm.upstream for arm in study.arms):
+        for upstream in study.upstreams:
             curve = family_curve(study, family, upstream, measure)
             if curve.values:
                 style.line(ax, curve.compute, [100 * y for y in curve.mean], measured)
@@ -117,7 +117,7 @@ def _points(study: Study, family: str, measure: Measure) -> list[tuple[float, fl
 def _words(study: Study, measure: Measure) -> str:
     parts = []
     for family in in_order(arm.family for arm in study.arms):
-        for upstream in dict.fromkeys(arm.upstream for arm in study.arms):
+        for upstream in study.upstreams:
             curve = family_curve(study, family, upstream, measure)
             parts += [f"{word(family)} {_ends(curve)}"] if curve.values else []
     return f"{study.measure_name(measure)}: {'; '.join(parts)}."

@@ -16,7 +16,7 @@ def figure(study: Study) -> Drawing | None:
     """Draw few-shot accuracy over upstream size; None where there is nothing to draw."""
     fewshot = [m for m in study.measures if m.metric.partition("/")[0] == "fewshot_top1"]
     measures = fewshot[: averages.MAX_SHOWN]
-    sizes = sorted({arm.upstream_examples for arm in study.arms if not arm.is_untrained})
+    sizes = sorted({arm.upstream_examples for arm in study.arms} - {0})  # 0: none, or not stated
     with style.styled():
         drawn = panels.draw(
             study,

@@ -19,7 +19,7 @@ PUBLISHED_TABLES = ("Table 5",)
 
 def figure(study: Study) -> Drawing | None:
     """Draw accuracy over upstream size; None where there is nothing to draw."""
-    sizes = sorted({arm.upstream_examples for arm in study.arms if not arm.is_untrained})
+    sizes = sorted({arm.upstream_examples for arm in study.arms} - {0})  # 0: none, or not stated
     published = {measure: _published(study, measure) for measure in averages.headline(study)}
     with style.styled():
         drawn = panels.draw(

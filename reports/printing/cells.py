@@ -7,6 +7,9 @@ from collections.abc import Sequence
 from bench import metrics, stats
 from reports.printing.table import Cell, Sample, Status
 
+NOT_STATED = "not stated"
+"""What stands for what nobody says of weights that were made elsewhere."""
+
 
 class Notes:
     """Collects a table's notes; each distinct text gets one number."""
@@ -64,6 +67,17 @@ def mean_cell(
 def absent_cell(text: str = "–") -> Cell:
     """Return the cell of something the suite does not ask for."""
     return Cell(text=text, status="absent")
+
+
+def stated_cell(value: float, text: str) -> Cell:
+    """Return the cell of a number that nobody may have stated, which 0 stands for."""
+    return number_cell(value, text) if value else absent_cell(NOT_STATED)
+
+
+def images_cell(upstream: str, count: int) -> Cell:
+    """Return the cell of a number of upstream images: of 0, why there is none."""
+    named = text_cell(upstream) if upstream else absent_cell(NOT_STATED)
+    return number_cell(count, f"{count:,}") if count else named
 
 
 def _absence(absent: Sequence[Sample]) -> Status:

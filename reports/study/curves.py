@@ -214,7 +214,7 @@ def _pairs(study: Study) -> Iterator[Match]:
 def _families(study: Study) -> Iterator[Match]:
     """Yield the first family's envelope against each other's, where one has several systems."""
     first, *others = families.in_order(arm.family for arm in study.arms) or [""]
-    for upstream in dict.fromkeys(arm.upstream for arm in study.arms):
+    for upstream in study.upstreams:
         for other in others:
             systems = {a.title for a in study.arms if a.family in (first, other)}
             if len(systems) < 3:

@@ -121,6 +121,8 @@ def _capital(text: str) -> str:
 def _outcome(contest: Contest, *, is_first: bool) -> str:
     found, metric = contest.difference, contest.measure.metric
     size = f"{contest.first.upstream_examples:,}" + (" upstream images" if is_first else "")
+    if not contest.first.upstream:
+        size = "upstream data not stated"
     gap = _points(metric, found.mean or 0.0, found.interval)
     if found.leader == "unknown":
         return f"{gap} points at {size}"

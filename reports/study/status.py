@@ -18,7 +18,7 @@ def jobs_line(study: Study) -> str:
 def badges(study: Study) -> list[tuple[str, str, str]]:
     """Return (number, label, kind) for the head of the page."""
     systems = {job.labels.system for job in study.graph.jobs}
-    sizes = {(a.upstream, a.upstream_examples) for a in study.arms if not a.is_untrained}
+    sizes = {(arm.upstream, arm.upstream_examples) for arm in study.arms if arm.upstream_examples}
     total = len(study.graph.jobs)
     found = [
         (f"{study.count('done'):,} / {total:,}", "jobs done", "good"),

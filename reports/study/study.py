@@ -17,6 +17,7 @@ from bench import metrics, stats
 from bench.plan.spec import JobGraph
 from bench.specs import JobResult, PublishedResult
 from reports.exchange.imports import ImportedResult
+from reports.printing.cells import NOT_STATED
 from reports.study.samples import Arm, Measure, Samples, in_order, reported, status_of, values
 
 if TYPE_CHECKING:
@@ -59,6 +60,11 @@ class Study:
         return sorted(found, key=lambda arm: (upstreams.index(arm.upstream), arm.upstream_examples))
 
     @cached_property
+    def upstreams(self) -> list[str]:
+        """The upstream data sets that arms learned from; what is not stated, arms do not share."""
+        return list(dict.fromkeys(arm.upstream for arm in self.arms if arm.upstream_examples))
+
+    @cached_property
     def arms_by_name(self) -> dict[str, list[Arm]]:
         """The arms of each system, by its bare name and its bare title."""
         found: dict[str, list[Arm]] = {}
@@ -69,9 +75,9 @@ class Study:
 
     @cached_property
     def arms_by_size(self) -> dict[tuple[str, int], list[Arm]]:
-        """The arms of each upstream data set and size."""
+        """The arms of each upstream data set and size; those of unknown data are like no other."""
         found: dict[tuple[str, int], list[Arm]] = {}
-        for arm in self.arms:
+        for arm in filter(lambda arm: arm.upstream, self.arms):
             found.setdefault((arm.upstream, arm.upstream_examples), []).append(arm)
         return found
 
@@ -107,7 +113,7 @@ class Study:
     def dataset_title(self, name: str) -> str:
         """Return the printed name of a data set."""
         card = self.graph.datasets.get(name)
-        return card.title if card else name
+        return card.title if card else name or NOT_STATED
 
     def measure_title(self, measure: Measure) -> str:
         """Return a measure's name, with what tells it from others of the same metric."""
@@ -122,7 +128,8 @@ class Study:
 
     def upstream_title(self, arm: Arm) -> str:
         """Return the name of an arm's upstream data, with its size."""
-        return f"{self.dataset_title(arm.upstream)}, {arm.upstream_examples:,} images"
+        title, count = self.dataset_title(arm.upstream), arm.upstream_examples
+        return f"{title}, {count:,} images" if count else title
 
     def count(self, status: str) -> int:
         """Return how many jobs have a status; `not run` counts those without a result."""

@@ -9,9 +9,16 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from bench import metrics
-from bench.kinds.weights import UNTRAINED
 from reports.cards import TableCard
-from reports.printing.cells import Notes, absent_cell, mean_cell, number_cell, text_cell
+from reports.printing.cells import (
+    Notes,
+    absent_cell,
+    images_cell,
+    mean_cell,
+    number_cell,
+    stated_cell,
+    text_cell,
+)
 from reports.printing.table import Cell, Column, Table
 from reports.printing.units import common_exponent, params_scale, power_unit
 from reports.study.leading import difference, is_lower_better, leader
@@ -87,6 +94,7 @@ def _caption(study: Study, n: int) -> str:
         f"{study.confidence:.0%} interval of the difference paired by seed."
         if n > 1
         else "",
+        *(f"{note}." for note in dict.fromkeys(job.note for job in study.graph.jobs) if note),
     ]
     return " ".join(filter(None, parts))
 
@@ -233,19 +241,15 @@ class LeadColumns:
         """Return an arm's cells in these columns."""
         found = {
             "upstream": text_cell(self.study.dataset_title(arm.upstream)),
-            "upstream_examples": text_cell(UNTRAINED)
-            if arm.is_untrained
-            else number_cell(arm.upstream_examples, f"{arm.upstream_examples:,}"),
+            "upstream_examples": images_cell(arm.upstream, arm.upstream_examples),
             "system": text_cell(arm.title),
             "pretraining": text_cell(arm.pretraining),
             "num_params": number_cell(
                 arm.num_params, metrics.number(arm.num_params / self.divisor)
             ),
-            "exaflops": number_cell(
-                arm.exaflops, metrics.number(arm.exaflops / 10.0**self.exponent)
-            )
-            if arm.exaflops  # released weights: nothing is known of their making
-            else absent_cell(),
+            "exaflops": absent_cell()
+            if arm.is_untrained
+            else stated_cell(arm.exaflops, metrics.number(arm.exaflops / 10.0**self.exponent)),
         }
         return tuple(found[column.key] for column in self.columns)
 

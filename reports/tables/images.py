@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from bench import metrics, stats
 from reports.cards import TableCard
-from reports.printing.cells import number_cell, text_cell
+from reports.printing.cells import images_cell, number_cell, text_cell
 from reports.printing.table import Cell, Column, Table
 from reports.study.contests import Contest, contests, reference_of
 from reports.study.study import Study
@@ -113,7 +113,7 @@ def _row(
     kept = tuple(sample for sample in contest.samples if sample.seed in seeds)
     return (
         text_cell(f"{contest.first.title} − {contest.second.title}"),
-        number_cell(contest.first.upstream_examples, f"{contest.first.upstream_examples:,}"),
+        images_cell(contest.first.upstream, contest.first.upstream_examples),
         number_cell(first_SN.shape[1], f"{first_SN.shape[1]:,}"),
         Cell(text=text, value=mean, low=low, high=high, n=len(seeds), samples=kept),
         number_cell(only_first, metrics.number(only_first)),

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Sequence
 from bench import metrics
 from bench.facts import MARGIN
 from reports.cards import TableCard
-from reports.printing.cells import Notes, absent_cell, number_cell, text_cell
+from reports.printing.cells import Notes, absent_cell, images_cell, number_cell, text_cell
 from reports.printing.table import Cell, Column, Table
 from reports.study.contests import Contest, contests, reference_of, unconfirmed
 from reports.study.families import capital, word
@@ -35,7 +35,7 @@ def table(study: Study) -> Table:
     for (_, first, measure), by_slot in rows.items():
         cells = [text_cell(first.title)] if several else []
         cells += [text_cell(study.dataset_title(first.upstream))] if upstreams else []
-        cells.append(number_cell(first.upstream_examples, f"{first.upstream_examples:,}"))
+        cells.append(images_cell(first.upstream, first.upstream_examples))
         cells.append(text_cell(_measure_name(study, measure, with_unit=not unit)))
         for slot in slots:
             cells += writer.cells(by_slot.get(slot), show_rival=several)

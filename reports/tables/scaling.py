@@ -80,7 +80,7 @@ def table(study: Study) -> Table:
 
 def series(study: Study) -> Iterator[Series]:
     """Yield every series of a suite: systems over images, families over compute."""
-    upstreams = dict.fromkeys(arm.upstream for arm in study.arms)
+    upstreams = study.upstreams
     for upstream in upstreams:
         where = f", {study.dataset_title(upstream)}" if len(upstreams) > 1 else ""
         arms = [arm for arm in study.arms if arm.upstream == upstream]

@@ -6,7 +6,7 @@ from bench import metrics
 from bench.kinds import stages
 from bench.specs import PlannedJob, Recipe
 from reports.cards import TableCard
-from reports.printing.cells import number_cell, text_cell
+from reports.printing.cells import images_cell, number_cell, text_cell
 from reports.printing.table import Cell, Column, Sample, Table
 from reports.study.stages import stage_of
 from reports.study.study import Study
@@ -77,7 +77,7 @@ def _row(
     lead = [
         text_cell(stages()[stage].title),
         text_cell(title),
-        number_cell(examples, f"{examples:,}"),
+        images_cell(jobs[0].labels.upstream, examples),
     ]
     if several:
         lead.insert(1, text_cell(study.dataset_title(dataset)))

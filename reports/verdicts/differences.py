@@ -57,6 +57,7 @@ SEARCH = Compared("search", 120)
 SHOTS_L2 = Compared("shots' regularization", 130)
 EARLY_STOPPING = Compared("early stopping", 215)
 
+THEIRS = "the authors'"
 TUNED = "tuned"
 """What stands for a published value that was searched for and not printed."""
 TFDS, TFDS_READER = "TensorFlow Datasets", "tfds-export"
@@ -185,8 +186,8 @@ def _upstream(
     start: PlannedJob, row: PublishedResult | None, datasets: Mapping[str, DatasetCard]
 ) -> Iterator[Field]:
     """Compare pre-training: whose weights, on how much, how long, with which recipe."""
-    if "weights" in start.spec.params:  # trained elsewhere
-        yield _field(WEIGHTS, f"{_release(start)} release", "the authors' release")
+    if "weights" in start.spec.params or start.spec.weights_file:  # trained elsewhere
+        yield _field(WEIGHTS, _release(start), "the authors' release")
         return
     card = datasets.get(start.labels.upstream)
     if card is not None:
@@ -219,10 +220,13 @@ def early_stopping(row: PublishedResult) -> Field:
 
 
 def _release(start: PlannedJob) -> str:
-    """Return whose release the weights of a job are."""
+    """Return whose release the weights of a job are; a file's only where its digest says so."""
     card = baselines.systems().get(start.labels.system)
     known = {source.name: source.release for source in card.weights} if card else {}
-    return known.get(str(start.spec.params["weights"]), "the authors'")
+    if not start.spec.weights_file:
+        return f"{known.get(str(start.spec.params['weights']), THEIRS)} release"
+    whose = known.get(start.labels.recipe)  # its name, where it was found to be a release
+    return f"{whose} release" if whose else "a file of one's own, unverified"
 
 
 def _images(job: PlannedJob, row: PublishedResult | None) -> Iterator[Field]:

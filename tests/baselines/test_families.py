@@ -15,13 +15,13 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.utils.flop_counter import FlopCounterMode
 
 import baselines
+from baselines.contents import looks_like
 from baselines.footprint import Numerics
 from bench import jobs, plugins
 from bench.data import catalog
 from bench.errors import UnknownName, UserError
 from bench.jobs import JobContext
 from bench.models import build, load_weights, save_weights
-from bench.models.identify import looks_like
 from bench.plan import plan, suites
 from bench.plan.spec import JobGraph
 from bench.specs import JobResult, SystemCard, SystemUse, WeightsSource

@@ -11,10 +11,10 @@ import pytest
 import torch
 
 import baselines
+from baselines.contents import looks_like
 from bench.errors import CheckpointError, UserError
 from bench.files import file_sha256
 from bench.models import build, load_model, load_weights, save_weights
-from bench.models.identify import looks_like
 from bench.models.layouts import write
 from bench.specs import WeightsSource
 

@@ -1,4 +1,4 @@
-"""Public weights as a job: files in the official layouts, made here, from a cache without a net."""
+"""Weights as a job: public ones, and files of one's own, in every layout and without a net."""
 
 from __future__ import annotations
 
@@ -83,7 +83,7 @@ def test_official_files_become_weights_of_ours(
     for key, value in model.state_dict().items():
         assert torch.equal(found[key], value), key
     assert result.values == {
-        "weights": "toy", "weights_sha256": params["sha256"], "num_classes": 5,
+        "weights": "toy", "weights_sha256": params["sha256"], "num_classes": 5, "layout": layout,
     }  # fmt: skip
     assert not result.metrics
 
@@ -227,3 +227,79 @@ def test_fine_tuning_starts_from_public_weights(
     found = read_tensors(path, sha256=result.files[path.name])
     for key, value in models.encoder_state(model).items():
         torch.testing.assert_close(found[key], value, atol=1e-6, rtol=0)
+
+
+# --- a file of one's own --------------------------------------------------------------------
+
+
+def own_file(model: models.Classifier, folder: Path, layout: str) -> Path:
+    """Write a file of a layout; `pth` is torch's of a plain state dict."""
+    path = folder / {"npz": "mine.npz", "pth": "mine.pth"}.get(layout, "mine.safetensors")
+    if layout == "pth":
+        torch.save({"model": model.state_dict()}, path)
+        return path
+    return models.save_weights(model, path, layout=layout)
+
+
+def own_params(path: Path, **params: Any) -> dict[str, Any]:
+    sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
+    return {"file_sha256": sha256, "num_classes": 5, "image_size_px": 8, **params}
+
+
+@pytest.fixture
+def own_spec(toy: Any) -> Callable[..., Any]:
+    def make(params: dict[str, Any], **fields: Any) -> Any:
+        spec = toy.spec("weights", params=params, **fields)
+        return spec.model_copy(update={"data": None, "protocol": None})
+
+    return make
+
+
+@pytest.mark.parametrize("name", ["vit", *SYSTEMS])
+@pytest.mark.parametrize("layout", ["npz", "timm", "safetensors", "pth"])
+def test_features_from_a_file_are_those_of_the_model_that_was_saved(
+    toy: Any, perform: Perform, own_spec: Any, tmp_path: Path, name: str, layout: str
+) -> None:
+    system = {"vit": toy.vit, **SYSTEMS}[name]
+    model = random_model(system)
+    path = own_file(model, tmp_path, layout)
+    job = perform(own_spec(own_params(path), system=system), file=str(path))
+    assert job[0].values == {
+        "weights": path.name,
+        "weights_sha256": hashlib.sha256(path.read_bytes()).hexdigest(),
+        "layout": "safetensors" if layout == "pth" else layout,
+        "num_classes": 5,
+    }
+    spec = toy.spec("knn", system=system, needs={"checkpoint": job[0].job_id})
+    context: JobContext = toy.context(spec, tmp_path / "jobs", {"checkpoint": job})
+    x_BCHW = torch.randn(3, 3, 8, 8, generator=torch.Generator().manual_seed(2))
+    with torch.inference_mode():
+        z_BD = _features.frozen_model(context).eval().features(x_BCHW)
+        assert torch.equal(z_BD, model.eval().features(x_BCHW))
+        assert z_BD.std() > 0.01
+
+
+def test_a_file_without_a_classifier_needs_no_number_of_classes(
+    perform: Perform, own_spec: Any, toy: Any, tmp_path: Path
+) -> None:
+    path = own_file(random_model(toy.vit), tmp_path, "npz")
+    np.savez(path, **{name: a for name, a in np.load(path).items() if "head" not in name})
+    params = own_params(path)
+    del params["num_classes"]
+    result, folder = perform(own_spec(params), file=str(path))
+    found = read_tensors(folder / "model.safetensors", sha256=result.files["model.safetensors"])
+    assert result.values["num_classes"] is None
+    assert all(name.startswith("encoder.") for name in found)
+
+
+def test_a_file_that_changed_after_it_was_planned_is_not_loaded(
+    perform: Perform, own_spec: Any, toy: Any, tmp_path: Path
+) -> None:
+    path = own_file(random_model(toy.vit), tmp_path, "npz")
+    params = own_params(path)
+    path.write_bytes(path.read_bytes() + b"x")
+    with pytest.raises(CheckpointError, match=r"mine\.npz is no longer the file that was planned"):
+        perform(own_spec(params), file=str(path))
+    path.unlink()
+    with pytest.raises(CheckpointError, match=r"mine\.npz: there is no such weights file on this"):
+        perform(own_spec(params, seed=1), file=str(path))

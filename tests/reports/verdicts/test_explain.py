@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 import baselines
@@ -396,3 +398,62 @@ def test_a_run_with_dropout_answers_the_readmes_row_with_dropout(tmp_path: Path)
         assert {answer.row.system for answer in found} == {f"ViT-B/16 {words}"}
         for answer in found:
             assert [field.name for field in answer.fields if field.differs] == ["split"]
+
+
+def _named_as_vit_b16(path: Path) -> None:
+    """Write a file with the names and shapes that tell a ViT-B/16."""
+    arrays = {
+        "embedding/kernel": (16, 16, 3, 768),
+        "head/kernel": (768, 10),
+        **{f"Transformer/encoderblock_{i}/MlpBlock_3/Dense_0/bias": (3072,) for i in range(12)},
+    }
+    np.savez(path, **{name: np.zeros(shape, np.int8) for name, shape in arrays.items()})
+
+
+def test_a_file_of_ones_own_is_off_protocol_unless_its_digest_is_the_releases(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _named_as_vit_b16(tmp_path / "mine.npz")
+    file = tmp_path / "cifar.toml"
+    text = SUITE.format(protocol="vit-finetune", recipe="vit-finetune-cifar")
+    stated = 'file = "mine.npz"\ntrained_on = ["imagenet-21k"]'
+    file.write_text(text.replace('weights = "in21k"', stated), encoding="utf-8")
+    cell = "Table 5: ViT-B/16, ImageNet-21k, CIFAR-10"
+    (found,) = explain(_study(graph_of(str(file), None, None, None)), cell)
+    assert found.verdict.startswith("off-protocol (rule")
+    assert (
+        "because of 1: weights a file of one's own, unverified, published the authors' release"
+        in found.verdict
+    )
+    # What nobody states answers no published number at all.
+    file.write_text(text.replace('weights = "in21k"', 'file = "mine.npz"'), encoding="utf-8")
+    assert not counterparts(_study(graph_of(str(file), None, None, None)))
+    # The release by its digest: the card's.
+    card = baselines.system("vit-b16")
+    sha256 = hashlib.sha256((tmp_path / "mine.npz").read_bytes()).hexdigest()
+    first, *rest = card.weights
+    assert first.name == "in21k"
+    known = (first.model_copy(update={"sha256": sha256}), *rest)
+    monkeypatch.setitem(baselines.systems(), card.name, card.model_copy(update={"weights": known}))
+    study = _study(graph_of(str(file), None, None, None))
+    assert study.graph.jobs[0].labels.recipe == "in21k"
+    (found,) = explain(study, cell)
+    assert not found.verdict.startswith("off-protocol")
+
+
+def test_a_file_of_ones_own_is_told_with_its_digest(tmp_path: Path) -> None:
+    _named_as_vit_b16(tmp_path / "mine.npz")
+    file = tmp_path / "cifar.toml"
+    text = SUITE.format(protocol="vit-finetune", recipe="vit-finetune-cifar")
+    file.write_text(text.replace('weights = "in21k"', 'file = "mine.npz"'), encoding="utf-8")
+    study = _study(graph_of(str(file), None, None, None))
+    start, final = study.graph.jobs[0], study.graph.jobs[-1]
+    loaded = JobResult(
+        job_id=start.job_id, status="done", values={"weights_sha256": start.spec.weights_file}
+    )
+    study = Study(study.graph, {**study.results, start.job_id: loaded}, {})
+    (found,) = explain(study, final.job_id)
+    assert found.made == (
+        f"weights mine.npz (unverified) of vit-b16: sha256 {start.spec.weights_file} "
+        "(a file of the user's own)",
+    )

@@ -98,6 +98,7 @@ def build(
     out_dir: Path,
     formats: Sequence[str] = FORMATS,
     hits: Callable[[str], np.ndarray | None] = lambda job_id: None,
+    answers: Callable[[str], Mapping[str, np.ndarray]] = lambda job_id: {},
     open_file: Callable[[str, str], Path | None] = lambda job_id, name: None,
     published: Sequence[PublishedResult] = (),
     imported: Sequence[ImportedResult] = (),
@@ -107,8 +108,9 @@ def build(
     """Render and write the report of a suite; every file appears whole or not at all.
 
     `results` may lack jobs: their cells say so. `curves` holds the progress lines of pre-training
-    jobs by job id; `hits` gives a job's hits_N (bool) on the test images, or None; `open_file`
-    gives any file that a job left, by the job's id and the file's name, or None;
+    jobs by job id; `hits` gives a job's hits_N (bool) on the test images, or None; `answers`
+    their labels and the classes that it took them for (`Study.answers`); `open_file` gives any
+    file that a job left, by the job's id and the file's name, or None;
     `published` are the numbers that measured cells may answer, `imported` those of others that
     stand next to them; `notes` say what is odd in a data set, by its name; `digests` stand for the
     results in the report's key.
@@ -119,7 +121,9 @@ def build(
     from reports.study.study import Study
 
     check_names(graph.suite.report.tables, graph.suite.report.figures, formats)
-    study = Study(graph, results, curves, hits, tuple(published), tuple(imported), open_file, notes)
+    study = Study(
+        graph, results, curves, hits, tuple(published), tuple(imported), open_file, answers, notes
+    )
     broken: dict[str, str] = {}
     with without_collection():
         tables = make_tables(study, broken)

@@ -267,6 +267,7 @@ def make_report(
         outcomes if outcomes is not None else store.outcomes(ids),
         curves=curves_of(graph, store),
         hits=store.hits,
+        answers=store.answers,
         open_file=store.file,
         published=baselines.published(),
         imported=imported,
@@ -296,6 +297,7 @@ def study_of(
         graph, outcomes, curves_of(graph, store), store.hits, baselines.published(),
         tuple(imported),
         store.file,
+        answers=store.answers,
     )  # fmt: skip
 
 

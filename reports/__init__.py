@@ -18,7 +18,7 @@ The rooms, each of which knows only those before it
 
 What is written
 
-    report.json                  the key, the findings and the list of files: written last
+    report.json                  the key, findings, cautions and the list of files: written last
     data/<name>.json             the tables' data, with the jobs behind every cell
     index.html                   the page of the suite, self-contained
     tables/<name>.{md,tex,csv,long.csv,html}     deterministic: same results, same bytes
@@ -117,7 +117,7 @@ def build(
     Raises UnknownName for a format, table or figure that does not exist.
     """
     from reports.printing.page import html
-    from reports.study import findings, status
+    from reports.study import cautions, findings, status
     from reports.study.study import Study
 
     check_names(graph.suite.report.tables, graph.suite.report.figures, formats)
@@ -138,6 +138,7 @@ def build(
         files={name: out_dir / name for name in contents},
         findings=tuple(str(finding) for finding in findings.findings(study)),
         status=status.jobs_line(study),
+        cautions=tuple(str(caution) for caution in cautions.cautions(study)),
         failures=tuple(f"{name}: {error}" for name, _, error in _failures(study, broken)),
         verdicts=_verdicts(tables),
     )
@@ -297,7 +298,7 @@ def _page(
     broken: Mapping[str, str],
 ) -> Page:
     from reports.printing.page import Page
-    from reports.study import findings, status
+    from reports.study import cautions, findings, status
     from reports.study.trace import trace
     from reports.verdicts import summary
 
@@ -318,6 +319,7 @@ def _page(
         failures=_failures(study, broken),
         verdicts=summary.verdicts(study),
         findings=findings.findings(study),
+        cautions=cautions.cautions(study),
         no_published="" if answered else summary.NO_PUBLISHED,
         results=results,
         leading=filled([*more, *those("leading")]),

@@ -269,7 +269,8 @@ def _verdicts(tables: Mapping[str, Table]) -> dict[str, str]:
 
 def _drawings(study: Study, broken: dict[str, str]) -> dict[str, Drawing]:
     drawings: dict[str, Drawing] = {}
-    for name in study.graph.suite.report.figures:
+    unasked = [name for name, card in FIGURES.items() if card.comes(study)]
+    for name in dict.fromkeys([*study.graph.suite.report.figures, *unasked]):
         with _left_out_if_broken(FIGURES, name, broken):
             drawing = FIGURES[name].draw(study)
             if drawing is not None:

@@ -30,6 +30,9 @@ WEIGHTS = "model.safetensors"
 """Weights that a training job leaves behind."""
 HITS = "hits.npz"
 """Whether each test image was classified right (bool), in the order of the split."""
+LABELS, CLASSES = "labels", "classes"
+"""Arrays of that file: the label of each test image and, under `classes/<metric>`, the class that
+it was taken for. What older versions left lacks them."""
 GRAPH = "graph.json"
 
 _JOB_ID = re.compile(r"[0-9a-f]{16}")

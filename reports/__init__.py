@@ -18,7 +18,7 @@ The rooms, each of which knows only those before it
 
 What is written
 
-    report.json                  the key, the findings and the list of files: written last
+    report.json                  the key, findings, cautions and the list of files: written last
     data/<name>.json             the tables' data, with the jobs behind every cell
     index.html                   the page of the suite, self-contained
     tables/<name>.{md,tex,csv,long.csv,html}     deterministic: same results, same bytes
@@ -98,6 +98,7 @@ def build(
     out_dir: Path,
     formats: Sequence[str] = FORMATS,
     hits: Callable[[str], np.ndarray | None] = lambda job_id: None,
+    answers: Callable[[str], Mapping[str, np.ndarray]] = lambda job_id: {},
     open_file: Callable[[str, str], Path | None] = lambda job_id, name: None,
     published: Sequence[PublishedResult] = (),
     imported: Sequence[ImportedResult] = (),
@@ -107,19 +108,22 @@ def build(
     """Render and write the report of a suite; every file appears whole or not at all.
 
     `results` may lack jobs: their cells say so. `curves` holds the progress lines of pre-training
-    jobs by job id; `hits` gives a job's hits_N (bool) on the test images, or None; `open_file`
-    gives any file that a job left, by the job's id and the file's name, or None;
+    jobs by job id; `hits` gives a job's hits_N (bool) on the test images, or None; `answers`
+    their labels and the classes that it took them for (`Study.answers`); `open_file` gives any
+    file that a job left, by the job's id and the file's name, or None;
     `published` are the numbers that measured cells may answer, `imported` those of others that
     stand next to them; `notes` say what is odd in a data set, by its name; `digests` stand for the
     results in the report's key.
     Raises UnknownName for a format, table or figure that does not exist.
     """
     from reports.printing.page import html
-    from reports.study import findings, status
+    from reports.study import cautions, findings, status
     from reports.study.study import Study
 
     check_names(graph.suite.report.tables, graph.suite.report.figures, formats)
-    study = Study(graph, results, curves, hits, tuple(published), tuple(imported), open_file, notes)
+    study = Study(
+        graph, results, curves, hits, tuple(published), tuple(imported), open_file, answers, notes
+    )
     broken: dict[str, str] = {}
     with without_collection():
         tables = make_tables(study, broken)
@@ -134,6 +138,7 @@ def build(
         files={name: out_dir / name for name in contents},
         findings=tuple(str(finding) for finding in findings.findings(study)),
         status=status.jobs_line(study),
+        cautions=tuple(str(caution) for caution in cautions.cautions(study)),
         failures=tuple(f"{name}: {error}" for name, _, error in _failures(study, broken)),
         verdicts=_verdicts(tables),
     )
@@ -264,7 +269,8 @@ def _verdicts(tables: Mapping[str, Table]) -> dict[str, str]:
 
 def _drawings(study: Study, broken: dict[str, str]) -> dict[str, Drawing]:
     drawings: dict[str, Drawing] = {}
-    for name in study.graph.suite.report.figures:
+    unasked = [name for name, card in FIGURES.items() if card.comes(study)]
+    for name in dict.fromkeys([*study.graph.suite.report.figures, *unasked]):
         with _left_out_if_broken(FIGURES, name, broken):
             drawing = FIGURES[name].draw(study)
             if drawing is not None:
@@ -293,7 +299,7 @@ def _page(
     broken: Mapping[str, str],
 ) -> Page:
     from reports.printing.page import Page
-    from reports.study import findings, status
+    from reports.study import cautions, findings, status
     from reports.study.trace import trace
     from reports.verdicts import summary
 
@@ -314,6 +320,7 @@ def _page(
         failures=_failures(study, broken),
         verdicts=summary.verdicts(study),
         findings=findings.findings(study),
+        cautions=cautions.cautions(study),
         no_published="" if answered else summary.NO_PUBLISHED,
         results=results,
         leading=filled([*more, *those("leading")]),

@@ -28,6 +28,10 @@ def _anything(study: Study) -> bool:
     return True
 
 
+def _nothing(study: Study) -> bool:
+    return False
+
+
 @dataclass(frozen=True, kw_only=True)
 class TableCard:
     """What is known about a table."""
@@ -60,6 +64,8 @@ class FigureCard:
     """Draws it; None where there is nothing to draw. Seaborn and matplotlib are imported inside."""
     measured: bool = False
     """Shows timings, which differ between runs: it goes to `timings/`."""
+    comes: Callable[[Study], bool] = _nothing
+    """Whether a study shows it unasked; others are drawn where a suite asks for them."""
 
 
 TABLES: Registry[TableCard] = Registry(

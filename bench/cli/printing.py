@@ -48,6 +48,8 @@ def conclude(
         typer.echo(terminal(pairs, **look))
     for finding in report.findings:
         console.print(finding, markup=False, highlight=False)
+    for caution in report.told_cautions(MAX_LISTED):
+        console.print(f"caution    {escape.plain(caution)}", markup=False, highlight=False)
     for failure in report.failures:
         typer.echo(f"failed     {escape.plain(failure)}")
     folders = {

@@ -106,6 +106,7 @@ def render(evidence: bundle.Evidence, out: Path) -> Path:
         curves=evidence.curves,
         out_dir=out,
         hits=evidence.hits_of,
+        answers=evidence.answers_of,
         published=evidence.published,
     )
     return made.files["index.html"]
@@ -194,5 +195,6 @@ def _study(evidence: bundle.Evidence) -> Study:
     from reports.study.study import Study
 
     return Study(
-        evidence.graph, evidence.results, evidence.curves, evidence.hits_of, evidence.published
-    )
+        evidence.graph, evidence.results, evidence.curves, evidence.hits_of, evidence.published,
+        answers=evidence.answers_of,
+    )  # fmt: skip

@@ -212,7 +212,7 @@ def _finish(
         verdicts=report.verdicts,
         files=report.files.values(),
         root=store.paths.report(graph.suite.label),
-        note=f"**{graph.suite.title}**\n\n{graph.suite.claim}",
+        note=_note(graph, report),
     )
     if problems:
         sys.stderr.write(
@@ -220,6 +220,18 @@ def _finish(
             f"`vitbench sync {graph.suite.name}` carries them over later\n"
         )
     return problems
+
+
+def _note(graph: JobGraph, report: Report) -> str:
+    """Return what MLflow shows on a suite's run, in Markdown: its claim, and what weakens it."""
+    from bench.cli.printing import MAX_LISTED
+    from reports.printing import escape
+
+    parts = [f"**{graph.suite.title}**", graph.suite.claim]
+    if report.cautions:
+        lines = [f"- {escape.markdown(line)}" for line in report.told_cautions(MAX_LISTED)]
+        parts.append("\n".join(["**Read with care**", "", *lines]))
+    return "\n\n".join(parts)
 
 
 def end_on_signals(handler: Callable[[int, Any], None]) -> None:
@@ -268,6 +280,7 @@ def make_report(
         outcomes if outcomes is not None else store.outcomes(ids),
         curves=curves_of(graph, store),
         hits=store.hits,
+        answers=store.answers,
         open_file=store.file,
         published=baselines.published(),
         imported=imported,
@@ -297,6 +310,7 @@ def study_of(
         graph, outcomes, curves_of(graph, store), store.hits, baselines.published(),
         tuple(imported),
         store.file,
+        answers=store.answers,
     )  # fmt: skip
 
 

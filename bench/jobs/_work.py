@@ -23,7 +23,7 @@ from bench.data.packs.drawn import Drawn
 from bench.data.packs.read import Splits
 from bench.errors import CheckpointError, JobError
 from bench.jobs import JobContext
-from bench.paths import HITS, WEIGHTS, CachePaths, JobPaths
+from bench.paths import CLASSES, HITS, LABELS, WEIGHTS, CachePaths, JobPaths
 from bench.specs import Cost, JobResult, Metric, Scalar
 from bench.training import (
     Training,
@@ -155,7 +155,9 @@ def write_weights(context: JobContext, model: nn.Module, *, head: bool = True) -
 
 
 def write_hits(context: JobContext, hits: Mapping[str, np.ndarray]) -> dict[str, str]:
-    """Write arrays of hits (bool) into the job folder; return file name and digest.
+    """Write hits (bool), and what else is known of each image, into the job folder.
+
+    Returns file name and digest.
 
     Of a group the first worker writes.
     """
@@ -178,6 +180,19 @@ def floor(
     """
     most = np.bincount(train_labels_N, minlength=num_classes).argmax()
     return {"majority_top1": float((labels_M == most).mean())}
+
+
+def answers(
+    context: JobContext, labels_N: np.ndarray, classes: Mapping[str, np.ndarray]
+) -> dict[str, np.ndarray]:
+    """Return the arrays that say which class each test image is of, and which it was taken for.
+
+    `classes` holds those of each metric, the last axis being the images. Reports make tables of
+    classes from these arrays, without the data.
+    """
+    kind = np.int16 if context.num_classes <= np.iinfo(np.int16).max else np.int32
+    found = {LABELS: labels_N, **{f"{CLASSES}/{name}": each for name, each in classes.items()}}
+    return {name: array.astype(kind) for name, array in found.items()}
 
 
 def top1(name: str, hits_N: np.ndarray) -> Metric:

@@ -41,15 +41,24 @@ def run(context: JobContext) -> JobResult:
     )
     hits: dict[int, list[np.ndarray]] = {count: [] for count in shots}
     values = _work.floor(labels_N, labels_M, num_classes=context.num_classes)
+    classes: dict[int, list[np.ndarray]] = {count: [] for count in shots}
     for fit in task.fits(shots=shots, draws=params["draws"], l2s=(params["l2"],)):
-        hits[fit.shots].append(task.predict(fit) == labels_M)
+        classes_M = task.predict(fit)
+        classes[fit.shots].append(classes_M)
+        hits[fit.shots].append(classes_M == labels_M)
         if fit.num_short_classes:
             values[f"short_classes/{fit.shots}"] = fit.num_short_classes
+    answers = _work.answers(
+        context,
+        labels_M,
+        {f"fewshot_top1/{count}": np.stack(found) for count, found in classes.items()},
+    )
     return meter.result(
         metrics={f"fewshot_top1/{count}": _metric(count, found) for count, found in hits.items()},
         values=values,
         files=_work.write_hits(
-            context, {f"shots_{count}": np.stack(found) for count, found in hits.items()}
+            context,
+            {**{f"shots_{count}": np.stack(found) for count, found in hits.items()}, **answers},
         ),
         **_features.work(train, test),
     )

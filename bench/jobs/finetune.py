@@ -28,7 +28,7 @@ from bench.data.splits import drawn_rows, held_out_indices
 from bench.errors import Diverged, JobError
 from bench.jobs import JobContext, _stopping, _work
 from bench.paths import JobPaths
-from bench.specs import JobResult, Metric, Recipe
+from bench.specs import JobResult, Metric, Recipe, Scalar
 from bench.training import Checkpoints
 
 
@@ -62,14 +62,21 @@ def run(context: JobContext) -> JobResult:
             training=done,
             num_evaluated=watch.num_scored,
         )
-    hits_N = tuning.hits()
-    files = _work.write_hits(context, {"hits": hits_N})
+    metric = "val_top1" if task.chooses else "test_top1"
+    classes_N = tuning.classes()
+    hits_N = classes_N == task.labels_N
+    arrays = {"hits": hits_N}
+    if not task.chooses:
+        arrays |= _work.answers(context, task.labels_N, {metric: classes_N})
+    files = _work.write_hits(context, arrays)
     if not task.chooses:
         files |= _work.write_weights(context, tuning.model)
-    metric = "val_top1" if task.chooses else "test_top1"
+    values: dict[str, Scalar | None] = {"learning_rate": recipe.base_lr}
+    if not task.chooses and (fifths := done.fifths()) is not None:
+        values["loss_before_end"], values["loss_at_end"] = fifths
     return meter.result(
         metrics={metric: _work.top1(metric, hits_N)},
-        values={"learning_rate": recipe.base_lr},
+        values=values,
         files=files,
         training=done,
         num_evaluated=len(hits_N),
@@ -115,6 +122,12 @@ class Task:
     """Its images that are scored; None: all."""
     chooses: bool
     """Whether the score chooses, and is not reported."""
+
+    @property
+    def labels_N(self) -> np.ndarray:
+        """Labels of the images scored on."""
+        labels_N = self.scored_split.labels_N
+        return labels_N if self.scored_N is None else labels_N[self.scored_N]
 
     @classmethod
     def of(cls, context: JobContext) -> Task:
@@ -196,8 +209,13 @@ class Tuning:
 
     def hits(self) -> np.ndarray:
         """Return hits_N (bool) of the model, as it is now, on the images scored on."""
+        hits_N: np.ndarray = self.classes() == self._task.labels_N
+        return hits_N
+
+    def classes(self) -> np.ndarray:
+        """Return classes_N that the model, as it is now, gives the images scored on."""
         protocol = self._context.protocol
-        return training.evaluate(
+        return training.classify(
             self.model,
             self._task.scored_split,
             transforms.preset(protocol.eval_transform, size_px=protocol.image_size_px),

@@ -53,10 +53,15 @@ def run(context: JobContext) -> JobResult:
     )
     labels_M = _work.labels(context, data, context.data.eval_split)
     hits = {k: classes_M == labels_M for k, classes_M in classes_KM.items()}
+    answers = _work.answers(
+        context, labels_M, {f"knn_top1/{k}": classes_M for k, classes_M in classes_KM.items()}
+    )
     return meter.result(
         metrics={f"knn_top1/{k}": _work.top1(f"knn_top1/{k}", found) for k, found in hits.items()},
         values=_work.floor(labels_N, labels_M, num_classes=context.num_classes),
-        files=_work.write_hits(context, {f"neighbours_{k}": found for k, found in hits.items()}),
+        files=_work.write_hits(
+            context, {**{f"neighbours_{k}": found for k, found in hits.items()}, **answers}
+        ),
         **_features.work(train, test),
     )
 

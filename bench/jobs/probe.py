@@ -41,7 +41,9 @@ def run(context: JobContext) -> JobResult:
     probe = _softmax(context, train.z_ND, labels_N)
     fit = probe.fit(l2s[0] if chosen is None else chosen.l2, start=chosen)
     labels_M = _work.labels(context, data, context.data.eval_split)
-    hits_M = probe.predict(fit, test.z_ND) == labels_M
+    classes_M = probe.predict(fit, test.z_ND)
+    hits_M = classes_M == labels_M
+    answers = _work.answers(context, labels_M, {"probe_top1": classes_M})
     metrics["probe_top1"] = _work.top1("probe_top1", hits_M)
     values: dict[str, Scalar | None] = {
         "l2": fit.l2,
@@ -52,7 +54,7 @@ def run(context: JobContext) -> JobResult:
     return meter.result(
         metrics=metrics,
         values=values,
-        files=_work.write_hits(context, {"hits": hits_M}),
+        files=_work.write_hits(context, {"hits": hits_M, **answers}),
         **_features.work(train, test),
     )
 

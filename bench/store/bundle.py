@@ -6,7 +6,7 @@
     environment.json            what the bundle was made with
     jobs/<job id>/result.json   metrics, costs, environment of a job
     jobs/<job id>/progress.jsonl    learning curve, pre-training alone
-    jobs/<job id>/hits.npz      which test images a job got right
+    jobs/<job id>/hits.npz      which test images a job got right, and what it took them for
     report/tables/*, report/timings/*   the tables, as rendered when it was made
 
 No checkpoints: their digests are in the results, and so are those of the public weights that jobs
@@ -38,7 +38,7 @@ from pydantic import TypeAdapter, ValidationError
 from bench import digests
 from bench.errors import UserError
 from bench.files import replacing
-from bench.paths import GRAPH, HITS, PROGRESS, RESULT
+from bench.paths import CLASSES, GRAPH, HITS, LABELS, PROGRESS, RESULT
 from bench.plan.spec import JobGraph
 from bench.specs import JobResult, PublishedResult
 
@@ -98,6 +98,14 @@ class Evidence:
         content = self.hits.get(job_id)
         return None if content is None else read_hits(content, job_id)
 
+    def answers_of(self, job_id: str) -> dict[str, np.ndarray]:
+        """Return a job's labels and classes of the test images, as `Store.answers` does."""
+        content = self.hits.get(job_id)
+        if content is None:
+            return {}
+        found = _arrays(content, job_id)
+        return {n: a for n, a in found.items() if n.startswith((LABELS, f"{CLASSES}/"))}
+
 
 def write(path: Path, evidence: Evidence) -> str:
     """Write a bundle, whole or not at all; return the digest of its manifest."""
@@ -144,6 +152,12 @@ def read(path: Path) -> Evidence:
 
 def read_hits(content: bytes, name: str) -> np.ndarray | None:
     """Return hits_N (bool) from the bytes of a job's `hits.npz`; None where it has no such row."""
+    found = _arrays(content, name).get("hits")
+    return None if found is None else found.astype(bool)
+
+
+def _arrays(content: bytes, name: str) -> dict[str, np.ndarray]:
+    """Return the arrays in the bytes of a job's `hits.npz`; raises UserError where damaged."""
     import numpy as np
 
     try:
@@ -151,10 +165,9 @@ def read_hits(content: bytes, name: str) -> np.ndarray | None:
             if sum(member.file_size for member in archive.infolist()) > MAX_FILE_BYTES:
                 raise ValueError("larger than allowed")
         with np.load(io.BytesIO(content), allow_pickle=False) as arrays:
-            found = arrays.get("hits")
+            return {key: arrays[key] for key in arrays.files}
     except (ValueError, OSError, EOFError, MemoryError, zipfile.BadZipFile) as error:
         raise UserError(f"{_in_job(name, HITS)}: damaged: {error}") from error
-    return None if found is None else found.astype(bool)
 
 
 def _contents(evidence: Evidence) -> Iterator[tuple[str, bytes]]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 import tempfile
+import zipfile
 from collections.abc import Iterable
 from contextlib import AbstractContextManager, suppress
 from pathlib import Path
@@ -16,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from bench.errors import BenchError, UserError
 from bench.files import clear_stale, write_text
-from bench.paths import WorkPaths
+from bench.paths import CLASSES, LABELS, WorkPaths
 from bench.specs import JobResult, JobSpec
 from bench.store.claims import Claim, claim, newest_claim, preempted
 from bench.store.holds import Holder, Watch
@@ -160,13 +161,24 @@ class Store:
 
         Few-shot jobs have one such row per number of shots and draw, and are not read here.
         """
+        return self._of_images(job_id, "hits").get("hits")
+
+    def answers(self, job_id: str) -> dict[str, np.ndarray]:
+        """Return the label of each test image of a job and the classes that it was taken for.
+
+        They go by `labels` and `classes/<metric>`; nothing for a job that left none.
+        """
+        return self._of_images(job_id, LABELS, f"{CLASSES}/")
+
+    def _of_images(self, job_id: str, *starts: str) -> dict[str, np.ndarray]:
+        """Return the arrays of a job's file of hits whose names start so."""
         import numpy as np
 
         try:
             with np.load(self.paths.job(job_id).hits, allow_pickle=False) as arrays:
-                return arrays.get("hits")
-        except (OSError, ValueError):
-            return None
+                return {name: arrays[name] for name in arrays.files if name.startswith(starts)}
+        except (OSError, ValueError, EOFError, zipfile.BadZipFile):
+            return {}
 
 
 def _read_result(path: Path, job_id: str) -> JobResult | None:

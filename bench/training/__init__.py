@@ -1,7 +1,7 @@
 """Training and scoring a model: one loop, its objectives and optimizer, checkpoints that survive.
 
 loop.py          training, for pre-training and fine-tuning alike
-scoring.py       hits, scores and features of frozen weights
+scoring.py       hits, classes, scores and features of frozen weights
 objectives.py    what is minimized
 arithmetic.py    what float32, tf32, bfloat16 and float16 mean; same bits again
 optimizer.py     how a single update is made
@@ -14,13 +14,14 @@ devices.py       what differs between a CPU, a GPU and a TPU, but for arithmetic
 from bench.training.checkpoint import Checkpoints, read_tensors, replace_file, write_tensors
 from bench.training.loop import BatchSource, Training, train
 from bench.training.objectives import MaskedPatches
-from bench.training.scoring import evaluate, extract_features, scores
+from bench.training.scoring import classify, evaluate, extract_features, scores
 
 __all__ = [
     "BatchSource",
     "Checkpoints",
     "MaskedPatches",
     "Training",
+    "classify",
     "evaluate",
     "extract_features",
     "read_tensors",

@@ -81,6 +81,17 @@ class Training:
     pieces: int
     """Pieces that a batch was taken in at the end."""
 
+    def fifths(self) -> tuple[float, float] | None:
+        """Return the mean loss over the fourth and the last fifth of the steps, if there are five.
+
+        A run whose loss still falls from one to the other ended before it had learned what it can.
+        """
+        count = len(self.losses_T) // 5
+        if not count:
+            return None
+        late_T = self.losses_T[-2 * count :].astype(np.float64)
+        return float(late_T[:count].mean()), float(late_T[count:].mean())
+
     def final_loss(self, share: float = 0.05) -> float:
         """Return the mean loss over the last `share` of the steps (at least one step)."""
         count = max(1, round(share * len(self.losses_T)))

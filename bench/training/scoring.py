@@ -46,15 +46,21 @@ def evaluate(
 
     `indices_N` selects images of the split, in order; None takes all of them.
     """
+    labels_N = split.labels_N if indices_N is None else split.labels_N[indices_N]
+    hits_N: np.ndarray = classify(model, split, transform, indices_N=indices_N) == labels_N
+    return hits_N
+
+
+def classify(
+    model: nn.Module, split: Split, transform: Transform, *, indices_N: np.ndarray | None = None
+) -> np.ndarray:
+    """Return classes_N (int64), the highest-scored class of each image; `indices_N` as above."""
 
     def answers(x_BCHW: Tensor) -> Tensor:
         classes_B: Tensor = model(x_BCHW).float().argmax(dim=1)
         return classes_B
 
-    classes = _outputs(model, answers, split, transform, indices_N)
-    labels_N = split.labels_N if indices_N is None else split.labels_N[indices_N]
-    hits_N: np.ndarray = np.concatenate(list(classes)) == labels_N
-    return hits_N
+    return np.concatenate(list(_outputs(model, answers, split, transform, indices_N)))
 
 
 def scores(model: nn.Module, split: Split, transform: Transform) -> Iterator[np.ndarray]:

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import functools
 import io
+import math
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -44,6 +45,37 @@ SYSTEM_MARKERS = ("o", "s", "^", "D", "v", "P")
 _DASHES: tuple[tuple[float, ...], ...] = (
     (), (4, 1.5), (1, 1.2), (5, 1.5, 1, 1.5), (8, 2), (3, 1, 1, 1, 1, 1),
 )  # fmt: skip
+
+
+def _mixed(one: str, other: str, share: float) -> str:
+    """Return a colour between two, as hex."""
+    parts = ((int(one[i : i + 2], 16), int(other[i : i + 2], 16)) for i in (1, 3, 5))
+    return "#" + "".join(f"{round(a + share * (b - a)):02x}" for a, b in parts)
+
+
+_STRONGEST, _STRONGEST_DARK = "#004a75", "#79c0ff"
+_STRENGTHS = (0.14, 0.26, 0.36, 0.46, 0.76, 0.84, 0.92, 1.0)
+SHADES = {
+    _mixed(PAPER, _STRONGEST, share): _mixed(_DARK_INKS[PAPER], _STRONGEST_DARK, share)
+    for share in _STRENGTHS
+}
+"""Shades of a share, the weakest first, each with its own on dark pages. Ink can be read on the
+first half, paper on the second."""
+
+
+def shade_level(share: float) -> int:
+    """Return the place of a share's shade, from 1 on; 0 for what is too little to be shown."""
+    return 0 if share < 0.005 else min(len(SHADES), math.ceil(round(share * len(SHADES), 9)))
+
+
+def shade(level: int) -> str:
+    """Return a shade by its place, from 1 on."""
+    return [*SHADES][level - 1]
+
+
+def shade_ink(level: int) -> str:
+    """Return the colour of letters on a shade."""
+    return INK if level <= len(SHADES) // 2 else PAPER
 
 
 @dataclass(frozen=True)
@@ -190,9 +222,10 @@ def _compact(svg: str) -> str:
 
 def _with_dark_variant(svg: str, *, title: str) -> str:
     """Add a title, and colours for dark pages, to an SVG of matplotlib's."""
+    shades = {light: dark for light, dark in SHADES.items() if light in svg}
     rules = "".join(
         f'[style*="{kind}: {light}"]{{{kind}:{dark}!important}}'
-        for light, dark in dark_colors().items()
+        for light, dark in {**dark_colors(), **shades}.items()
         for kind in ("fill", "stroke")
     )
     style = f"<style>@media (prefers-color-scheme:dark){{{rules}}}</style>"

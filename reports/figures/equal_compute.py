@@ -29,7 +29,9 @@ NUM_STEPS = 25
 def figure(study: Study) -> Drawing | None:
     """Draw first minus rival over equal compute; None where no two curves meet."""
     shown = [match for match in matches(study) if common_span(match.first, match.second)]
-    kept = list(dict.fromkeys(match.measure for match in shown))[: averages.MAX_SHOWN]
+    met = list(dict.fromkeys(match.measure for match in shown))
+    usual = averages.headline(study)  # each data set before further measures of one
+    kept = sorted(met, key=lambda measure: measure not in usual)[: averages.MAX_SHOWN]
     shown = [match for match in shown if match.measure in kept]
     if not shown:
         return None
@@ -42,7 +44,8 @@ def figure(study: Study) -> Drawing | None:
             caption=f"{capital(name)} minus rival in points of top-1 accuracy, both read at the "
             "same pre-training compute (log scale), straight between points. Above zero the "
             f"{name} is ahead. Bands: {study.confidence:.0%} intervals paired by seed, where there "
-            f"are two seeds or more.{_said(shown)}",
+            f"are two seeds or more.{_said(shown)}"
+            f"{averages.said_of(len(met) - len(kept), 'measure')}",
             alt=f"Line charts of the accuracy difference at equal compute. {_words(study, shown)}",
         )
 

@@ -9,13 +9,14 @@ from reports.cards import FigureCard
 from reports.drawing import panels, style
 from reports.printing.drawing import Drawing
 from reports.study import averages
+from reports.study.samples import Measure
 from reports.study.study import Study
 
 
 def figure(study: Study) -> Drawing | None:
     """Draw few-shot accuracy over upstream size; None where there is nothing to draw."""
     fewshot = [m for m in study.measures if m.metric.partition("/")[0] == "fewshot_top1"]
-    measures = fewshot[: averages.MAX_SHOWN]
+    measures = _measures(fewshot)
     sizes = sorted({arm.upstream_examples for arm in study.arms} - {0})  # 0: none, or not stated
     with style.styled():
         drawn = panels.draw(
@@ -37,10 +38,19 @@ def figure(study: Study) -> Drawing | None:
             caption="Top-1 accuracy of a least-squares fit on frozen features of k images a class, "
             "over the number of upstream images (log scale). Lines join means over seeds; small "
             "points are single seeds, each the mean of its draws. Panels have their own vertical "
-            "scale.",
+            f"scale.{averages.said_of(len(fewshot) - len(measures), 'measure')}",
             alt="Line charts of few-shot accuracy over upstream images, one line a system. "
             f"{study.measure_name(measures[0])}: {words}",
         )
+
+
+def _measures(fewshot: list[Measure]) -> list[Measure]:
+    """Return what has panels: all measures, or of too many those of 5 shots before others."""
+    if len(fewshot) <= averages.MAX_SHOWN:
+        return fewshot
+    ordered = sorted(fewshot, key=lambda measure: measure.metric != "fewshot_top1/5")
+    chosen = set(ordered[: averages.MAX_SHOWN])
+    return [measure for measure in fewshot if measure in chosen]
 
 
 FIGURE = FigureCard(name="fewshot_size", draw=figure)

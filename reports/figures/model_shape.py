@@ -7,6 +7,7 @@ the suite has it too. The paper prints no numbers, so nothing published is shown
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -15,10 +16,12 @@ from reports.cards import FigureCard
 from reports.drawing import style
 from reports.printing.drawing import Drawing
 from reports.printing.units import common_exponent, power_unit
+from reports.study import averages
 from reports.study.samples import Arm, Measure
 from reports.study.study import Study, bare_name
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 NAMES = {
@@ -42,27 +45,41 @@ class Line:
 
 def figure(study: Study) -> Drawing | None:
     """Draw accuracy over compute, a line for what is scaled; None where nothing is varied."""
-    measure = _measure(study)
-    found = lines(study, measure) if measure else []
-    if measure is None or not found:
+    measures = _measures(study)
+    drawn = {m: found for m in measures[: averages.MAX_SHOWN] if (found := lines(study, m))}
+    if not drawn:
         return None
-    title = study.measure_name(measure)
+    titles = ", ".join(map(study.measure_name, drawn))
+    words = (
+        f"{study.measure_name(measure)}: {_words(study, measure, line)}"
+        if len(drawn) > 1
+        else _words(study, measure, line)
+        for measure, found in drawn.items()
+        for line in found
+    )
     with style.styled():
         return style.finish(
-            _draw(study, measure, found),
+            _draw(study, drawn),
             name="model_shape",
             title="Scaling different dimensions of a model",
-            caption=f"{title} (top-1, mean over seeds) over pre-training work (log scale). Each "
-            "line changes one set of arguments of the same system; numbers are their values.",
-            alt=f"Line chart of {title} over pre-training compute, a line for each dimension that "
-            f"is scaled. {' '.join(_words(study, measure, line) for line in found)}",
+            caption=f"{titles} (top-1, mean over seeds) over pre-training work (log scale). Each "
+            "line changes one set of arguments of the same system; numbers are their values."
+            f"{averages.said_of(len(measures) - len(drawn), 'data set')}",
+            alt=f"Line chart of {titles} over pre-training compute, a line for each dimension that "
+            f"is scaled. {' '.join(words)}",
         )
 
 
-def _measure(study: Study) -> Measure | None:
-    """Return 5-shot accuracy where it was measured, as in the paper; else the first measure."""
-    fewshot = [m for m in study.accuracies if m.metric == "fewshot_top1/5"]
-    return next(iter([*fewshot, *study.accuracies]), None)
+def _measures(study: Study) -> list[Measure]:
+    """Return the 5-shot accuracy of each data set that has one, as in the paper.
+
+    Where none has, the accuracy that stands for each data set.
+    """
+    fewshot: dict[str, Measure] = {}
+    for measure in study.accuracies:
+        if measure.metric == "fewshot_top1/5":
+            fewshot.setdefault(measure.dataset, measure)
+    return list(fewshot.values() or averages.leading(study))
 
 
 def lines(study: Study, measure: Measure) -> list[Line]:
@@ -86,30 +103,43 @@ def lines(study: Study, measure: Measure) -> list[Line]:
     return found
 
 
-def _draw(study: Study, measure: Measure, found: list[Line]) -> Figure:
-    work = [arm.exaflops for line in found for arm, _ in line.points]
+def _draw(study: Study, drawn: Mapping[Measure, list[Line]]) -> Figure:
+    work = [arm.exaflops for found in drawn.values() for line in found for arm, _ in line.points]
     exponent = common_exponent(work)
-    figure, (ax,) = style.panels(1)
-    entries: dict[str, style.Look] = {}
-    for place, line in enumerate(found):
-        color = style.SYSTEM_COLORS[place % len(style.SYSTEM_COLORS)]
-        look = style.Look(color, style.SYSTEM_MARKERS[place % len(style.SYSTEM_MARKERS)], ())
-        x_N = [arm.exaflops for arm, _ in line.points]
-        y_N = [100 * (study.mean(arm, measure) or 0.0) for arm, _ in line.points]
-        style.line(ax, x_N, y_N, look)
-        style.points(ax, x_N, y_N, look)
-        for x, y, (_, values) in zip(x_N, y_N, line.points, strict=True):
-            ax.annotate(
-                style.escape_math(values), (x, y), xytext=(0, 5), textcoords="offset points",
-                ha="center", fontsize=7, color=style.INK,
-            )  # fmt: skip
-        entries[line.name] = look
-    style.log_axis(ax, (), unit=10.0**exponent)
-    ax.margins(y=0.12)
-    ax.set_title(style.escape_math(study.measure_name(measure)))
-    ax.set(xlabel=f"Pre-training compute ({power_unit(exponent, 'exaFLOPs')})", ylabel="Top-1 (%)")
-    style.legend(figure, entries, list(entries))
+    looks = {
+        name: style.Look(
+            style.SYSTEM_COLORS[place % len(style.SYSTEM_COLORS)],
+            style.SYSTEM_MARKERS[place % len(style.SYSTEM_MARKERS)],
+            (),
+        )
+        for place, name in enumerate(
+            dict.fromkeys(line.name for found in drawn.values() for line in found)
+        )
+    }
+    figure, axes = style.panels(len(drawn))
+    for place, (measure, ax) in enumerate(zip(drawn, axes, strict=True)):
+        for line in drawn[measure]:
+            _line(study, ax, measure, line, looks[line.name])
+        style.log_axis(ax, (), unit=10.0**exponent)
+        ax.margins(y=0.12)
+        ax.set_title(style.escape_math(study.measure_name(measure)))
+        ax.set_ylabel("Top-1 (%)")
+        if style.is_lowest(place, len(drawn)):
+            ax.set_xlabel(f"Pre-training compute ({power_unit(exponent, 'exaFLOPs')})")
+    style.legend(figure, looks, list(looks))
     return figure
+
+
+def _line(study: Study, ax: Axes, measure: Measure, line: Line, look: style.Look) -> None:
+    x_N = [arm.exaflops for arm, _ in line.points]
+    y_N = [100 * (study.mean(arm, measure) or 0.0) for arm, _ in line.points]
+    style.line(ax, x_N, y_N, look)
+    style.points(ax, x_N, y_N, look)
+    for x, y, (_, values) in zip(x_N, y_N, line.points, strict=True):
+        ax.annotate(
+            style.escape_math(values), (x, y), xytext=(0, 5), textcoords="offset points",
+            ha="center", fontsize=7, color=style.INK,
+        )  # fmt: skip
 
 
 def _words(study: Study, measure: Measure, line: Line) -> str:

@@ -37,6 +37,8 @@ class Page:
     """How many published numbers got each verdict: word, meaning, count, kind."""
     findings: Sequence[Any]
     """What was found: subject and text."""
+    cautions: Sequence[Any]
+    """What weakens the numbers: subject and text."""
     no_published: str
     """What to say where no published number is answered; empty where one is."""
     results: Table

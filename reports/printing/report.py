@@ -30,10 +30,17 @@ class Report:
     """What was found, in sentences."""
     status: str
     """How many jobs are done, failed, skipped and not run."""
+    cautions: tuple[str, ...] = ()
+    """What weakens the numbers, in sentences."""
     failures: tuple[str, ...] = ()
     """Name and error of every failed job."""
     verdicts: Mapping[str, str] = field(default_factory=dict)
     """Verdict by the id of each job behind a cell that answers a published number."""
+
+    def told_cautions(self, limit: int) -> list[str]:
+        """Return at most so many cautions, and how many more the page has."""
+        more = len(self.cautions) - limit
+        return [*self.cautions[:limit], *([f"and {more:,} more on the page"] if more > 0 else [])]
 
     def terminal(self, *, width: int | None = None, color: bool = False) -> str:
         """Return the comparison with timings, for a terminal."""
@@ -78,6 +85,7 @@ def load(out_dir: Path, key: str) -> Report | None:
             files=files,
             findings=tuple(index["findings"]),
             status=index["status"],
+            cautions=tuple(index["cautions"]),
             failures=tuple(index["failures"]),
             verdicts=index["verdicts"],
         )
@@ -97,6 +105,7 @@ def write(report: Report, contents: Mapping[str, bytes], out_dir: Path) -> None:
         "files": {name: len(content) for name, content in contents.items()},
         "findings": report.findings,
         "status": report.status,
+        "cautions": report.cautions,
         "failures": report.failures,
         "verdicts": dict(report.verdicts),
         "tables": list(report.tables),

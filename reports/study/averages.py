@@ -87,23 +87,53 @@ def _mean(seed: int, group: list[Sample]) -> Sample:
     )
 
 
+@once
+def leading(study: Study) -> tuple[Measure, ...]:
+    """Return the accuracy that stands for each data set: its first, of few-shot ones 5-shot.
+
+    Table 8 and Figure 4 of arXiv:2010.11929 are 5-shot accuracies.
+    """
+    by_dataset: dict[str, list[Measure]] = {}
+    for measure in study.accuracies:
+        by_dataset.setdefault(measure.dataset, []).append(measure)
+    return tuple(_leading(measures) for measures in by_dataset.values())
+
+
+def _leading(measures: Sequence[Measure]) -> Measure:
+    usual = [m for m in measures if m.metric == "fewshot_top1/5"]
+    is_fewshot = measures[0].metric.startswith("fewshot_top1")
+    return usual[0] if usual and is_fewshot else measures[0]
+
+
 def headline(study: Study) -> list[Measure]:
     """Return the accuracies that figures show: all of them, or the first few and their mean.
 
-    Of more than `MAX_SHOWN`, the average leads, and tasks of a benchmark (VTAB) come last.
+    Of more than `MAX_SHOWN`, the average comes first, then the one that stands for each data set,
+    then the others; tasks of a benchmark (VTAB) come last.
     """
     if len(study.accuracies) <= MAX_SHOWN:
         return study.accuracies
-    cards, mean = study.graph.datasets, average(study)
-    tasks = {m for m in study.accuracies if m.dataset in cards and cards[m.dataset].group}
-    ordered = sorted(study.accuracies, key=lambda measure: measure in tasks)
+    mean = average(study)
+    ordered = sorted(study.accuracies, key=lambda m: (is_task(study, m), m not in leading(study)))
     return [*([mean.measure] if mean else []), *ordered][:MAX_SHOWN]
 
 
 def left_out(study: Study) -> str:
     """Return a sentence on the measures that `headline` leaves to the tables; empty for none."""
-    num = len(set(study.measures) - set(headline(study)))
-    return f" {num} further measures are in the tables." if num else ""
+    return said_of(len(set(study.measures) - set(headline(study))), "measure")
+
+
+def said_of(num: int, what: str) -> str:
+    """Return a sentence on what a figure leaves to the tables; empty where that is nothing."""
+    if not num:
+        return ""
+    return f" {num} further {what}{'s are' if num > 1 else ' is'} in the tables."
+
+
+def is_task(study: Study, measure: Measure) -> bool:
+    """Tell whether a measure is of one task of a benchmark, whose mean is what is reported."""
+    card = study.graph.datasets.get(measure.dataset)
+    return card is not None and bool(card.group)
 
 
 def means_in_words(study: Study, measure: Measure, x_words: Callable[[Arm], str]) -> str:

@@ -1,7 +1,13 @@
-"""What was found, in a few generated sentences. They say only what the pair table shows."""
+"""What was found, in a few generated sentences. They say only what the tables show.
+
+Each data set has its own, by its first accuracy (of few-shot ones 5-shot). Nobody reads twenty: of
+more than `MAX_DATASETS` data sets the first one's are given, and of the others together how often
+each side leads.
+"""
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import groupby
@@ -14,6 +20,8 @@ from reports.study.leading import margin_of
 from reports.study.samples import Measure, values
 from reports.study.study import Study
 
+MAX_DATASETS = 6
+"""Data sets of which each has findings of its own."""
 NO_PUBLISHED = (
     "No published counterpart: this suite is a miniature of the question, not a reproduction."
 )
@@ -33,29 +41,65 @@ class Finding:
 
 
 def findings(study: Study) -> list[Finding]:
-    """Return a finding for each pair and rival, and for whole families: the first measure.
+    """Return a finding for each pair, rival and data set, and for whole families.
 
     Without any of these: the least and the most accurate system at each upstream size.
     """
-    met = [contest for contest in contests(study) if contest.measure == _first(study)]
-    ordered = sorted(
-        met, key=lambda c: (c.pair, c.rival, c.first.upstream, c.first.upstream_examples)
-    )
-    groups = groupby(ordered, key=lambda c: (c.pair, c.rival, c.first.upstream))
-    found = [*(_finding(study, list(group)) for _, group in groups), *_families(study)]
+    found = [*_of_pairs(study), *_families(study)]
     return found or list(_ends(study))
 
 
-def _first(study: Study) -> Measure | None:
-    """Return the accuracy that findings are about: the suite's first, of few-shot ones 5-shot.
+def _told(study: Study) -> tuple[list[Measure], list[Measure]]:
+    """Return the measures with findings of their own, and those that are summed up."""
+    measures = list(averages.leading(study))
+    own = len(measures) if len(measures) <= MAX_DATASETS else 1
+    return measures[:own], measures[own:]
 
-    Table 8 and Figure 4 of arXiv:2010.11929 are 5-shot accuracies.
-    """
-    measures = study.accuracies
-    if measures and measures[0].metric.startswith("fewshot_top1"):
-        usual = [m for m in measures if m.metric == "fewshot_top1/5"]
-        return (usual or measures)[0]
-    return measures[0] if measures else None
+
+def _of_pairs(study: Study) -> Iterator[Finding]:
+    own, others = _told(study)
+    order = {measure: place for place, measure in enumerate(own)}
+    rest = len(order)  # those summed up come last, together
+    met = sorted(
+        (contest for contest in contests(study) if contest.measure in {*own, *others}),
+        key=lambda c: (
+            c.pair, c.rival, c.first.upstream, order.get(c.measure, rest),
+            c.first.upstream_examples,
+        ),
+    )  # fmt: skip
+    for (*_, place), group in groupby(
+        met, key=lambda c: (c.pair, c.rival, c.first.upstream, order.get(c.measure, rest))
+    ):
+        contested = list(group)
+        yield _finding(study, contested) if place < rest else _summed_up(contested)
+
+
+def _summed_up(met: Sequence[Contest]) -> Finding:
+    """Say on how many data sets each side leads at the largest upstream size."""
+    size = max(contest.first.upstream_examples for contest in met)
+    largest = [contest for contest in met if contest.first.upstream_examples == size]
+    counts = Counter(map(_word, largest))
+    first = largest[0]
+    return Finding(
+        f"{first.first.title} − {first.second.title}, {len(largest)} other data sets",
+        f"At {size:,} upstream images "
+        f"{', '.join(f'{word} on {count}' for word, count in counts.most_common())}. "
+        "(The first accuracy of each, not corrected for their number; the pairs have each.)",
+    )
+
+
+def _word(contest: Contest) -> str:
+    """Return the outcome of one comparison in words that can be counted."""
+    mean = contest.difference.mean
+    if mean is None:
+        return "no results"
+    if contest.leader in ("first", "second"):
+        return f"the {contest.names[0 if contest.leader == 'first' else 1]} leads"
+    if contest.leader == "unknown":
+        if mean == 0:
+            return "equal at one seed"
+        return f"the {contest.names[0 if mean > 0 else 1]} is ahead at one seed"
+    return {"tie": "a tie"}.get(contest.leader, contest.leader)
 
 
 def _finding(study: Study, group: list[Contest]) -> Finding:
@@ -72,9 +116,16 @@ def _finding(study: Study, group: list[Contest]) -> Finding:
 
 
 def _ends(study: Study) -> Iterator[Finding]:
-    """Say which systems came first and last, where no pair was named; ranks say what is shown."""
-    measure = _first(study)
-    if measure is not None:
+    """Say which systems came first and last, where no pair was named; ranks say what is shown.
+
+    Of many data sets their mean stands for all, or the first of them where they have none.
+    """
+    own, others = _told(study)
+    mean, where = averages.average(study), ""
+    if others:
+        own = [mean.measure] if mean else own
+        where = "; the comparison has each data set"
+    for measure in own:
         for (_, size), arms in study.arms_by_size.items():
             found = [(arm, values(averages.values(study, arm, measure).values())) for arm in arms]
             means = sorted((sum(there) / len(there), arm.title) for arm, there in found if there)
@@ -86,16 +137,21 @@ def _ends(study: Study) -> Iterator[Finding]:
             yield Finding(
                 study.measure_name(measure),
                 f"From {low} to {high}, {len(means)} systems at {size:,} upstream images. "
-                f"({_capital(terms)}; the ranks say which differences are shown.)",
+                f"({_capital(terms)}; the ranks say which differences are shown{where}.)",
             )
 
 
 def _families(study: Study) -> Iterator[Finding]:
-    """Say how families compare at equal compute: the claim of section 4.4 of arXiv:2010.11929."""
-    families = [match for match in matches(study) if match.origin == "families"]
-    first: dict[tuple[tuple[str, str], str], Match] = {}
-    for match in families:
-        first.setdefault((match.families, match.where), match)
+    """Say how families compare at equal compute: the claim of section 4.4 of arXiv:2010.11929.
+
+    By the mean over data sets, where there is one; else on each.
+    """
+    mean = averages.average(study)
+    wanted = [mean.measure] if mean else _told(study)[0]
+    first: dict[tuple[tuple[str, str], str, Measure], Match] = {}
+    for match in matches(study):
+        if match.origin == "families" and match.measure in wanted:
+            first.setdefault((match.families, match.where, match.measure), match)
     for match in first.values():
         met = [read(match, x, confidence=study.confidence) for x in levels(match)]
         if met:

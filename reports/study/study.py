@@ -44,6 +44,8 @@ class Study:
     open_file: Callable[[str, str], Path | None] = lambda job_id, name: None
     """File that a job left in its folder, by the job's id and the file's name; None where it is
     not at hand."""
+    answers: Callable[[str], Mapping[str, np.ndarray]] = lambda job_id: {}
+    """The `labels` of a job's test images, and under `classes/<metric>` what it took them for."""
     notes: Mapping[str, Sequence[str]] = field(default_factory=dict)
     """What is odd in a data set (copies, images in two splits, empty classes), by its name."""
 

@@ -79,6 +79,10 @@ def test_own_pictures_run_downstream(
     table = (tmp_path / "runs/reports/tiny/tables/comparison.long.csv").read_text()
     assert "mine" in table
     assert "fewshot_top1" in table
+    with (tmp_path / "runs/reports/tiny/tables/per_class.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert {row["class"]: row["num_images"] for row in rows} == {"disc": "20", "bar": "20"}
+    assert "What each class was taken for" in page
 
 
 @pytest.mark.parametrize(

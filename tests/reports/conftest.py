@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
 import os
 from collections.abc import Callable, Iterable, Mapping
@@ -316,6 +317,32 @@ def _cards() -> dict[str, DatasetCard]:
             source="scikit-learn, from the UCI repository", licence="CC BY 4.0",
         ),
     }  # fmt: skip
+
+
+def with_more_datasets(made: Made, *names: str) -> Made:
+    """Return the same with every transfer repeated on further data sets, with the same results."""
+    jobs, results, cards = list(made.graph.jobs), dict(made.results), dict(made.graph.datasets)
+    for name in names:
+        digest = hashlib.sha256(name.encode()).hexdigest()
+        cards[name] = cards["digits"].model_copy(
+            update={"name": name, "title": name.capitalize(), "digest": digest}
+        )
+        new: dict[str, str] = {}
+        for job in made.graph.jobs:
+            if not job.labels.downstream or job.spec.data is None:
+                continue
+            needs = {role: new.get(needed, needed) for role, needed in job.spec.needs.items()}
+            data = job.spec.data.model_copy(update={"digest": digest})
+            spec = job.spec.model_copy(update={"data": data, "needs": needs})
+            labels = job.labels.model_copy(update={"downstream": name})
+            new[job.job_id] = spec.job_id
+            update = {"spec": spec, "job_id": spec.job_id, "labels": labels, "dataset": name,
+                      "name": f"{job.name} {name}"}  # fmt: skip
+            jobs.append(job.model_copy(update=update))
+            result = made.results[job.job_id]
+            results[spec.job_id] = result.model_copy(update={"job_id": spec.job_id})
+    graph = made.graph.model_copy(update={"jobs": tuple(jobs), "datasets": cards})
+    return Made(graph, results, made.curves)
 
 
 def named_as_ours(

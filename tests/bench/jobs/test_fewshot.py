@@ -75,6 +75,8 @@ def test_fewshot_is_the_literal_rule_on_pre_logits(
     assert set(result.metrics) == {f"fewshot_top1/{shots}" for shots in (1, 3, 30)}
     for shots, draw, expected in literal_fewshot(toy, pretrained):
         np.testing.assert_array_equal(hits[f"shots_{shots}"][draw], expected)
+        right = hits[f"classes/fewshot_top1/{shots}"][draw] == hits["labels"]
+        np.testing.assert_array_equal(right, expected)
         metric = result.metrics[f"fewshot_top1/{shots}"]
         assert metric.samples[draw] == pytest.approx(expected.mean())
         assert metric.value == pytest.approx(np.mean(metric.samples))

@@ -24,19 +24,19 @@ def test_a_candidate_trains_without_the_held_out_part_and_is_scored_on_it(
     toy: Any, perform: Perform, pretrained: tuple[JobResult, Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     seen: dict[str, np.ndarray] = {}
-    real_batches, real_evaluate = loader.Batches, training.evaluate
+    real_batches, real_classify = loader.Batches, training.classify
 
     def batches(split: Split, indices_N: np.ndarray, *args: Any, **kwargs: Any) -> loader.Batches:
         seen["train"] = indices_N
         return real_batches(split, indices_N, *args, **kwargs)
 
-    def evaluate(model: Any, split: Split, transform: Any, *, indices_N: np.ndarray) -> np.ndarray:
+    def classify(model: Any, split: Split, transform: Any, *, indices_N: np.ndarray) -> np.ndarray:
         assert split is toy.data.split("train")
         seen["held"] = indices_N
-        return real_evaluate(model, split, transform, indices_N=indices_N)
+        return real_classify(model, split, transform, indices_N=indices_N)
 
     monkeypatch.setattr(loader, "Batches", batches)
-    monkeypatch.setattr(training, "evaluate", evaluate)
+    monkeypatch.setattr(training, "classify", classify)
     spec = toy.finetune(pretrained, 0.01, held_out=0.2, eval_split="held-out")
     result, folder = perform(spec, {"checkpoint": pretrained})
     assert len(seen["held"]) == 12
@@ -81,10 +81,16 @@ def test_the_final_run_takes_the_chosen_rate_and_reports_on_test(
     spec = toy.finetune(pretrained, None, eval_split="test")
     inputs = {"checkpoint": pretrained, "select": (selected, tmp_path)}
     result, folder = perform(spec, inputs)
-    assert result.values == {"learning_rate": 0.05}
-    hits = np.load(folder / "hits.npz")["hits"]
+    assert set(result.values) == {"learning_rate", "loss_before_end", "loss_at_end"}
+    assert result.values["learning_rate"] == 0.05
+    stored = np.load(folder / "hits.npz")
+    hits = stored["hits"]
     assert set(result.metrics) == {"test_top1"}
     assert result.metrics["test_top1"].n == len(hits) == toy.num_test
+    labels_N = toy.data.split("test").labels_N
+    np.testing.assert_array_equal(stored["labels"], labels_N)
+    np.testing.assert_array_equal(stored["classes/test_top1"] == labels_N, hits)
+    assert stored["classes/test_top1"].dtype == np.int16
     assert set(result.files) == {"hits.npz", "model.safetensors"}
     direct = toy.finetune(pretrained, 0.05, eval_split="test")
     assert perform(direct, {"checkpoint": pretrained})[0].files == result.files

@@ -78,6 +78,8 @@ def test_the_job_stores_hits_of_each_number_of_neighbours(
         metric = result.metrics[f"knn_top1/{k}"]
         assert metric.n == len(hits[f"neighbours_{k}"]) == toy.num_test
         assert metric.value == pytest.approx(hits[f"neighbours_{k}"].mean())
+        right = hits[f"classes/knn_top1/{k}"] == hits["labels"]
+        np.testing.assert_array_equal(right, hits[f"neighbours_{k}"])
     assert result.metrics["knn_top1/3"].value > 0.4  # three classes
 
 

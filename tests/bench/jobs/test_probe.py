@@ -98,7 +98,9 @@ def test_l2_is_chosen_on_held_out_images_and_test_is_scored_once(
 ) -> None:
     l2s = (1e-3, 0.1, 10.0)
     result, folder = perform(spec_of(l2s), {"checkpoint": pretrained})
-    hits = np.load(folder / "hits.npz")["hits"]
+    stored = np.load(folder / "hits.npz")
+    hits = stored["hits"]
+    np.testing.assert_array_equal(stored["classes/probe_top1"] == stored["labels"], hits)
     assert result.metrics["probe_top1"].n == len(hits) == toy.num_test
     assert result.metrics["probe_top1"].value == pytest.approx(hits.mean())
     assert result.values["converged"] is True

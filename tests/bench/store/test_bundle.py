@@ -18,7 +18,7 @@ import pytest
 from bench.errors import UserError
 from bench.plan.spec import JobGraph
 from bench.specs import Cost, DatasetCard, JobResult, PlannedJob
-from bench.store import bundle, scrub
+from bench.store import Store, bundle, scrub
 
 Make = Callable[..., Any]
 
@@ -196,6 +196,30 @@ def test_hits_that_are_no_hits_are_told(evidence: bundle.Evidence) -> None:
         with pytest.raises(UserError, match=r"hits.npz: damaged"):
             bundle.read_hits(content, job_id)
     assert bundle.read_hits(npz(shots_1=np.array([True])), job_id) is None
+
+
+def test_labels_and_classes_of_test_images_are_read_from_bundles_and_job_folders(
+    tmp_path: Path,
+) -> None:
+    job_id = "0123456789abcdef"
+    stored = {"labels": np.array([0, 2], np.int16), "classes/knn_top1/5": np.array([0, 1])}
+    content = npz(hits=np.array([True, False]), **stored)
+    graph: Any = None
+    evidence = bundle.Evidence(
+        graph=graph, results={}, curves={}, hits={job_id: content}, published=(), environment={},
+        tables={},
+    )  # fmt: skip
+    store = Store(tmp_path)
+    folder = store.paths.job(job_id).folder
+    folder.mkdir(parents=True)
+    (folder / "hits.npz").write_bytes(content)
+    for found in (evidence.answers_of(job_id), store.answers(job_id)):
+        assert set(found) == set(stored)
+        for name, array in stored.items():
+            np.testing.assert_array_equal(found[name], array)
+    assert store.hits(job_id) is not None
+    (folder / "hits.npz").write_bytes(npz(hits=np.array([True])))  # as older versions left it
+    assert store.answers(job_id) == {} == store.answers("f" * 16)
 
 
 @pytest.mark.parametrize(

@@ -176,6 +176,18 @@ def test_killed_at_any_step_the_run_ends_with_the_same_bits(
         assert done.num_images == whole.num_images == NUM_STEPS * 8
 
 
+def test_the_last_fifths_of_the_losses_are_means_of_whole_steps() -> None:
+    def done(*losses: float) -> training.Training:
+        return training.Training(
+            losses_T=np.array(losses, np.float32), num_images=1, stepping_s=1.0, resumed_step=0,
+            earlier_wall_s=0.0, earlier_core_s=0.0, pieces=1,
+        )  # fmt: skip
+
+    assert done(*range(10)).fifths() == (6.5, 8.5)
+    assert done(5, 4, 3, 2, 1, 0).fifths() == (1.0, 0.0)  # six steps: fifths of one
+    assert done(4, 3, 2, 1).fifths() is None
+
+
 def test_earlier_attempts_are_counted_in_the_cost(tmp_path: Path) -> None:
     spec = recipe()
     checkpoints = Checkpoints(tmp_path, "job", interval_s=0)

@@ -49,6 +49,19 @@ def schemes() -> dict[str, dict[str, str]]:
     return {"light": long[0], "dark": long[0] | long[1], "print": long[0] | long[2]}
 
 
+def test_letters_can_be_read_on_every_shade_in_light_and_dark() -> None:
+    dark = {**style.dark_colors(), **style.SHADES}
+    for level in range(1, len(style.SHADES) + 1):
+        shade, ink = style.shade(level), style.shade_ink(level)
+        assert contrast(shade, ink) >= 4.5, level
+        assert contrast(dark[shade], dark[ink]) >= 4.5, level
+
+
+def test_shares_have_the_shade_of_their_eighth() -> None:
+    shares = (0.0, 0.004, 0.005, 0.125, 0.126, 0.5, 0.51, 1.0)
+    assert [style.shade_level(share) for share in shares] == [0, 0, 1, 1, 2, 4, 5, 8]
+
+
 def test_contrast_of_known_colours() -> None:
     assert contrast("#000000", "#ffffff") == pytest.approx(21)
     assert contrast("#777777", "#ffffff") == pytest.approx(4.48, abs=0.01)

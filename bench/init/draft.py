@@ -249,7 +249,10 @@ def _report(choice: Choice) -> str:
     return f"""\
 [[pair]]
 systems = ["{choice.vit}", "{choice.bit}"]
-{match}"""
+{match}
+[report]
+figures = ["learning_curves"]  # those of your own pictures come by themselves
+"""
 
 
 def _numbers(values: tuple[float, ...]) -> str:

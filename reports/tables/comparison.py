@@ -21,13 +21,11 @@ from reports.printing.cells import (
 )
 from reports.printing.table import Cell, Column, Table
 from reports.printing.units import common_exponent, params_scale, power_unit
+from reports.study.floors import floors
 from reports.study.leading import difference, is_lower_better, leader
 from reports.study.samples import Arm, Measure, values
 from reports.study.stages import is_reported, reported_metrics
 from reports.study.study import Study, once
-
-MAJORITY = "majority_top1"
-"""Value in the results of jobs that know both splits: what the most frequent class gets right."""
 
 
 @once
@@ -165,19 +163,6 @@ def _beats_all(study: Study, best: Arm, arms: Sequence[Arm], measure: Measure) -
         leader(difference(own, rival, metric, confidence=study.confidence), metric) == "first"
         for rival in rivals
     )
-
-
-@once
-def floors(study: Study) -> dict[str, dict[str, float]]:
-    """Return what is right by guessing, of each data set of the suite's own: title -> accuracy."""
-    found: dict[str, dict[str, float]] = {}
-    for job in study.graph.jobs:
-        name, result = job.labels.downstream, study.results.get(job.job_id)
-        majority = result.values.get(MAJORITY) if result else None
-        if name in study.graph.suite.dataset and majority is not None:
-            chance = 1 / study.graph.datasets[name].num_classes
-            found[name] = {"Majority class": float(majority), "Chance": chance}
-    return found
 
 
 def _floors(study: Study, lead: LeadColumns) -> list[tuple[Cell, ...]]:

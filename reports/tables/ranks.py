@@ -41,13 +41,15 @@ def table(study: Study) -> Table:
         cells: dict[Arm, Cell] = {}
         imaged: dict[Arm, Cell] = {}
         for arms in study.arms_by_size.values():
+            if arms[0].is_untrained:
+                continue
             cells |= _by_seeds(study, arms, measure)
             imaged |= _by_images(study, arms, measure, generator)
         columns.append((_column(study, measure, ""), cells))
         if imaged:
             columns.append((_column(study, measure, OVER_IMAGES), imaged))
     rows = []
-    for arm in study.arms:
+    for arm in (arm for arm in study.arms if not arm.is_untrained):
         both = zip(lead.columns, lead.cells(arm), strict=True)
         names = [cell for column, cell in both if column.header]
         rows.append((*names, *(cells.get(arm, absent_cell()) for _, cells in columns)))

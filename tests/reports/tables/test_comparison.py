@@ -85,3 +85,22 @@ def test_untrained_systems_are_named_so_and_compared_with_nobody(made: Made) -> 
 def test_the_caption_says_at_which_size_images_are_seen(made: Made) -> None:
     caption = comparison.table(Study(made.graph, made.results, made.curves, made.hits)).caption
     assert "Images are seen at 48 px (fine-tuned), 32 px (1-shot, 5-shot, 10-shot)." in caption
+
+
+def test_systems_are_drawn_beside_who_guesses(made: Made) -> None:
+    from reports.figures import systems
+
+    plain = Study(made.graph, made.results, made.curves, made.hits)
+    assert systems.figure(plain) is None  # no data set of the suite's own
+    suite = made.graph.suite.model_copy(update={"dataset": {"digits": {"reader": "image_folder"}}})
+    results = {
+        job_id: result.model_copy(update={"values": {"majority_top1": 0.125}})
+        for job_id, result in made.results.items()
+    }
+    graph = made.graph.model_copy(update={"suite": suite})
+    drawing = systems.figure(Study(graph, results, made.curves, made.hits))
+    assert drawing is not None
+    assert "Majority class 12.5 %; Chance 10.0 %" in drawing.alt
+    assert drawing.alt.count("ViT-Micro/4: Fine-tuned") == 1  # the largest of three upstream sizes
+    assert "1-shot" not in drawing.alt  # of several shots, the most
+    assert "10-shot" in drawing.alt

@@ -107,6 +107,20 @@ class StaleAttempt(BenchError):
     """A newer attempt owns the job folder; the late writer is refused."""
 
 
+def printable(text: str) -> str:
+    """Return text on one line in which nothing is obeyed by a terminal or shown as something else.
+
+    Names of files may hold control characters, changes of direction and bytes that are no UTF-8:
+    they are written as escapes, by which the file can still be found.
+    """
+    line = " ".join(text.split())
+    if line.isprintable():
+        return line
+    return "".join(
+        char if char.isprintable() else char.encode("unicode_escape").decode() for char in line
+    )
+
+
 def suggest(name: str, known: Iterable[str], *, kind: str = "name") -> str:
     """Return `Did you mean "x"?`, or the list of what there is when nothing is near."""
     names = sorted(set(known))

@@ -32,7 +32,7 @@ from bench.cli.wiring import (
     prepare_data,
     terminate_on,
 )
-from bench.errors import BenchError, UserError
+from bench.errors import BenchError, UserError, printable
 from bench.paths import WorkPaths
 
 if TYPE_CHECKING:
@@ -109,7 +109,8 @@ def run(
         prepare_data(graph, todo, store)
         for name, notes in data_notes(graph, store).items():
             for note in notes:
-                console.print(f"note: {name}: {note}", markup=False, highlight=False)
+                words = f"note: {name}: {note}"
+                console.print(words, markup=False, highlight=False, soft_wrap=True)
         outcomes = execute(
             graph, todo, done, store=store, local=local, address=address, console=console
         )
@@ -327,12 +328,12 @@ def main() -> None:
     except BenchError as error:
         if os.environ.get("VITBENCH_DEBUG"):
             raise
-        sys.stderr.write(f"vitbench: {' '.join(str(error).split())}\n")
+        sys.stderr.write(f"vitbench: {printable(str(error))}\n")
         sys.exit(error.exit_code)
     except Exception as error:
         if os.environ.get("VITBENCH_DEBUG"):
             raise
-        words = " ".join(str(error).split())
+        words = printable(str(error))
         sys.stderr.write(
             f"vitbench: {type(error).__name__}: {words} (vitbench --debug shows more)\n"
         )

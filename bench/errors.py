@@ -23,6 +23,10 @@ MAX_LISTED = 12
 """Names listed in an error when none is near; the rest is counted."""
 
 
+MAX_CHARACTERS = 1500
+"""Of what is printed on one line: a name or a number may have any length."""
+
+
 class BenchError(Exception):
     """An error reported in one line: `message` is the cause, `hint` the cure (may be empty)."""
 
@@ -114,6 +118,8 @@ def printable(text: str) -> str:
     they are written as escapes, by which the file can still be found.
     """
     line = " ".join(text.split())
+    if len(line) > MAX_CHARACTERS:
+        line = f"{line[:MAX_CHARACTERS]}..."
     if line.isprintable():
         return line
     return "".join(

@@ -89,6 +89,7 @@ def run(
 ) -> None:
     """Run a suite: do what is missing, then print the comparison and where everything is."""
     from bench.doctor.before import check_place
+    from bench.plan.notes import notes
     from bench.schedule import refuse
     from bench.store import Store
 
@@ -107,10 +108,12 @@ def run(
     _say_what_is_reused(console, graph, done, todo)
     if todo:
         prepare_data(graph, todo, store)
-        for name, notes in data_notes(graph, store).items():
-            for note in notes:
-                words = f"note: {name}: {note}"
-                console.print(words, markup=False, highlight=False, soft_wrap=True)
+        of_data = data_notes(graph, store)
+        for words in (
+            *notes(graph),
+            *(f"{name}: {note}" for name in of_data for note in of_data[name]),
+        ):
+            console.print(f"note: {words}", markup=False, highlight=False, soft_wrap=True)
         outcomes = execute(
             graph, todo, done, store=store, local=local, address=address, console=console
         )
@@ -136,6 +139,7 @@ def plan(
     """Show the jobs of a suite, what is done, its exaFLOPs and time, without running anything."""
     from bench.cli.listing import plan_rows, show_plan
     from bench.plan import rehearsed
+    from bench.plan.notes import notes
     from bench.schedule import Estimates
     from bench.store import Store
 
@@ -145,7 +149,8 @@ def plan(
     estimates = Estimates(graph, done, rehearsed_s=rehearsed.seconds(graph, cache))
     rows = plan_rows(graph, done, estimates.seconds)
     if as_json:
-        print_json({"suite": graph.suite.model_dump(mode="json"), "jobs": rows})
+        suite_fields = graph.suite.model_dump(mode="json")
+        print_json({"suite": suite_fields, "jobs": rows, "notes": notes(graph)})
         return
     show_plan(new_console(), graph, rows, cache=cache)
 

@@ -11,6 +11,7 @@ from bench.cli.printing import fact
 from bench.errors import DataError
 from bench.paths import CachePaths
 from bench.plan.fitting import TOO_LARGE
+from bench.plan.notes import notes
 from bench.plan.spec import JobGraph
 from bench.specs import JobResult, Pair, PlannedJob
 
@@ -129,6 +130,8 @@ def show_plan(console: Console, graph: JobGraph, rows: Sequence[Row], *, cache: 
         words = f"refused: {number} jobs, since {reason}"
         style = "red" if reason.startswith(TOO_LARGE) else None
         console.print(words, markup=False, highlight=False, soft_wrap=True, style=style)
+    for words in notes(graph):
+        console.print(f"note: {words}", markup=False, highlight=False, soft_wrap=True)
     for words in (*_enlarged(graph, cache), *_feeding(graph)):
         console.print(f"images: {words}", markup=False, highlight=False, soft_wrap=True)
     for words in _saving(graph):

@@ -16,6 +16,9 @@ from reports.printing.escape import plain
 
 GOLDEN = Path(__file__).resolve().parents[1] / "golden" / "corpus"
 
+USAGE = ("Usage: ", "Try '")
+"""Lines that go before what is wrong with an option."""
+
 MOST_S = 60
 """Seconds that the command may take: it needs a tenth of one."""
 
@@ -51,7 +54,8 @@ def told(
         faulthandler.cancel_dump_traceback_later()
         out, err = capsys.readouterr()
         notes = [line for line in out.splitlines() if line.startswith("note: ")]
-        lines = [line.replace(str(tmp_path), "HERE") for line in (*err.splitlines(), *notes)]
+        errors = [line for line in err.splitlines() if line and not line.startswith(USAGE)]
+        lines = [line.replace(str(tmp_path), "HERE") for line in (*errors, *notes)]
         assert "Traceback" not in err
         assert [plain(line) for line in lines] == lines
         return int(ended.value.code or 0), lines

@@ -228,6 +228,7 @@ def ui(
     hosts = f"localhost:{port},127.0.0.1:{port}"
     command = [sys.executable, "-m", "mlflow", "server"]
     command += ["--backend-store-uri", tracking_uri(workdir), "--host", "127.0.0.1"]
+    command += ["--registry-store-uri", tracking_uri(workdir)]
     command += ["--default-artifact-root", WorkPaths(workdir.resolve()).artifacts.as_uri()]
     command += ["--port", str(port), "--workers", "1", "--allowed-hosts", hosts]
     page = f"http://127.0.0.1:{port}/#/experiments?workflowType=machine_learning"
@@ -235,6 +236,8 @@ def ui(
     command += ["--uvicorn-opts", "--log-level warning"]
     # What MLflow's own libraries deprecate is nothing for who looks at results.
     quiet = {**os.environ, "PYTHONWARNINGS": "ignore", "MLFLOW_LOGGING_LEVEL": "WARNING"}
+    # Jobs of its own take seconds to start, and leave a folder in shared memory.
+    quiet["MLFLOW_SERVER_ENABLE_JOB_EXECUTION"] = "false"
     server = subprocess.Popen(command, start_new_session=True, env=quiet)
     end_on_signals(terminate_on)
     try:

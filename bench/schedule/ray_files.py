@@ -51,10 +51,10 @@ class RayFiles:
             self.path = path
 
     def remove(self) -> None:
-        """Remove the folder once Ray has ended."""
+        """Remove the folder once Ray has ended, and end what did not with it."""
         if self.path is None or self._lock is None:
             return
-        shutil.rmtree(self.path, ignore_errors=True)
+        _clear(self.path)
         self._lock.release()
         self.path = None
 
@@ -76,9 +76,13 @@ def _sweep(home: Path) -> None:
             continue
         lock = FileLock(folder / LOCK, timeout=0)
         with contextlib.suppress(OSError, Timeout), lock:
-            for process in left_in(folder):
-                _end(process, folder)
-            shutil.rmtree(folder, ignore_errors=True)
+            _clear(folder)
+
+
+def _clear(folder: Path) -> None:
+    for process in left_in(folder):
+        _end(process, folder)
+    shutil.rmtree(folder, ignore_errors=True)
 
 
 def left_in(folder: Path) -> Iterator[int]:

@@ -160,12 +160,18 @@ def _hints(sizes: type[Sizes]) -> dict[str, Any]:
     return typing.get_type_hints(sizes)
 
 
+MOST = 1_000_000
+"""Larger sizes are slips of the hand."""
+
+
 def positive(**sizes: float | tuple[int, ...]) -> None:
-    """Raise UserError unless every number is above zero and no tuple is empty."""
+    """Raise UserError unless every number is above zero, none absurd, and no tuple is empty."""
     for key, value in sizes.items():
         numbers = value if isinstance(value, tuple) else (value,)
         if not numbers or min(numbers) <= 0:
             raise UserError(f"{key} = {value!r} must be above zero")
+        if max(numbers) > MOST:
+            raise UserError(f"{key} is larger than {MOST:,}, which no system has")
 
 
 def later(default: Any) -> Any:

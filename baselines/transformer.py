@@ -27,6 +27,10 @@ if TYPE_CHECKING:
     from torch import nn
 
 
+MOST_LAYERS = 10_000
+"""Deeper ones are slips of the hand."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Transformer:
     """The encoder behind the patch embedding."""
@@ -56,6 +60,8 @@ class Transformer:
 
     def __post_init__(self) -> None:
         positive(width=self.width, depth=self.depth, num_heads=self.num_heads, mlp_dim=self.mlp_dim)
+        if self.depth > MOST_LAYERS:
+            raise UserError(f"depth = {self.depth:,} is more than {MOST_LAYERS:,} layers")
         if self.representation_dim < 0:
             raise UserError(f"representation_dim = {self.representation_dim} must not be negative")
         if self.width % self.num_heads:

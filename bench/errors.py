@@ -23,6 +23,10 @@ MAX_LISTED = 12
 """Names listed in an error when none is near; the rest is counted."""
 
 
+MAX_CHARACTERS = 1500
+"""Of what is printed on one line: a name or a number may have any length."""
+
+
 class BenchError(Exception):
     """An error reported in one line: `message` is the cause, `hint` the cure (may be empty)."""
 
@@ -105,6 +109,22 @@ class JobHeld(BenchError):
 
 class StaleAttempt(BenchError):
     """A newer attempt owns the job folder; the late writer is refused."""
+
+
+def printable(text: str) -> str:
+    """Return text on one line in which nothing is obeyed by a terminal or shown as something else.
+
+    Names of files may hold control characters, changes of direction and bytes that are no UTF-8:
+    they are written as escapes, by which the file can still be found.
+    """
+    line = " ".join(text.split())
+    if len(line) > MAX_CHARACTERS:
+        line = f"{line[:MAX_CHARACTERS]}..."
+    if line.isprintable():
+        return line
+    return "".join(
+        char if char.isprintable() else char.encode("unicode_escape").decode() for char in line
+    )
 
 
 def suggest(name: str, known: Iterable[str], *, kind: str = "name") -> str:

@@ -70,6 +70,11 @@ class JobPaths:
         return self.folder / PROGRESS
 
     @property
+    def scored(self) -> Path:
+        """How far the scoring of a split is, while it goes on."""
+        return self.folder / "scored.json"
+
+    @property
     def records(self) -> tuple[Path, ...]:
         """What is reported of the job, whoever works on it."""
         return (self.spec, self.result, self.failure, self.error, self.progress)

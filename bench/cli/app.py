@@ -33,7 +33,7 @@ from bench.cli.wiring import (
     prepare_data,
     terminate_on,
 )
-from bench.errors import BenchError, UserError
+from bench.errors import BenchError, UserError, printable
 from bench.paths import WorkPaths
 
 if TYPE_CHECKING:
@@ -93,6 +93,7 @@ def run(
     """Run a suite: do what is missing, then print the comparison and where everything is."""
     from bench.cli.listing import say_notes
     from bench.doctor.before import check_place
+    from bench.plan.notes import notes
     from bench.schedule import refuse
     from bench.store import Store
 
@@ -112,9 +113,12 @@ def run(
     say_notes(console, graph)
     if todo:
         prepare_data(graph, todo, store)
-        for name, notes in data_notes(graph, store).items():
-            for note in notes:
-                console.print(f"note: {name}: {note}", markup=False, highlight=False)
+        of_data = data_notes(graph, store)
+        for words in (
+            *notes(graph),
+            *(f"{name}: {note}" for name in of_data for note in of_data[name]),
+        ):
+            console.print(f"note: {words}", markup=False, highlight=False, soft_wrap=True)
         outcomes = execute(
             graph, todo, done, store=store, local=local, address=address, console=console
         )
@@ -140,6 +144,7 @@ def plan(
     """Show the jobs of a suite, what is done, its exaFLOPs and time, without running anything."""
     from bench.cli.listing import plan_rows, show_plan
     from bench.plan import rehearsed
+    from bench.plan.notes import notes
     from bench.schedule import Estimates
     from bench.store import Store
 
@@ -149,7 +154,8 @@ def plan(
     estimates = Estimates(graph, done, rehearsed_s=rehearsed.seconds(graph, cache))
     rows = plan_rows(graph, done, estimates.seconds)
     if as_json:
-        print_json({"suite": graph.suite.model_dump(mode="json"), "jobs": rows})
+        suite_fields = graph.suite.model_dump(mode="json")
+        print_json({"suite": suite_fields, "jobs": rows, "notes": notes(graph)})
         return
     show_plan(new_console(), graph, rows, cache=cache)
 
@@ -227,6 +233,7 @@ def ui(
     hosts = f"localhost:{port},127.0.0.1:{port}"
     command = [sys.executable, "-m", "mlflow", "server"]
     command += ["--backend-store-uri", tracking_uri(workdir), "--host", "127.0.0.1"]
+    command += ["--registry-store-uri", tracking_uri(workdir)]
     command += ["--default-artifact-root", WorkPaths(workdir.resolve()).artifacts.as_uri()]
     command += ["--port", str(port), "--workers", "1", "--allowed-hosts", hosts]
     page = f"http://127.0.0.1:{port}/#/experiments?workflowType=machine_learning"
@@ -234,6 +241,8 @@ def ui(
     command += ["--uvicorn-opts", "--log-level warning"]
     # What MLflow's own libraries deprecate is nothing for who looks at results.
     quiet = {**os.environ, "PYTHONWARNINGS": "ignore", "MLFLOW_LOGGING_LEVEL": "WARNING"}
+    # Jobs of its own take seconds to start, and leave a folder in shared memory.
+    quiet["MLFLOW_SERVER_ENABLE_JOB_EXECUTION"] = "false"
     server = subprocess.Popen(command, start_new_session=True, env=quiet)
     end_on_signals(terminate_on)
     try:
@@ -332,12 +341,12 @@ def main() -> None:
     except BenchError as error:
         if os.environ.get("VITBENCH_DEBUG"):
             raise
-        sys.stderr.write(f"vitbench: {' '.join(str(error).split())}\n")
+        sys.stderr.write(f"vitbench: {printable(str(error))}\n")
         sys.exit(error.exit_code)
     except Exception as error:
         if os.environ.get("VITBENCH_DEBUG"):
             raise
-        words = " ".join(str(error).split())
+        words = printable(str(error))
         sys.stderr.write(
             f"vitbench: {type(error).__name__}: {words} (vitbench --debug shows more)\n"
         )

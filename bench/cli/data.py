@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from bench.cli.options import RUNS, Workdir
-from bench.cli.printing import print_facts
+from bench.cli.printing import new_console, print_facts
 from bench.cli.showing import dataset_facts
 
 if TYPE_CHECKING:
@@ -79,15 +79,13 @@ def prepare(
     workdir: Workdir = RUNS,
 ) -> None:
     """Find a data set's files, check them, decode them once, and say what is in them."""
-    from rich.console import Console
-
     from bench.cli.counting import counted
     from bench.data import home
     from bench.data.getting.locate import is_generated, locate
     from bench.data.packs import build, examine
     from bench.data.sources import files
 
-    console = Console(stderr=True)
+    console = new_console(stderr=True)
     with _resumable(name):
         with files.told(counted(f"{name}: hashing files", console)):
             if suite is not None:

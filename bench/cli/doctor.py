@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from bench.cli.options import RUNS, AsJson, Scale, Settings, Workdir
+from bench.cli.printing import new_console
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -43,9 +43,7 @@ def doctor(
 
 
 def _show(checks: Sequence[Check]) -> None:
-    from rich.console import Console
-
-    console = Console(width=None if sys.stdout.isatty() else 140)
+    console = new_console()
     for check in checks:
         _line(console, check)
     counts = [

@@ -5,12 +5,13 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from bench.cli.printing import fact
 from bench.errors import DataError
 from bench.paths import CachePaths
 from bench.plan.fitting import TOO_LARGE
+from bench.plan.notes import notes
 from bench.plan.spec import JobGraph
 from bench.specs import JobResult, Pair, PlannedJob
 
@@ -63,7 +64,8 @@ def plan_rows(
 
 
 def show_rows(console: Console, rows: Sequence[Row]) -> None:
-    """Print rows of equal keys as a table."""
+    """Print rows of equal keys as a table; one under the other where it would cut names."""
+    from rich.measure import Measurement
     from rich.table import Table
 
     if not rows:
@@ -71,10 +73,28 @@ def show_rows(console: Console, rows: Sequence[Row]) -> None:
     table = Table(box=None, pad_edge=False, header_style="bold")
     for name, value in rows[0].items():
         numeric = isinstance(value, int | float)
-        table.add_column(name.replace("_", " "), justify="right" if numeric else "left")
+        justify: Literal["left", "right"] = "right" if numeric else "left"
+        table.add_column(name.replace("_", " "), justify=justify, overflow="fold")
     for row in rows:
         table.add_row(*(_cell(value) for value in row.values()))
-    console.print(table)
+    # Of a text of many words no column may become narrower than the longest.
+    if Measurement.get(console, console.options, table).minimum < console.width:
+        console.print(table)
+    else:
+        _show_one_by_one(console, rows)
+
+
+def _show_one_by_one(console: Console, rows: Sequence[Row]) -> None:
+    """Print rows as paragraphs: the first value, and below it the others with their names."""
+    from rich.padding import Padding
+
+    for row in rows:
+        (_, first), *others = row.items()
+        console.print(_cell(first), style="bold", highlight=False, overflow="fold")
+        for name, value in others:
+            if value not in (None, "", [], ()):
+                words = f"{name.replace('_', ' ')}: {_cell(value)}"
+                console.print(Padding(words, (0, 0, 0, 2)), highlight=False, overflow="fold")
 
 
 def _cell(value: Any) -> str:
@@ -129,6 +149,8 @@ def show_plan(console: Console, graph: JobGraph, rows: Sequence[Row], *, cache: 
         words = f"refused: {number} jobs, since {reason}"
         style = "red" if reason.startswith(TOO_LARGE) else None
         console.print(words, markup=False, highlight=False, soft_wrap=True, style=style)
+    for words in notes(graph):
+        console.print(f"note: {words}", markup=False, highlight=False, soft_wrap=True)
     for words in (*_enlarged(graph, cache), *_feeding(graph)):
         console.print(f"images: {words}", markup=False, highlight=False, soft_wrap=True)
     for words in _saving(graph):

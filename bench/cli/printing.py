@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
+import shlex
+import shutil
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -18,6 +21,9 @@ if TYPE_CHECKING:
 
     from bench.store import Store
     from reports import Report
+
+USUAL_WIDTH = 140
+"""Characters of a line where there is no terminal."""
 
 MAX_LISTED = 12
 """Items of a list that are printed one by one."""
@@ -61,15 +67,18 @@ def conclude(
     for name, path in folders.items():
         if path is not None:
             typer.echo(f"{name:10} {near(path)}")
-    typer.echo(f"MLflow UI  {_ui_command(store)}")
+    typer.echo(f"MLflow UI  {ui_command(store)}")
 
 
-def _ui_command(store: Store) -> str:
-    command = "vitbench ui"
+def ui_command(store: Store) -> str:
+    """Return the command as it can be copied: a folder's name may hold spaces."""
+    words = ["vitbench", "ui"]
     script = Path(sys.argv[0])
     if script.name == "vitbench":
-        command = f"{near(script)} ui"
-    return command if store.workdir == RUNS.resolve() else f"{command} --workdir {store.workdir}"
+        words[0] = near(script)
+    if store.workdir != RUNS.resolve():
+        words += ["--workdir", str(store.workdir)]
+    return shlex.join(words)
 
 
 def near(path: Path) -> str:
@@ -80,11 +89,22 @@ def near(path: Path) -> str:
         return str(path)
 
 
-def new_console() -> Console:
-    """Return a console as wide as the terminal, or of a fixed width where there is none."""
+def new_console(*, stderr: bool = False) -> Console:
+    """Return a console as wide as the terminal, or of a fixed width where there is none.
+
+    Who asks for no colours (NO_COLOR, TERM=dumb) gets no sequence of any kind: what follows a run
+    is then told in lines, as in a log.
+    """
     from rich.console import Console
 
-    return Console(width=None if sys.stdout.isatty() else 140)
+    plain = bool(os.environ.get("NO_COLOR")) or os.environ.get("TERM") in ("dumb", "unknown")
+    return Console(width=_width(), force_terminal=False if plain else None, stderr=stderr)
+
+
+def _width() -> int:
+    if not (sys.stdout.isatty() or os.environ.get("COLUMNS")):
+        return USUAL_WIDTH
+    return shutil.get_terminal_size((USUAL_WIDTH, 24)).columns
 
 
 def print_json(data: Any) -> None:

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from bench.cli.listing import duration
 from bench.plan import rehearsed
@@ -135,14 +135,24 @@ class SuiteProgress:
     def _at(self, job_id: str) -> tuple[int, str]:
         """Return the step of a running job, and its loss and speed in words."""
         lines = self._store.progress(job_id)
+        scored = self._store.scored(job_id)
+        if scored is not None:
+            words = f"{scored['done']:,} of {scored['total']:,} images scored"
+            return int(lines[-1]["step"]) if lines else 0, words + _rate(scored)
         if not lines:
             return 0, ""
         # An older attempt may have come further than the newest has by now.
         last = max(lines, key=lambda line: (line["attempt"], line["step"]))
         words = f"loss {last.get('loss', float('nan')):.3f}"
-        if last.get("images_per_s"):
-            words += f", {last['images_per_s']:,.0f} images/s"
-        return int(last["step"]), words
+        return int(last["step"]), words + _rate(last)
+
+
+def _rate(line: Mapping[str, Any]) -> str:
+    """Return images a second, in words; of slow ones with a fraction, so that none is 0."""
+    per_s = line.get("images_per_s")
+    if not per_s:
+        return ""
+    return f", {per_s:,.0f} images/s" if per_s >= 10 else f", {per_s:.2g} images/s"
 
 
 def _plain(text: str) -> str:

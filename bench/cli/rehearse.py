@@ -17,6 +17,7 @@ import typer
 
 from bench.cli.options import RUNS, AsJson, Scale, Settings, Suite, Workdir
 from bench.cli.printing import new_console, print_json
+from bench.cli.progress import PLAIN_EVERY_S
 from bench.cli.wiring import graph_of
 from bench.errors import UnknownName, UserError
 from bench.paths import WorkPaths
@@ -71,13 +72,16 @@ def rehearse(
     from bench.rehearse import decoding
     from bench.rehearse.work import rehearse as do
 
-    console = new_console()
+    console, told_s = new_console(), time.perf_counter()
     distinct = {part.shape.key: part.shape for part in parts}
     measured = {}
     with tempfile.TemporaryDirectory(prefix="vitbench-") as folder:
         for index, (key, shape) in enumerate(distinct.items(), start=1):
             if console.is_terminal and not as_json:
                 console.print(f"{index}/{len(distinct)} {shape.words}", end="\r", highlight=False)
+            elif time.perf_counter() - told_s >= PLAIN_EVERY_S:  # a log, or a program
+                told_s = time.perf_counter()
+                typer.echo(f"rehearsing {index}/{len(distinct)}: {shape.words}", err=True)
             measured[key] = do(shape, folder=Path(folder))
             if index == 1:  # libraries are imported by now, as in a new worker
                 start_s = time.perf_counter() - started_s

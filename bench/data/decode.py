@@ -33,6 +33,7 @@ QUARTER_TURNS = (5, 6, 7, 8)
 """EXIF orientations that exchange height and width."""
 
 REMOVE_HINT = "Replace the file, or remove it"
+SHRINK_HINT = "Shrink the image, or remove it"
 
 
 Size = tuple[int, int]
@@ -44,7 +45,7 @@ def original(content: bytes, *, name: str) -> np.ndarray:
     image_HWC = plain_jpeg(content)
     if image_HWC is not None:
         return image_HWC
-    return np.asarray(_by_pillow(io.BytesIO(content), name=name))
+    return np.asarray(_by_pillow(content, name=name))
 
 
 def original_4(content: bytes, *, name: str) -> np.ndarray:
@@ -55,7 +56,7 @@ def original_4(content: bytes, *, name: str) -> np.ndarray:
     image_HW4 = plain_jpeg(content, colours="RGBA")
     if image_HW4 is not None:
         return image_HW4
-    return np.asarray(_by_pillow(io.BytesIO(content), name=name).convert("RGBA"))
+    return np.asarray(_by_pillow(content, name=name).convert("RGBA"))
 
 
 def size_of(content: bytes, *, name: str) -> Size:
@@ -67,7 +68,7 @@ def size_of(content: bytes, *, name: str) -> Size:
         if _is_plain(content):
             height, width, _, _ = simplejpeg.decode_jpeg_header(content)
             return height, width
-    with _judged(name), Image.open(io.BytesIO(content)) as image:
+    with _judged(name, content), Image.open(io.BytesIO(content)) as image:
         _check_size(image, name)
         width, height = image.size
         turned = image.getexif().get(ExifTags.Base.Orientation, 1) in QUARTER_TURNS
@@ -103,7 +104,7 @@ def load_rgb(file: Path | IO[bytes], *, name: str) -> Image.Image:
     image_HWC = plain_jpeg(content)
     if image_HWC is not None:
         return Image.fromarray(image_HWC)
-    return _by_pillow(io.BytesIO(content), name=name)
+    return _by_pillow(content, name=name)
 
 
 def _read(file: Path | IO[bytes], *, name: str) -> bytes:
@@ -148,13 +149,17 @@ def _is_plain(content: bytes) -> bool:
 
 def _is_upright(content: bytes) -> bool:
     """Return whether the metadata of a file can be read and do not turn it."""
-    with contextlib.suppress(DataError), _judged(""), Image.open(io.BytesIO(content)) as image:
+    with (
+        contextlib.suppress(DataError),
+        _judged("", content),
+        Image.open(io.BytesIO(content)) as image,
+    ):
         return bool(image.getexif().get(ExifTags.Base.Orientation, 1) == 1)
     return False
 
 
-def _by_pillow(file: IO[bytes], *, name: str) -> Image.Image:
-    with _judged(name), Image.open(file) as image:
+def _by_pillow(content: bytes, *, name: str) -> Image.Image:
+    with _judged(name, content), Image.open(io.BytesIO(content)) as image:
         _check_size(image, name)
         image.load()
         ImageOps.exif_transpose(image, in_place=True)
@@ -162,14 +167,17 @@ def _by_pillow(file: IO[bytes], *, name: str) -> Image.Image:
 
 
 @contextlib.contextmanager
-def _judged(name: str) -> Iterator[None]:
+def _judged(name: str, content: bytes) -> Iterator[None]:
     """Say in one line what is wrong with an image that Pillow cannot read."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # damaged EXIF, huge images: judged here instead
             yield
     except UnidentifiedImageError as error:
-        raise DataError(f"{name}: not an image", hint=REMOVE_HINT) from error
+        raise DataError(f"{name}: not an image{_instead(content)}", hint=REMOVE_HINT) from error
+    except Image.DecompressionBombError as error:  # Pillow looks first
+        words = f"{name}: more than the {MAX_PIXELS:,} pixels allowed"
+        raise DataError(words, hint=SHRINK_HINT) from error
     except DataError:
         raise
     except OSError as error:
@@ -180,12 +188,24 @@ def _judged(name: str) -> Iterator[None]:
         ) from error
 
 
+def _instead(content: bytes) -> str:
+    """Return what lies in place of an image, where it is one of the usual things."""
+    head = content[:64].lstrip().lower()
+    if not content:
+        return ", but an empty file"
+    if head.startswith((b"<!doctype", b"<html", b"<?xml")):
+        return ", but a page of a web site"
+    if head.startswith(b"version https://git-lfs"):
+        return ", but a pointer to one (`git lfs pull` fetches it)"
+    return ""
+
+
 def _check_size(image: Image.Image, name: str) -> None:
     width, height = image.size
     if width * height > MAX_PIXELS:
         raise DataError(
             f"{name}: {width:,} x {height:,} pixels, more than the {MAX_PIXELS:,} allowed",
-            hint="Shrink the image, or remove it",
+            hint=SHRINK_HINT,
         )
 
 

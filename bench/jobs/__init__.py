@@ -8,16 +8,32 @@ several processes.
 from __future__ import annotations
 
 import importlib
+import json
 import os
+import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
 from bench.errors import JobError, OutOfMemory
+from bench.files import write_text
 from bench.kinds import KINDS
-from bench.specs import DatasetCard, DataUse, JobResult, JobSpec, Protocol, Recipe, Resources
+from bench.paths import JobPaths
+from bench.specs import (
+    EVALUATION_BATCH,
+    DatasetCard,
+    DataUse,
+    JobResult,
+    JobSpec,
+    Protocol,
+    Recipe,
+    Resources,
+)
+
+SCORED_EVERY_S = 5.0
+"""Between two notes of how far the scoring of a split is."""
 
 Part = TypeVar("Part")
 
@@ -133,6 +149,7 @@ def _settings(context: JobContext) -> Iterator[None]:
             kept_memory(),
             decoding(**_decoders(context)),
             scoring.at_once(context.resources.evaluation_batch),
+            scoring.told(_Scored(JobPaths(context.folder).scored)),
             _arithmetic(context),
         ):
             yield
@@ -141,6 +158,29 @@ def _settings(context: JobContext) -> Iterator[None]:
         if context.device != "cpu":
             # The next job of this process, or of its neighbour, finds the memory free.
             devices.release(context.device)
+
+
+class _Scored:
+    """Notes how far the scoring of a split is, from time to time: it can take hours."""
+
+    def __init__(self, file: Path) -> None:
+        self._file = file
+        self._began_s = self._last_s = time.monotonic()
+        self._total = self._before = 0
+
+    def __call__(self, done: int, total: int) -> None:
+        now_s = time.monotonic()
+        if total != self._total or done <= EVALUATION_BATCH:  # of another split
+            self._began_s, self._total = now_s, total
+            self._before = done
+        if now_s - self._last_s < SCORED_EVERY_S:
+            return
+        self._last_s = now_s
+        seconds = now_s - self._began_s
+        per_s = (done - self._before) / seconds if seconds else 0.0
+        line = {"done": done, "total": total, "images_per_s": per_s}
+        with suppress(OSError):  # what is only said must not end a job
+            write_text(self._file, json.dumps(line), sync=False)
 
 
 def _arithmetic(context: JobContext) -> AbstractContextManager[None]:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field
 
 from bench.kinds import frozen
 from bench.kinds.base import FROZEN, KindCard, Planner, Stage, TransferBlock, metric_by
 from bench.paths import HITS
-from bench.specs import MetricCard
+from bench.specs import DatasetCard, MetricCard
 
 TEMPERATURE = 0.07
 """Temperature of the vote of neighbours (Wu et al., arXiv:1805.01978)."""
@@ -20,7 +20,7 @@ class KnnBlock(TransferBlock):
 
     kind: Literal["knn"]
     """Job kind."""
-    neighbours: tuple[int, ...] = Field(min_length=1)
+    neighbours: tuple[Annotated[int, Field(gt=0)], ...] = Field(min_length=1)
     """Numbers of neighbours."""
 
 
@@ -29,6 +29,7 @@ def plan(planner: Planner, block: KnnBlock, key: str) -> None:
     protocol = planner.protocol(block.protocol, f"{key}.protocol")
     starts = frozen.once(planner.chosen(block, key, protocol))
     for card, _ in planner.downstream(block, key, splits=("train", "test")):
+        _check_neighbours(planner, block, key, card)
         for start in starts:
             frozen.add(
                 planner,
@@ -39,6 +40,17 @@ def plan(planner: Planner, block: KnnBlock, key: str) -> None:
                 words="neighbours",
                 params={"neighbours": block.neighbours, "temperature": TEMPERATURE},
                 least_evaluated=max(block.neighbours),
+            )
+
+
+def _check_neighbours(planner: Planner, block: KnnBlock, key: str, card: DatasetCard) -> None:
+    """Raise SuiteError where more neighbours are asked for than there are training images."""
+    available = card.splits["train"].num_examples
+    for index, neighbours in enumerate(block.neighbours):
+        if neighbours > available:
+            raise planner.error(
+                f"{key}.neighbours[{index}]",
+                f"{neighbours:,} neighbours, but {card.name} has {available:,} training images",
             )
 
 

@@ -35,6 +35,9 @@ class PretrainBlock(Block):
     def _epochs_per_size(self) -> PretrainBlock:
         if self.epochs and len(self.epochs) != max(1, len(self.num_examples)):
             raise ValueError("epochs must have one entry for each entry of num_examples")
+        lengths = self.epochs or (0.0,) * len(self.num_examples)
+        if len({*zip(self.num_examples, lengths, strict=False)}) != len(self.num_examples):
+            raise ValueError("num_examples must be distinct")
         return self
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field
 
@@ -18,7 +18,7 @@ class ProbeBlock(TransferBlock):
 
     kind: Literal["probe"]
     """Job kind."""
-    l2s: tuple[float, ...] = Field(min_length=1)
+    l2s: tuple[Annotated[float, Field(ge=0)], ...] = Field(min_length=1)
     """Candidates of L2 regularization, chosen on the held-out part of train."""
     held_out: float | None = Field(default=None, gt=0, lt=1)
     """Share of train held out to choose on; None: a tenth."""

@@ -9,6 +9,7 @@
     shapes.py    distinct shapes of work: what a rehearsal does two steps of
     rehearsed.py what rehearsals found of them
     planner.py   the graph as it grows: each distinct job once, with its closed-form cost
+    notes.py     what a plan does that may not be meant: batches beyond the data, pixels unseen
     cells.py     results that would share one cell of a table
     pairs.py     [[pair]]: systems set against each other
 

@@ -187,7 +187,9 @@ class Names:
                 raise self.error(
                     key,
                     f"{card.name} has no {split} split to {use}",
-                    'It is for kind = "evaluate"' if split == "train" else "",
+                    'It is for kind = "evaluate"'
+                    if split == "train"
+                    else "Give it one, or choose another data set; to pre-train on, it will do",
                 )
 
     def check_arithmetic(self, precision: Precision, key: str) -> None:

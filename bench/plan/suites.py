@@ -9,6 +9,7 @@ valid name, cure.
 
 from __future__ import annotations
 
+import difflib
 import math
 import re
 import tomllib
@@ -76,11 +77,17 @@ def locate(suite: str) -> Path:
     """Return the file of `suite`: a name of a packaged suite, or a path."""
     if suite in SUITES:
         return SUITES[suite].path
-    path = Path(suite).expanduser()
+    path = Path(suite)
     if path.suffix == ".toml" or len(path.parts) > 1:
-        if path.is_dir():
+        try:
+            path = path.expanduser()
+            is_folder, is_file = path.is_dir(), path.is_file()
+        except (OSError, RuntimeError, ValueError) as error:  # too long, a ~user
+            cause = getattr(error, "strerror", None) or _lower(str(error))
+            raise SuiteError(suite, "", f"cannot be used as a path: {cause}") from error
+        if is_folder:
             raise SuiteError(suite, "", "is a folder", hint="Name the .toml file of the suite")
-        if not path.is_file():
+        if not is_file:
             raise SuiteError(
                 suite, "", "no such file", hint=f"Suites by name: {', '.join(names())}"
             )
@@ -107,7 +114,10 @@ def load(
         _apply(data, setting)
     if scale is not None:
         data["scale"] = scale
-    _check_values(data, "", file=shown(path))
+    try:
+        _check_values(data, "", file=shown(path))
+    except RecursionError as error:
+        raise SuiteError(shown(path), "", "nested too deeply") from error
     spec = _at_scale(_validate(data, file=shown(path)), settings, file=shown(path))
     if num_seeds is not None:
         if not 1 <= num_seeds <= len(spec.seeds):
@@ -231,7 +241,7 @@ def _read_toml(path: Path) -> dict[str, Any]:
 def _toml(text: str, *, where: str) -> dict[str, Any]:
     try:
         return tomllib.loads(text)
-    except (tomllib.TOMLDecodeError, RecursionError) as error:
+    except (ValueError, RecursionError) as error:  # a number of too many digits too
         cause = "nested too deeply" if isinstance(error, RecursionError) else _lower(str(error))
         raise SuiteError(where, "", f"not valid TOML: {cause}") from error
 
@@ -287,7 +297,7 @@ def _value(text: str, key: str) -> Any:
     """Read a TOML value; a bare word is a string."""
     try:
         parsed = tomllib.loads(f"value = {text}")
-    except tomllib.TOMLDecodeError:
+    except (ValueError, RecursionError):
         if re.fullmatch(r"[^\s\"'\[\]{}=,]+", text):
             return text
         raise SuiteError(
@@ -300,9 +310,12 @@ def _value(text: str, key: str) -> Any:
 
 def _validate(data: dict[str, Any], *, file: str) -> SuiteSpec:
     try:
-        return SuiteSpec.model_validate(data)
+        spec = SuiteSpec.model_validate(data)
+        _check_types(data, spec.model_dump(), "", file=file)
+        _check_repeats(data, file=file)
+        return spec
     except ValidationError as error:
-        first = error.errors(include_url=False, include_context=False)[0]
+        first = _telling(error.errors(include_url=False, include_context=False))
         more = error.error_count() - 1
         location = first["loc"]
         key = _dotted(location)
@@ -318,11 +331,88 @@ def _validate(data: dict[str, Any], *, file: str) -> SuiteSpec:
         elif first["type"] == "string_pattern_mismatch":  # only names have one
             letters = "A-Z, a-z, 0-9, then also '.', '_' and '-'; 64 at most"
             cause = f"{first['input']!r} has characters other than {letters}"
+        elif len(location) == 1 and (brackets := _brackets(key)):
+            cause, hint = "not written as it is meant", f"Write {brackets} above its keys"
         elif not isinstance(first["input"], dict | list):
             cause += f", not {first['input']!r}"
         if more:
             hint = f"{hint} ({more} more after this)".strip()
         raise SuiteError(file, key, cause, hint=hint) from error
+
+
+_BLOCKS = ("pretrain", "weights", "transfer", "profile", "pair")
+"""Tables that stand in a suite as often as they are needed."""
+
+_ONCE = frozenset((
+    "systems", "datasets", "shots", "neighbours", "l2s", "learning_rates", "tables", "figures",
+    "image_sizes_px", "batch_sizes", "scale",
+))  # fmt: skip
+"""Lists in which nothing stands twice."""
+
+
+def _brackets(key: str) -> str:
+    """Return how a table of a suite is begun; empty where a key is none."""
+    if key in _BLOCKS:
+        return f"[[{key}]]"
+    if key == "report":
+        return "[report]"
+    return f"[{key}.NAME]" if key in ("recipe", "protocol", "dataset", "system", "scales") else ""
+
+
+def _telling(errors: Sequence[Any]) -> Any:
+    """Return the error to show: a misspelled key tells more than the one that is missing for it."""
+    first = errors[0]
+    if first["type"] != "missing":
+        return first
+    *place, key = first["loc"]
+    for error in errors:
+        *beside, written = error["loc"]
+        near = difflib.get_close_matches(str(written), [str(key)])
+        if error["type"] == "extra_forbidden" and beside == place and near:
+            return error
+    return first
+
+
+def _check_types(given: Any, taken: Any, key: str, *, file: str) -> None:
+    """Refuse text and truth values that were taken for numbers."""
+    if isinstance(given, dict) and isinstance(taken, dict):
+        for name in given.keys() & taken.keys():
+            place = f"{key}.{name}" if key else str(name)
+            _check_types(given[name], taken[name], place, file=file)
+    elif isinstance(given, list) and isinstance(taken, list | tuple):
+        for index, (one, other) in enumerate(zip(given, taken, strict=False)):
+            _check_types(one, other, f"{key}[{index}]", file=file)
+    elif isinstance(taken, int | float) and isinstance(given, bool) != isinstance(taken, bool):
+        what = "true or false" if isinstance(taken, bool) else "a number"
+        raise SuiteError(file, key, f"must be {what}, not {str(given).lower()}")
+    elif isinstance(taken, int | float) and isinstance(given, str):
+        raise SuiteError(
+            file, key, f"must be a number, not {given!r}", hint="Leave out the quotation marks"
+        )
+
+
+def _check_repeats(data: dict[str, Any], *, file: str) -> None:
+    """Refuse what stands twice in a list of a block."""
+    for place, block in _tables(data):
+        for key in _ONCE & block.keys():
+            twice = _twice(block[key]) if isinstance(block[key], list) else None
+            if twice is not None:
+                cause = f"names {twice!r} twice"
+                raise SuiteError(file, f"{place}.{key}", cause, hint="Remove one of them")
+
+
+def _tables(data: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Yield the tables of a suite whose lists name things, each with its key."""
+    for table in _BLOCKS:
+        for index, block in enumerate(data.get(table, [])):
+            yield f"{table}[{index}]", block
+    for name, block in data.get("recipe", {}).items():
+        yield f"recipe.{name}", block
+    yield "report", data.get("report", {})
+
+
+def _twice(values: Sequence[Any]) -> Any:
+    return next((value for place, value in enumerate(values) if value in values[:place]), None)
 
 
 def _dotted(location: Sequence[str | int]) -> str:

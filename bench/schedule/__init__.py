@@ -15,6 +15,7 @@ store, whatever a worker says.
     order.py        how long jobs take, and which goes first
     one_job.py      one job in this process, under its claim
     executors.py    where jobs run: in this process, or on Ray
+    ray_files.py    where Ray keeps its files, and what killed drivers left of them
     loop.py         the loop over a graph
 """
 

@@ -14,6 +14,7 @@ from bench.errors import BenchError, JobError, Preempted, UserError
 from bench.paths import WorkPaths
 from bench.preemption import GRACE_S
 from bench.schedule.one_job import perform
+from bench.schedule.ray_files import RayFiles
 from bench.specs import DatasetCard, JobResult, JobSpec, PlannedJob, Resources
 
 SHARE = "Give --workdir a folder that every node of the cluster shares"
@@ -107,12 +108,15 @@ class RayExecutor:
 
         self._ray = ray
         options: dict[str, Any] = {"log_to_driver": False, "logging_level": "ERROR"}
-        if address is None:
+        self._files = RayFiles() if address is None else None
+        if self._files is not None:
             options |= {
                 "include_dashboard": False,
                 "_node_ip_address": "127.0.0.1",
                 "object_store_memory": 128 * 2**20,
             }
+            if self._files.path is not None:
+                options["_temp_dir"] = str(self._files.path)
         try:
             ray.init(address=address or "local", **options)
         except ConnectionError as error:
@@ -218,6 +222,8 @@ class RayExecutor:
             for reference in left:
                 self._ray.cancel(reference, force=True)
             self._ray.shutdown()
+            if self._files is not None:
+                self._files.remove()
 
 
 def _ray_task(spec: str, card: str, workdir: str, resources: str, file: str = "") -> str:

@@ -168,6 +168,9 @@ MAX_STEPS = 1_000_000_000
 MAX_BATCH_SIZE = 1 << 20
 """And so are more images in a batch: the largest published ones have 65,536."""
 
+MAX_RATE = 100
+"""And such learning rates."""
+
 _LENGTH = NotCompared("lengths are compared in steps, those of pre-training in epochs of its data")
 
 
@@ -195,10 +198,13 @@ class Recipe(Record):
     optimizer: Annotated[Literal["adam", "sgd"], Compared("optimizer", 160)]
     """`adam`: beta (0.9, 0.999), decoupled weight decay on kernels; `sgd`: momentum 0.9."""
     base_lr: Annotated[
-        float | None, Field(gt=0), Compared("peak learning rate", 220, by_rule=True)
+        float | None, Field(gt=0, lt=MAX_RATE), Compared("peak learning rate", 220, by_rule=True)
     ] = None
     """Peak learning rate; None where a sweep chooses it."""
-    learning_rates: Annotated[tuple[float, ...], Compared("learning rates", 110, by_rule=True)] = ()
+    learning_rates: Annotated[
+        tuple[Annotated[float, Field(gt=0, lt=MAX_RATE)], ...],
+        Compared("learning rates", 110, by_rule=True),
+    ] = ()
     """Candidates of the sweep that chooses `base_lr`, where a suite names none."""
     held_out: Annotated[float | None, Field(gt=0, lt=1), Compared("split", 90, by_rule=True)] = None
     """Share of train held out to choose on, where a suite names none."""

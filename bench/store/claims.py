@@ -53,7 +53,7 @@ class Claim:
         self.check()
         _clear(self.paths, result.files)
         write_text(self.paths.result, result.model_dump_json(indent=1))
-        for leftover in (self.paths.failure, self.paths.error):
+        for leftover in (self.paths.failure, self.paths.error, self.paths.scored):
             leftover.unlink(missing_ok=True)
         shutil.rmtree(self.paths.checkpoints, ignore_errors=True)
 

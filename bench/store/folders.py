@@ -156,6 +156,19 @@ class Store:
                 continue  # the beginning of an attempt, or a line that a killed one cut short
         return [by_step[step] for step in sorted(by_step)]
 
+    def scored(self, job_id: str) -> dict[str, Any] | None:
+        """Return how far a job's scoring is (done, total, images_per_s), where that is the newest.
+
+        None where it trains, or where nothing was said yet.
+        """
+        paths = self.paths.job(job_id)
+        with suppress(OSError, ValueError):
+            said_ns = paths.scored.stat().st_mtime_ns
+            if not paths.progress.exists() or paths.progress.stat().st_mtime_ns < said_ns:
+                found: dict[str, Any] = json.loads(paths.scored.read_text(encoding="utf-8"))
+                return found
+        return None
+
     def hits(self, job_id: str) -> np.ndarray | None:
         """Return hits_N of a job, whether each test image was classified right, where it has them.
 

@@ -27,6 +27,16 @@ _log = logging.getLogger(__name__)
 
 _num_at_once = EVALUATION_BATCH
 
+Told = Callable[[int, int], None]
+"""Takes how many images of a split are scored, and how many there are."""
+
+
+def _nobody(done: int, total: int) -> None:
+    del done, total
+
+
+_tell: Told = _nobody
+
 
 @contextmanager
 def at_once(num_images: int) -> Iterator[None]:
@@ -37,6 +47,17 @@ def at_once(num_images: int) -> Iterator[None]:
         yield
     finally:
         _num_at_once = before
+
+
+@contextmanager
+def told(tell: Told) -> Iterator[None]:
+    """Say in the block how far scoring is, batch after batch; one worker of a group does."""
+    global _tell
+    before, _tell = _tell, tell
+    try:
+        yield
+    finally:
+        _tell = before
 
 
 def evaluate(
@@ -102,6 +123,8 @@ def _outputs(
         rows = [batches.outputs(start, min(start + EVALUATION_BATCH, num)) for start in own]
         yield from _of_all(group, under_way) if first else ()
         under_way = rows
+        if group.leads:
+            _tell(min((first + group.world) * EVALUATION_BATCH, num), num)
     yield from _of_all(group, under_way)
 
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import baselines
 from bench import digests, metrics
-from bench.errors import UserError
+from bench.errors import UserError, suggest
 from bench.specs import PlannedJob, PublishedResult
 from reports.printing.cells import text_cell
 from reports.printing.table import Column, Table
@@ -111,12 +111,19 @@ def _alone(study: Study, job: PlannedJob) -> Explanation:
 
 
 def _of_cell(study: Study, words: str) -> Iterator[Explanation]:
-    parts = [bare_name(part) for part in re.split(r"[,;:|]", words) if part.strip()]
-    rows = [row for row in study.published if parts and all(_names(row, part) for part in parts)]
+    parts = {bare_name(part): part.strip() for part in re.split(r"[,;:|]", words) if part.strip()}
+    names = {row: _names(study, row) for row in study.published}
+    bare = {row: frozenset(map(bare_name, found)) for row, found in names.items()}
+    rows = [row for row in study.published if parts and bare[row].issuperset(parts)]
     if not rows:
+        unknown = [part for key, part in parts.items() if not any(key in b for b in bare.values())]
+        near = (
+            suggest(unknown[0], {n for found in names.values() for n in found}) if unknown else ""
+        )
+        cell = f'"{unknown[0]}"' if unknown else f'"{words}"'
+        usual = 'Separate its names by commas, e.g. "Table 5: ViT-B/16, ImageNet-21k, CIFAR-10"'
         raise UserError(
-            f'no published cell matches "{words}"',
-            hint='Separate its names by commas, e.g. "Table 5: ViT-B/16, ImageNet-21k, CIFAR-10"',
+            f"no published cell matches {cell}", hint=near if near.startswith("Did") else usual
         )
     if len(rows) > 12:
         raise UserError(
@@ -132,13 +139,17 @@ def _of_cell(study: Study, words: str) -> Iterator[Explanation]:
             yield _unanswered(row)
 
 
-def _names(row: PublishedResult, part: str) -> bool:
+def _names(study: Study, row: PublishedResult) -> tuple[str, ...]:
+    """Return what a cell may be called by: the words of its paper, and our names and titles."""
     card = baselines.systems().get(row.system_id)
+    sets = (row.upstream_id, row.dataset_id)
+    titles = (study.dataset_title(name) for name in sets if name)
     names = (
-        row.paper, row.table, row.system, card.title if card else "", row.pretrain_dataset,
-        row.dataset, row.metric, f"{row.pretrain_epochs} epochs", f"{row.resolution} px",
+        row.paper, row.table, row.system, row.system_id, card.title if card else "",
+        row.pretrain_dataset, row.dataset, *sets, *titles, row.metric,
+        f"{row.pretrain_epochs} epochs", f"{row.resolution} px",
     )  # fmt: skip
-    return part in map(bare_name, names)
+    return tuple(filter(None, names))
 
 
 def _name(row: PublishedResult) -> str:

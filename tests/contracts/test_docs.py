@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import os
 import re
 import shlex
@@ -211,3 +212,39 @@ def test_what_identifies_a_job_is_documented_and_nothing_is_promised_beyond_it()
     assert len(specs.DataUse.model_fields) == 9
     for package in ("Python", "torch", "timm"):
         assert package in said.split("Not part of it")[1]
+
+
+HINT = re.compile(r"\bvitbench ((?:data )?[a-z]+(?: [^`\n]*)?)")
+
+
+def hinted() -> Iterator[tuple[str, str]]:
+    """Yield each text of the source that names a command, with its file; values are left out."""
+    for room in ("bench", "reports", "baselines"):
+        for file in sorted((REPOSITORY / room).rglob("*.py")):
+            for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+                if isinstance(node, ast.JoinedStr):
+                    parts = (p.value if isinstance(p, ast.Constant) else "X" for p in node.values)
+                    yield file.name, "".join(map(str, parts))
+                elif isinstance(node, ast.Constant) and isinstance(node.value, str):
+                    yield file.name, node.value
+
+
+def test_commands_that_the_tool_suggests_exist(group: TyperGroup) -> None:
+    """A sentence may go on after a command; what begins with -- is an option of it."""
+    checked = set()
+    for file, text in hinted():
+        for found in HINT.findall(text):
+            words = found.split()
+            command = group.commands.get(words[0])
+            if command is None:
+                assert not any(word.startswith("--") for word in words), f"{file}: {found}"
+                continue
+            if isinstance(command, TyperGroup):
+                command = command.commands.get(words[1], command)
+            options = {name for parameter in command.params for name in parameter.opts}
+            for word in words[1:]:
+                if word.startswith("--"):
+                    option = word.partition("=")[0].strip("`'\".,;:)")
+                    assert option in {*options, "--help"}, f"{file}: {found}"
+            checked.add(words[0])
+    assert len(checked) > 6

@@ -212,14 +212,15 @@ def _sizes(card: DatasetCard, source: Source) -> Sizes:
 def _one_small_size(card: DatasetCard, source: Source) -> tuple[int, int] | None:
     """Return the size that all images of a set have, if it is small; most sets end at the second.
 
-    Raises DataError where a file is no image.
+    A file that is no image has none: whoever packs the set tells of all of these at once.
     """
     found: tuple[int, int] | None = None
     for split in card.splits:
         sizes_px = mapped(_size_px, source.encoded(split, start=0), os.cpu_count() or 1)
         with closing(sizes_px):
             for size_px in sizes_px:
-                if size_px[0] * size_px[1] > SMALL_PIXELS or found not in (None, size_px):
+                small = 0 < size_px[0] * size_px[1] <= SMALL_PIXELS
+                if not small or found not in (None, size_px):
                     return None
                 found = size_px
     return found
@@ -228,7 +229,11 @@ def _one_small_size(card: DatasetCard, source: Source) -> tuple[int, int] | None
 def _size_px(item: Named) -> tuple[int, int]:
     from bench.data.decode import size_of
 
-    return size_of(content_of(item), name=item[0])
+    content = content_of(item)
+    try:
+        return size_of(content, name=item[0])
+    except DataError:
+        return (0, 0)
 
 
 def _array_bytes(card: DatasetCard, sizes_px: Sizes) -> int:

@@ -8,8 +8,7 @@ the packed pixels: the paper removed copies of its test images from its upstream
 
 from __future__ import annotations
 
-import functools
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import combinations
 from pathlib import Path
 
@@ -20,14 +19,22 @@ from bench.data.packs import overlap
 from bench.data.packs.build import check_located, packed_sets, verify
 from bench.data.packs.read import Packed, open_packed
 from bench.data.readers import reader_of
+from bench.data.sources.base import Source
+from bench.errors import DataError, printable
 from bench.specs import DatasetCard, Record
 
 MAX_COMPARED = 20_000
 """Images of a set that are compared with each other; of larger sets exact copies alone are told."""
 
+LEAST_COMPARED_PX = 24
+"""Side below which images are not: of fewer pixels many are nearly alike."""
+
 NUM_NAMED = 5
 """Places named in a finding; the count is always whole."""
 
+
+NameOf = Callable[[str, int], str]
+"""Names an image by its split and row."""
 
 ORDER = ("train", "val", "test")
 """Splits in the order in which a later one must not hold images of an earlier."""
@@ -93,32 +100,39 @@ def notes_on(card: DatasetCard, *, cache_dir: Path) -> tuple[str, ...]:
 
     Nearly identical images are looked for among squares, where there are not too many.
     """
-    return _notes(cache_dir / card.digest, card.class_names)
+    folder = cache_dir / card.digest
+    if folder not in _known:
+        item = open_packed(folder)
+        if item is None:
+            return ()
+        found = examine(item, class_names=card.class_names, name_of=_names_of(card))
+        _known[folder] = (*found.problems, *_similar(item))
+    return _known[folder]
 
 
-@functools.cache
-def _notes(folder: Path, class_names: tuple[str, ...]) -> tuple[str, ...]:
-    """Return the notes on a packed set; a run prints them, and its page has them again."""
-    item = open_packed(folder)
-    if item is None:
-        return ()
-    return (*examine(item, class_names=class_names).problems, *_similar(item))
+_known: dict[Path, tuple[str, ...]] = {}
+"""Notes by folder: a run prints them, and its page has them again. What is packed never changes."""
 
 
 def _similar(item: Packed) -> Iterator[str]:
     """Say how many images are nearly another one."""
     splits = sorted(item.manifest["splits"], key=ORDER.index)
     many = sum(item.manifest["splits"].values()) > MAX_COMPARED
-    if many or any(item.size_px(split) is None for split in splits):
+    sizes_px = [item.size_px(split) or (0, 0) for split in splits]
+    if many or min(map(min, sizes_px)) < LEAST_COMPARED_PX:
         return
     for split in splits:
         count = overlap.num_similar(item.split(split))
         if count:
-            yield f"{split}: {count:,} images are nearly an earlier one"
+            yield f"{split}: {count:,} {_are(count)} nearly an earlier one"
     for first, second in combinations(splits, 2):
         count = overlap.num_similar(item.split(first), item.split(second))
         if count:
-            yield f"{second}: {count:,} images are nearly one of {first}"
+            yield f"{second}: {count:,} {_are(count)} nearly one of {first}"
+
+
+def _are(count: int) -> str:
+    return "image is" if count == 1 else "images are"
 
 
 def changed_since(card: DatasetCard) -> list[str]:
@@ -142,7 +156,13 @@ def packed_form(card: DatasetCard, *, cache_dir: Path) -> Findings | None:
     return _summary(item) if item is not None else None
 
 
-def examine(item: Packed, *, class_names: Sequence[str] = ()) -> Findings:
+def _by_number(split: str, row: int) -> str:
+    return f"image {row} of {split}"
+
+
+def examine(
+    item: Packed, *, class_names: Sequence[str] = (), name_of: NameOf = _by_number
+) -> Findings:
     """Count classes, duplicates and overlaps of a packed set, from one look at each image.
 
     Classes without images are called by their names where these are given, else by their labels.
@@ -150,8 +170,9 @@ def examine(item: Packed, *, class_names: Sequence[str] = ()) -> Findings:
     looks = {name: item.looks(name) for name in item.manifest["splits"]}
     hashes = {name: looks_N["sha256"].tolist() for name, looks_N in looks.items()}
     num_classes = int(item.manifest["num_classes"])
+    labels = {name: item.labels(name) for name in looks}
     found = {
-        name: _findings(item.labels(name), hashes[name], looks[name], num_classes) for name in looks
+        name: _findings(labels[name], hashes[name], looks[name], num_classes) for name in looks
     }
     overlaps = {
         f"{first}/{second}": num_shared(hashes[first], hashes[second])
@@ -162,7 +183,12 @@ def examine(item: Packed, *, class_names: Sequence[str] = ()) -> Findings:
         update={
             "splits": found,
             "overlaps": overlaps,
-            "problems": tuple(_problems(found, overlaps, class_names)),
+            "problems": (
+                *_problems(found, class_names),
+                *_copies(hashes, {name: part.tolist() for name, part in labels.items()}, name_of),
+                *_flat(looks, name_of),
+                *_shared(hashes, overlaps, name_of),
+            ),
         }
     )
 
@@ -213,25 +239,83 @@ def _findings(
     )
 
 
-def _problems(
-    found: dict[str, SplitFindings], overlaps: dict[str, int], class_names: Sequence[str]
-) -> list[str]:
-    problems = []
+def _problems(found: dict[str, SplitFindings], class_names: Sequence[str]) -> Iterator[str]:
     for name, split in found.items():
         empty = [label for label, count in enumerate(split.per_class) if not count]
         if empty:
             words = [class_names[label] if class_names else str(label) for label in empty]
             named = ", ".join(words[:NUM_NAMED] + ["..."] * (len(words) > NUM_NAMED))
-            problems.append(f"{name}: {len(empty):,} classes without images ({named})")
-        for count, what in (
-            (split.num_duplicates, "images are copies of earlier ones"),
-            (split.num_conflicts, "copies carry another label"),
-            (split.num_flat, "images are of a single colour"),
+            classes = "1 class" if len(empty) == 1 else f"{len(empty):,} classes"
+            yield f"{name}: {classes} without images ({printable(named)})"
+
+
+def _copies(
+    hashes: Mapping[str, Sequence[bytes]], labels: Mapping[str, Sequence[int]], name_of: NameOf
+) -> Iterator[str]:
+    """Yield what is said of copies within a split, and of those that carry another label."""
+    for split, digests in hashes.items():
+        first: dict[bytes, int] = {}
+        pairs = [
+            (row, earlier)
+            for row, digest in enumerate(digests)
+            if (earlier := first.setdefault(digest, row)) != row
+        ]
+        others = [pair for pair in pairs if labels[split][pair[0]] != labels[split][pair[1]]]
+        for found, one, many in (
+            (pairs, "image is a copy of an earlier one", "images are copies of earlier ones"),
+            (others, "copy carries another label", "copies carry another label"),
         ):
-            if count:
-                problems.append(f"{name}: {count:,} {what}")
+            if found:
+                copy, original = (name_of(split, row) for row in found[0])
+                yield _told(split, len(found), one, many, f"{copy} is {original}")
+
+
+def _flat(looks: Mapping[str, np.ndarray], name_of: NameOf) -> Iterator[str]:
+    for split, looks_N in looks.items():
+        rows = np.flatnonzero(looks_N["is_flat"])
+        if len(rows):
+            words = "image is of a single colour", "images are of a single colour"
+            yield _told(split, len(rows), *words, name_of(split, int(rows[0])))
+
+
+def _shared(
+    hashes: Mapping[str, Sequence[bytes]], overlaps: Mapping[str, int], name_of: NameOf
+) -> Iterator[str]:
     for pair, count in overlaps.items():
         if count:
             first, second = pair.split("/")
-            problems.append(f"{second}: {count:,} images are also in {first}")
-    return problems
+            rows = {digest: row for row, digest in reversed([*enumerate(hashes[first])])}
+            row = next(row for row, digest in enumerate(hashes[second]) if digest in rows)
+            words = f"image is also in {first}", f"images are also in {first}"
+            example = f"{name_of(second, row)} is {name_of(first, rows[hashes[second][row]])}"
+            yield _told(second, count, *words, example)
+
+
+def _told(split: str, count: int, one: str, many: str, example: str) -> str:
+    """Return `train: 2 images are of a single colour (such as cat/3.png)`."""
+    if count == 1:
+        return f"{split}: 1 {one} ({example})"
+    return f"{split}: {count:,} {many} (such as {example})"
+
+
+def _names_of(card: DatasetCard) -> NameOf:
+    """Return what names the images of a card: their files, where they lie in any.
+
+    The files are looked at only where there is an image to be named.
+    """
+    opened: list[Source] = []
+
+    def name_of(split: str, row: int) -> str:
+        try:
+            if not opened:
+                opened.append(reader_of(card).open(card))
+            found = next(opened[0].encoded(split, start=row), None)
+        except (DataError, KeyError):  # no longer there
+            found = None
+        if found is None:
+            return _by_number(split, row)
+        place = Path(str(card.args.get("path", "")))
+        root = place.parent if place.suffix else place
+        return printable(found[0].removeprefix(f"{root}/"))
+
+    return name_of

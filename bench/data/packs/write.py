@@ -83,7 +83,10 @@ class Writer:
         """Write the labels and all images of a split, from where the notes say."""
         labels_N = self._source.labels(split)
         check_labels(
-            labels_N, num_classes=self._card.num_classes, where=f"{self._card.name}, {split}"
+            labels_N,
+            num_classes=self._card.num_classes,
+            where=f"{self._card.name}, {split}",
+            class_names=self._card.class_names,
         )
         np.save(read.labels_file(self._folder, split), labels_N, allow_pickle=False)
         details_NF = self._source.details(split) if isinstance(self._source, Detailed) else None
@@ -271,7 +274,9 @@ def _reserve(file: Path) -> None:
                     raise
 
 
-def check_labels(labels_N: np.ndarray, *, num_classes: int, where: str) -> None:
+def check_labels(
+    labels_N: np.ndarray, *, num_classes: int, where: str, class_names: Sequence[str] = ()
+) -> None:
     """Raise DataError unless every label lies in [0, num_classes) and there are two classes."""
     wrong = np.flatnonzero((labels_N < 0) | (labels_N >= num_classes))
     if len(wrong):
@@ -281,8 +286,10 @@ def check_labels(labels_N: np.ndarray, *, num_classes: int, where: str) -> None:
             hint="Correct the labels, or the number of classes",
         )
     if split_is_constant(labels_N):
+        label = int(labels_N[0])
+        name = f' ("{class_names[label]}")' if class_names else ""
         raise DataError(
-            f"{where}: every image has label {labels_N[0]}",
+            f"{where}: every image has label {label}{name}",
             hint="A classifier needs examples of two classes",
         )
 

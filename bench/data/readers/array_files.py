@@ -13,6 +13,7 @@ from __future__ import annotations
 import struct
 import zipfile
 import zlib
+from collections.abc import Collection
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -43,6 +44,13 @@ def read_idx(path: Path) -> ArraySet:
     for split, (image_stem, label_stem) in _IDX_STEMS.items():
         image_file, label_file = _idx_file(path, image_stem), _idx_file(path, label_stem)
         if image_file is None or label_file is None:
+            one_of_two = image_file or label_file
+            if one_of_two is not None:
+                lacking = label_stem if label_file is None else image_stem
+                raise DataError(
+                    f"{one_of_two}: there is no {lacking}[.gz] beside it",
+                    hint="Get both files of the split, or remove this one",
+                )
             if split == "train":
                 raise DataError(
                     f"{path}: no {image_stem}[.gz] and {label_stem}[.gz]",
@@ -107,6 +115,8 @@ def read_npz(path: Path) -> ArraySet:
     """Read the arrays of an .npz file, by their usual names."""
     import numpy as np
 
+    if path.is_dir():
+        raise DataError(f"{path}: a folder, where an .npz file is needed", hint=NPZ_HINT)
     try:
         opened = np.load(path, allow_pickle=False, mmap_mode="r")
         if not isinstance(opened, np.lib.npyio.NpzFile):
@@ -115,6 +125,7 @@ def read_npz(path: Path) -> ArraySet:
             )
         with opened as file:
             _check_zip(path, file.zip)
+            _check_pairs(path, file.files)
             arrays = {
                 split: (file[keys[0]], file[keys[1]], keys)
                 for split, choices in _NPZ_KEYS.items()
@@ -124,8 +135,10 @@ def read_npz(path: Path) -> ArraySet:
     except DataError:
         raise
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+        # NumPy would have it loaded as what may run code.
+        cause = "it holds Python objects" if "pickle" in str(error) else error
         raise DataError(
-            f"{path}: not an .npz file of plain arrays ({error})",
+            f"{path}: not an .npz file of plain arrays ({cause})",
             hint=NPZ_HINT,
         ) from error
     if "train" not in arrays:
@@ -135,6 +148,16 @@ def read_npz(path: Path) -> ArraySet:
         )
     splits = {split: _npz_split(path, *content) for split, content in arrays.items()}
     return ArraySet((path.name,), splits)
+
+
+def _check_pairs(path: Path, names: Collection[str]) -> None:
+    """Refuse images without labels, and labels without images: they would be left out silently."""
+    for choices in _NPZ_KEYS.values():
+        for keys in choices:
+            lacking = [key for key in keys if key not in names]
+            if len(lacking) == 1:
+                there = next(key for key in keys if key in names)
+                raise DataError(f"{path}: {there}, but no {lacking[0]}", hint=NPZ_HINT)
 
 
 def _check_zip(path: Path, archive: zipfile.ZipFile | None) -> None:
@@ -152,6 +175,8 @@ def _npz_split(
         labels = labels[:, 0]
     if labels.ndim != 1 or labels.dtype.kind not in "iu":
         raise DataError(f"{path}: {keys[1]} must be whole numbers of shape (N,)")
+    if labels.dtype.kind == "u" and len(labels) and labels.max() > np.iinfo(np.int64).max:
+        raise DataError(f"{path}: {keys[1]} holds {labels.max():,}, which is no label")
     if images.ndim == 4 and images.shape[-1] == 1:
         images = images[..., 0]
     grey, rgb = images.ndim == 3, images.ndim == 4 and images.shape[-1] == 3

@@ -10,13 +10,21 @@ in sorted order, as torchvision's ImageFolder numbers them.
 from __future__ import annotations
 
 import csv
+import difflib
 import os
 import random
 from pathlib import Path, PurePosixPath
 
 from bench.data.readers.base import DrawnImageOptions
 from bench.data.readers.common import ImageFileReader
-from bench.data.sources.folder import LAYOUT_HINT, Folder, Items, classes_of, images_in
+from bench.data.sources.folder import (
+    LAYOUT_HINT,
+    Folder,
+    Items,
+    classes_of,
+    folders_in,
+    images_in,
+)
 from bench.errors import DataError
 
 SPLITS = {
@@ -25,6 +33,12 @@ SPLITS = {
     "test": "test", "testing": "test",
 }  # fmt: skip
 """What splits are called, in small letters, and which they are."""
+
+NEAR = 0.75
+"""How alike a folder's name and that of a split are where one is taken for a slip of the other."""
+
+ARCHIVES = (".zip", ".tar", ".gz", ".tgz", ".bz2", ".xz", ".7z", ".rar")
+"""Endings of files that should have been unpacked."""
 
 ORDER = ("train", "val", "test")
 """Splits as a folder lists them."""
@@ -41,7 +55,9 @@ def scan(root: Path, *, test_share: float, seed: int) -> Folder:
     if not root.exists():
         raise DataError(f"{root}: no such folder", hint="Check path in the suite file")
     if not root.is_dir():
-        raise DataError(f"{root}: not a folder", hint=LAYOUT_HINT)
+        packed = root.suffix.lower() in ARCHIVES
+        hint = "Unpack it, and give the path of the folder" if packed else LAYOUT_HINT
+        raise DataError(f"{root}: not a folder", hint=hint)
     found = _split_folders(root)
     if "train" not in found:
         return _split_by_draw(root, root, test_share=test_share, seed=seed)
@@ -58,9 +74,10 @@ def _split_folders(root: Path) -> dict[str, Path]:
     Where none of them holds folders, they are classes that are called like splits.
     """
     try:
-        names = sorted(entry.name for entry in os.scandir(root) if entry.is_dir())
+        names = folders_in(root)
     except OSError as error:
-        raise DataError(f"{root}: cannot be read ({error.strerror})") from error
+        where = error.filename or root
+        raise DataError(f"{where}: cannot be read ({error.strerror})") from error
     found: dict[str, Path] = {}
     for name in names:
         split = SPLITS.get(name.lower())
@@ -71,6 +88,7 @@ def _split_folders(root: Path) -> dict[str, Path]:
             )
         if split is not None:
             found[split] = root / name
+    _refuse_misspelled(root, names, found)
     if not any(_holds_folders(folder) for folder in found.values()):
         return {}
     if "train" not in found and len(found) == len(names):
@@ -79,6 +97,27 @@ def _split_folders(root: Path) -> dict[str, Path]:
             hint="Add train/CLASS/IMAGE, or give the path of one of them: a test split is drawn",
         )
     return found
+
+
+def _refuse_misspelled(root: Path, names: list[str], found: dict[str, Path]) -> None:
+    """Raise DataError for `traning/` beside `test/`: both would be classes, or one be left out.
+
+    Classes may be called so too: those of train and of its misspelling are the same.
+    """
+    near = {
+        name: known[0]
+        for name in names
+        if name.lower() not in SPLITS
+        and (known := difflib.get_close_matches(name.lower(), SPLITS, n=1, cutoff=NEAR))
+    }
+    places = [*near, *(folder.name for folder in found.values())]
+    holds = {name: set(folders_in(root / name)) for name in places}
+    for name, meant in near.items():
+        if any(holds[name] & holds[other] for other in places if other != name):
+            raise DataError(
+                f"{root}: {name}/ holds classes as a split does, and is called like none",
+                hint=f'Did you mean "{SPLITS[meant]}"?',
+            )
 
 
 def _holds_folders(folder: Path) -> bool:
@@ -98,15 +137,17 @@ def scan_csv(file: Path, *, test_share: float, seed: int) -> Folder:
     naming the line that is wrong.
     """
     if not file.is_file():
-        raise DataError(f"{file}: no such file", hint="Check path in the suite file")
+        what = "a folder, where a CSV file is needed" if file.is_dir() else "no such file"
+        raise DataError(f"{file}: {what}", hint="Check path in the suite file")
     rows = _csv_rows(file)
     _refuse_missing(file, rows)
     splits: dict[str, dict[str, list[str]]] = {}
     seen: set[str] = set()
     for line, path, label, split in rows:
-        if path in seen:
+        place = str(PurePosixPath(path))  # ./a.png is a.png
+        if place in seen:
             raise DataError(f"{file}, line {line}: {path} is listed twice", hint="Remove one")
-        seen.add(path)
+        seen.add(place)
         splits.setdefault(split, {}).setdefault(label, []).append(path)
     if "train" not in splits:
         raise DataError(f"{file}: no training images", hint=CSV_HINT)
@@ -126,9 +167,15 @@ def _csv_rows(file: Path) -> list[tuple[int, str, str, str]]:
         with open(file, newline="", encoding="utf-8-sig") as lines:
             table = csv.DictReader(lines)
             if not {"path", "label"} <= set(table.fieldnames or ()):
-                raise DataError(f"{file}: no columns path and label", hint=CSV_HINT)
+                there = f", but {', '.join(table.fieldnames)}" if table.fieldnames else ""
+                raise DataError(f"{file}: no columns path and label{there}", hint=CSV_HINT)
             for row in table:
                 where = f"{file}, line {table.line_num}"
+                if None in row:  # what is beyond the header's columns
+                    raise DataError(
+                        f"{where}: more cells than the header has columns",
+                        hint='Write text that holds a comma in quotation marks: "a, b"',
+                    )
                 path, label = (row["path"] or "").strip(), (row["label"] or "").strip()
                 named = (row.get("split") or "train").strip()
                 split = SPLITS.get(named.lower())
@@ -250,9 +297,11 @@ def _drawn(
 
 def _require_two_classes(part: Path, names: tuple[str, ...]) -> None:
     if len(names) == 1:
-        raise DataError(
-            f'{part}: only one class, "{names[0]}"', hint="A classifier needs two class folders"
-        )
+        hint = "A classifier needs examples of two classes"
+        only = part / names[0]
+        if part.is_dir() and _holds_folders(only):
+            hint = f"If the folders in it are the classes, give the path {only}"
+        raise DataError(f'{part}: only one class, "{names[0]}"', hint=hint)
 
 
 # --- readers --------------------------------------------------------------------------------

@@ -13,7 +13,7 @@ from pydantic import Field
 
 from bench.data.cards.generated import formula_card
 from bench.data.readers.base import DatasetOptions, Reader
-from bench.data.sources.base import Source, Unencoded, Whole
+from bench.data.sources.base import MAX_CLASSES, Source, Unencoded, Whole
 from bench.errors import DataError
 from bench.specs import Args, DatasetCard
 
@@ -34,9 +34,9 @@ def _numbers(args: Args) -> dict[str, int]:
 class FormulaOptions(DatasetOptions):
     """Options of fractals: how many, and from which seed."""
 
-    num_classes: int = Field(gt=1)
+    num_classes: int = Field(gt=1, le=MAX_CLASSES)
     """Number of classes."""
-    images_per_class: int = Field(gt=0)
+    images_per_class: int = Field(gt=0, le=1_000_000)
     """Images per class."""
     image_size_px: int = Field(gt=0, le=4096)
     """Side of the square images, in pixels."""

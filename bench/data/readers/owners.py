@@ -47,6 +47,12 @@ def scan_pets(root: Path) -> Folder:
 def scan_flowers(root: Path) -> Folder:
     """Read Oxford Flowers-102: trnid, then valid, are train; tstid is test; labels count from 1."""
     labels = read_mat(root / "imagelabels.mat", ("labels",))["labels"].reshape(-1).tolist()
+    if not labels or min(labels) < 1:
+        raise DataError(
+            f"{root / 'imagelabels.mat'}: labels count from 1, and {min(labels, default=None)} is "
+            "the smallest",
+            hint=_COMPLETE,
+        )
     sets = read_mat(root / "setid.mat", ("trnid", "valid", "tstid"))
 
     def items(*keys: str) -> Items:
@@ -113,8 +119,10 @@ def _lines(file: Path) -> list[tuple[int, list[str]]]:
     """Return (line number, words) of a list that is not a comment."""
     try:
         lines = file.read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise DataError(f"{file}: cannot be read ({error})", hint=_COMPLETE) from error
+    except OSError as error:
+        raise DataError(f"{file}: cannot be read ({error.strerror})", hint=_COMPLETE) from error
+    except UnicodeDecodeError as error:
+        raise DataError(f"{file}: not UTF-8 text ({error.reason})", hint=_COMPLETE) from error
     return [
         (number, line.split())
         for number, line in enumerate(lines, start=1)

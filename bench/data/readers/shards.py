@@ -7,6 +7,7 @@ from typing import Any
 
 from bench.data.readers.base import Facts, FileOptions, FileReader
 from bench.data.sources.base import Source
+from bench.errors import DataError
 from bench.specs import DatasetCard, SplitCard, content_id
 
 
@@ -23,6 +24,7 @@ class ShardReader(FileReader[ShardOptions]):
     def facts(self, options: ShardOptions) -> Facts:
         """Return what is found; the digest is of the shards' bytes."""
         from bench.data.sources import files, shards
+        from bench.data.sources.base import check_num_classes
         from bench.data.sources.stream import WINDOW_SHARDS
 
         parts = shards.split_folders(Path(options.path))
@@ -38,7 +40,15 @@ class ShardReader(FileReader[ShardOptions]):
         }
         if options.stream:  # the order of the images is another one, and with it the number
             content["stream"] = WINDOW_SHARDS
-        largest = max(int(one.labels().max()) for one in sets.values())
+        largest = int(sets["train"].labels().max())
+        check_num_classes(largest + 1, where=options.path)
+        for split, one in sets.items():
+            if (most := int(one.labels().max())) > largest:
+                raise DataError(
+                    f"{parts[split]}: an example has label {most}, but the largest of train is "
+                    f"{largest}",
+                    hint="What is tested on must be in train",
+                )
         splits = {
             split: SplitCard(
                 num_examples=one.num_examples,

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bench.data.sources.base import Unencoded
+from bench.data.sources.base import Unencoded, check_num_classes
 from bench.data.sources.pool import in_threads
 from bench.errors import DataError
 
@@ -66,6 +66,7 @@ def read(read_files: Read, path: Path, *, test_share: float, seed: int) -> Array
     for split, content in found.splits.items():
         if not len(content.labels_N):
             raise DataError(f"{path}, {split}: no images", hint="Check that the files are complete")
+    check_num_classes(found.num_classes, where=str(path))
     for split, content in found.splits.items():
         _check(content, where=f"{path}, {split}", num_classes=found.num_classes)
     return found if "test" in found.splits else _with_test(found, test_share, seed)
@@ -78,6 +79,8 @@ def root_of(path: Path) -> Path:
 
 def _check(split: ArraySplit, *, where: str, num_classes: int) -> None:
     labels_N = split.labels_N
+    if 0 in split.size_px:
+        raise DataError(f"{where}: images of {split.size_px[0]} x {split.size_px[1]} pixels")
     if labels_N.min() < 0 or labels_N.max() >= num_classes:
         raise DataError(
             f"{where}: labels from {labels_N.min()} to {labels_N.max()}, but there are "

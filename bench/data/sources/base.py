@@ -10,12 +10,27 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
+from bench.errors import DataError
+
 if TYPE_CHECKING:
     import numpy as np
 
 
 Named = tuple[str, "Callable[[], bytes]"]
 """An encoded image: its name for messages, and what reads its bytes."""
+
+
+MAX_CLASSES = 1 << 20
+"""More classes are labels that are none, such as numbers of the images."""
+
+
+def check_num_classes(num_classes: int, *, where: str) -> None:
+    """Raise DataError where the largest label asks for more classes than any set has."""
+    if num_classes > MAX_CLASSES:
+        raise DataError(
+            f"{where}: the largest label is {num_classes - 1:,}, which asks for as many classes",
+            hint="Labels count the classes from 0",
+        )
 
 
 class Source(Protocol):

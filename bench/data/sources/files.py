@@ -13,6 +13,7 @@ import hashlib
 import json
 import os
 import re
+import stat
 import time
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -33,6 +34,8 @@ MAX_FILE_BYTES = 1 << 30
 """Files that are read whole may not be larger, packed or unpacked."""
 
 GET_AGAIN = "Get the file again from its owner"
+
+_REMOVE = "Put the file there, or remove its name"
 
 SETTLED_S = 2.0
 """A file changed less than this long ago may change again within one clock tick: not remembered."""
@@ -214,12 +217,17 @@ def _memo_file(root: Path) -> Path:
 
 
 def _stamp(path: str) -> str:
-    """Return what changes with a file: size, mtime and ctime."""
+    """Return what changes with a file: size, mtime and ctime.
+
+    A pipe would be waited for, and a device read, without end.
+    """
     try:
-        stat = os.stat(path)
+        found = os.stat(path)
     except OSError as error:
-        raise DataError(f"{path}: cannot be read ({error.strerror})") from error
-    return f"{stat.st_size}.{stat.st_mtime_ns}.{stat.st_ctime_ns} "
+        raise DataError(f"{path}: cannot be read ({error.strerror})", hint=_REMOVE) from error
+    if not stat.S_ISREG(found.st_mode):
+        raise DataError(f"{path}: not a file", hint=_REMOVE)
+    return f"{found.st_size}.{found.st_mtime_ns}.{found.st_ctime_ns} "
 
 
 def _hash(path: str) -> str:

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from bench.data.sources import files
-from bench.errors import DataError
+from bench.errors import DataError, printable
 
 VERSION = 1
 """Bumped when the same files give other splits, labels or pixels."""
@@ -24,6 +24,9 @@ SUFFIXES = frozenset(
 """File name endings taken for images, whatever their case."""
 
 LAYOUT_HINT = "Expected FOLDER/CLASS/IMAGE, or FOLDER/train/CLASS/IMAGE and FOLDER/test/CLASS/IMAGE"
+
+NOT_DATA = ("__MACOSX", "@eaDir")
+"""Folders that systems leave beside a user's own; hidden ones begin with a dot."""
 
 Items = list[tuple[str, int]]
 """(path relative to the folder, with forward slashes; label) of each image."""
@@ -61,21 +64,27 @@ def classes_of(root: Path, part: Path) -> dict[str, list[str]]:
     """Return the sorted relative image paths of each class folder of `part`."""
     classes: dict[str, list[str]] = {}
     try:
-        entries = sorted(entry.name for entry in os.scandir(part) if entry.is_dir())
-        for name in entries:
+        for name in folders_in(part):
             paths = sorted(images_in(part / name, root))
             if paths:
                 classes[name] = paths
-            elif not name.startswith("."):
+            else:
                 raise DataError(
                     f"{part / name}: the class folder has no images",
                     hint=f"Put images there ({', '.join(sorted(SUFFIXES))}) or remove the folder",
                 )
     except OSError as error:
-        raise DataError(f"{part}: cannot be read ({error.strerror})") from error
+        where = error.filename or part
+        raise DataError(f"{where}: cannot be read ({error.strerror})") from error
     if not classes:
         raise DataError(f"{part}: no images in class folders", hint=LAYOUT_HINT)
     return classes
+
+
+def folders_in(folder: Path) -> list[str]:
+    """Return the sorted names of the folders in one; those that hold no data are left out."""
+    found = (entry.name for entry in os.scandir(folder) if entry.is_dir())
+    return sorted(name for name in found if name[0] != "." and name not in NOT_DATA)
 
 
 def images_in(folder: Path, root: Path) -> Iterator[str]:
@@ -85,19 +94,19 @@ def images_in(folder: Path, root: Path) -> Iterator[str]:
         raise error
 
     for where, subfolders, names in os.walk(folder, onerror=fail):
-        subfolders[:] = [name for name in subfolders if not name.startswith(".")]
+        subfolders[:] = [name for name in subfolders if name[0] != "." and name not in NOT_DATA]
         prefix = Path(os.path.relpath(where, root)).as_posix()
         for name in names:
             if os.path.splitext(name)[1].lower() in SUFFIXES and name[0] != ".":
                 path = f"{prefix}/{name}"
                 if not path.isascii():
-                    _check_text(path)
+                    _check_text(path, root)
                 yield path
 
 
-def _check_text(path: str) -> None:
+def _check_text(path: str, root: Path) -> None:
     try:
         path.encode("utf-8")
     except UnicodeEncodeError as error:
-        shown = path.encode("utf-8", "backslashreplace").decode()
-        raise DataError(f"{shown}: the name is not UTF-8", hint="Rename the file") from error
+        shown = printable(f"{root}/{path}")
+        raise DataError(f"{shown}: the name is not UTF-8", hint="Rename it") from error

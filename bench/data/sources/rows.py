@@ -15,7 +15,7 @@ from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from bench.data.sources import files
-from bench.data.sources.base import Named
+from bench.data.sources.base import Named, check_num_classes
 from bench.data.sources.pool import in_threads
 from bench.errors import DataError
 
@@ -59,8 +59,9 @@ class RowSet:
 
     @property
     def num_classes(self) -> int:
-        """Classes: as many as there are names, or as the largest label asks for."""
-        largest = max(int(split.labels_N.max()) for split in self.splits.values())
+        """Classes: as many as there are names, or as the largest training label asks for."""
+        trained = [self.splits["train"]] if "train" in self.splits else self.splits.values()
+        largest = max(int(split.labels_N.max(initial=-1)) for split in trained)
         return len(self.class_names) or largest + 1
 
 
@@ -80,12 +81,14 @@ def read(
             raise DataError(
                 f"{where}, {split}: no images", hint="Check that the files are complete"
             )
+    check_num_classes(found.num_classes, where=where)
+    for split, part in found.splits.items():
         wrong = np.flatnonzero((part.labels_N < 0) | (part.labels_N >= found.num_classes))
         if len(wrong):
             raise DataError(
                 f"{where}, {split}: row {wrong[0]} has label {part.labels_N[wrong[0]]}, not one of "
                 f"0 to {found.num_classes - 1} ({len(wrong):,} such rows)",
-                hint="Leave out rows without a label, or correct them",
+                hint="Correct the labels, or leave these rows out: every class must be in train",
             )
     return _with_test(found, test_share, seed)
 

@@ -239,10 +239,10 @@ def _scan(path: Path) -> Iterator[tuple[int, int, int]]:
                     image = (member.offset_data, _bounded(path, member))
                 elif kind in (".cls", ".txt"):
                     label = _label(path, archive, member)
-            if stem:
-                yield _example(path, stem, image, label)
             if path.stat().st_size <= archive.offset:  # two blocks of zeros end an archive
                 raise tarfile.ReadError("it is cut short: its end mark is missing")
+            if stem:
+                yield _example(path, stem, image, label)
     except (tarfile.TarError, OSError, EOFError) as error:
         raise DataError(f"{path}: damaged shard ({error})", hint="Get the shard again") from error
 

@@ -135,8 +135,8 @@ def test_damaged_files_are_named_and_left_out(run: Run, tmp_path: Path) -> None:
 
 
 def test_copies_and_shared_pictures_are_notes(run: Run, tmp_path: Path) -> None:
-    pictures(tmp_path / "p" / "train")
-    pictures(tmp_path / "p" / "Test", num=4, seed=1)
+    pictures(tmp_path / "p" / "train", size=(40, 40))
+    pictures(tmp_path / "p" / "Test", num=4, size=(40, 40), seed=1)
     shared = tmp_path / "p" / "train" / "class 0" / "000.png"
     (tmp_path / "p" / "Test" / "class 0" / "zzz.png").write_bytes(shared.read_bytes())
     with Image.open(shared.with_name("001.png")) as image:
@@ -144,8 +144,8 @@ def test_copies_and_shared_pictures_are_notes(run: Run, tmp_path: Path) -> None:
     large.save(tmp_path / "p" / "Test" / "class 0" / "again.jpg", quality=95)
     code, out, _ = run("init", "p")
     assert code == 0
-    assert "note     test: 1 images are also in train" in out
-    assert "note     test: 1 images are nearly one of train" in out
+    assert "test: 1 image is also in train (Test/class 0/zzz.png is train/class 0/000" in out
+    assert "note     test: 1 image is nearly one of train" in out
 
 
 def test_names_that_are_taken_or_are_no_names(run: Run, tmp_path: Path) -> None:

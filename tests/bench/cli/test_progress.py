@@ -11,6 +11,7 @@ from rich.console import Console
 
 from bench.cli.listing import duration
 from bench.cli.progress import SuiteProgress
+from bench.jobs import _Scored
 from bench.plan.spec import JobGraph
 from bench.schedule import Event
 from bench.specs import JobResult, PlannedJob
@@ -70,3 +71,36 @@ def test_progress_counts_jobs_and_shows_loss_speed_and_failures(
     assert "loss 9.000" not in shown
     assert "3/3 jobs done, 0 running" in shown
     assert "[red] [2Jboom" in shown  # shown as it is: no markup, no control characters
+
+
+def test_scoring_is_told_by_images_and_no_rate_is_nothing(
+    tmp_path: Path,
+    make_job: Callable[..., PlannedJob],
+    make_graph: Callable[..., JobGraph],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("bench.cli.progress.PLAIN_EVERY_S", 0.0)
+    store = Store(tmp_path)
+    store.create()
+    job = make_job("now", seed=0)
+    out = io.StringIO()
+    with (
+        store.claim(job.spec) as claim,
+        SuiteProgress(
+            make_graph((job,)), {}, [job], store=store, num_slots=1,
+            console=Console(file=out, width=160),
+        ) as progress,
+    ):  # fmt: skip
+        progress.on_event(Event("started", job))
+        claim.report({"step": 1, "num_steps": 1, "loss": 1.25, "images_per_s": 0.31})
+        progress.on_poll()
+        scored = _Scored(store.paths.job(job.job_id).scored)
+        monkeypatch.setattr("bench.jobs.SCORED_EVERY_S", 0.0)
+        scored(64, 50_000)
+        scored(12_800, 50_000)
+        progress.on_poll()
+        claim.commit(JobResult(job_id=job.job_id, status="done"))
+    lines = out.getvalue().splitlines()
+    assert lines[0].endswith("now: loss 1.250, 0.31 images/s")
+    assert "now: 12,800 of 50,000 images scored, " in lines[1]
+    assert not store.paths.job(job.job_id).scored.exists()

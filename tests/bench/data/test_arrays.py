@@ -95,7 +95,7 @@ def test_unpacked_idx_reads_alike(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("damage", "told"),
     [
-        (lambda f: (f / "train-labels-idx1-ubyte").unlink(), "no train-images-idx3-ubyte"),
+        (lambda f: (f / "train-labels-idx1-ubyte").unlink(), "there is no train-labels-idx1-ubyte"),
         (lambda f: os.truncate(f / "train-images-idx3-ubyte", 100), "100 bytes, but its header"),
         (lambda f: os.truncate(f / "train-images-idx3-ubyte", 6), "ends within its header"),
         (lambda f: (f / "train-images-idx3-ubyte").write_bytes(b"GIF89a"), "not an idx file"),
@@ -293,7 +293,7 @@ def test_arrays_without_a_test_split_are_split(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("content", "told"),
     [
-        ({"images": IMAGES}, "no train_images and train_labels"),
+        ({"images": IMAGES}, "images, but no labels"),
         ({"images": IMAGES.astype(np.float32), "labels": LABELS}, "images is float32"),
         ({"images": IMAGES[..., :2], "labels": LABELS}, r"of shape \(20, 6, 6, 2\)"),
         ({"images": IMAGES, "labels": LABELS[:4]}, "4 labels for 20 images"),

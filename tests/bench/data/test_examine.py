@@ -50,10 +50,10 @@ def test_planted_duplicates_conflicts_and_overlaps_are_counted(tmp_path: Path) -
     assert examine.notes_on(card, cache_dir=tmp_path / "cache") == found.problems
     assert examine.notes_on(card, cache_dir=tmp_path / "none") == ()
     assert found.problems == (
-        "train: 2 images are copies of earlier ones",
-        "train: 1 copies carry another label",
-        "train: 1 images are of a single colour",
-        "test: 1 images are also in train",
+        "train: 2 images are copies of earlier ones (such as image 3 of train is image 0 of train)",
+        "train: 1 copy carries another label (image 5 of train is image 0 of train)",
+        "train: 1 image is of a single colour (image 7 of train)",
+        "test: 1 image is also in train (image 1 of test is image 2 of train)",
     )
 
 
@@ -75,7 +75,7 @@ def test_a_class_without_test_images_is_called_by_its_name(
     card = catalog.resolve("mine", block, base_dir=tmp_path)
     build.packed(card, cache_dir=tmp_path / "cache")
     notes = examine.notes_on(card, cache_dir=tmp_path / "cache")
-    assert notes[0] == "test: 1 classes without images (bee)"
+    assert notes[0] == "test: 1 class without images (bee)"
 
 
 def test_verify_names_every_damaged_file_and_block(tmp_path: Path, make_images: Make) -> None:

@@ -155,10 +155,22 @@ def test_a_number_that_nobody_ran_says_so(tmp_path: Path) -> None:
     assert public.verdict.startswith("not run")
 
 
+def test_a_cell_is_found_by_printed_and_by_our_own_names(tmp_path: Path) -> None:
+    study = _study(_graph(tmp_path))
+    spellings = (
+        "Table 5: ViT-L/16, ImageNet-21k, CIFAR-10",
+        "Table 5: vit-l16, imagenet-21k, cifar10",
+    )
+    assert explain(study, spellings[0]) == explain(study, spellings[1])
+    printed = "Table 5: ViT-L/16, ImageNet-21k, ImageNet"
+    assert explain(study, printed) == explain(study, "table 5: vit-l16, imagenet-21k, imagenet-1k")
+
+
 @pytest.mark.parametrize(
     ("what", "words"),
     [
         ("Table 5: ViT-X/99", "no published cell"),
+        ("Table 5: ViT-L/16, cifar01", 'matches "cifar01". Did you mean "cifar10"?'),
         ("ViT-B/16", "published cells match"),
         ("ffffffff", "no job of cifar"),
     ],

@@ -105,8 +105,9 @@ def notes_on(card: DatasetCard, *, cache_dir: Path) -> tuple[str, ...]:
         item = open_packed(folder)
         if item is None:
             return ()
-        found = examine(item, class_names=card.class_names, name_of=_names_of(card))
-        _known[folder] = (*found.problems, *_similar(item))
+        name_of = _names_of(card)
+        found = examine(item, class_names=card.class_names, name_of=name_of)
+        _known[folder] = (*found.problems, *_similar(item, name_of))
     return _known[folder]
 
 
@@ -114,25 +115,22 @@ _known: dict[Path, tuple[str, ...]] = {}
 """Notes by folder: a run prints them, and its page has them again. What is packed never changes."""
 
 
-def _similar(item: Packed) -> Iterator[str]:
-    """Say how many images are nearly another one."""
+def _similar(item: Packed, name_of: NameOf) -> Iterator[str]:
+    """Say which images are nearly another one."""
     splits = sorted(item.manifest["splits"], key=ORDER.index)
     many = sum(item.manifest["splits"].values()) > MAX_COMPARED
     sizes_px = [item.size_px(split) or (0, 0) for split in splits]
     if many or min(map(min, sizes_px)) < LEAST_COMPARED_PX:
         return
-    for split in splits:
-        count = overlap.num_similar(item.split(split))
-        if count:
-            yield f"{split}: {count:,} {_are(count)} nearly an earlier one"
-    for first, second in combinations(splits, 2):
-        count = overlap.num_similar(item.split(first), item.split(second))
-        if count:
-            yield f"{second}: {count:,} {_are(count)} nearly one of {first}"
-
-
-def _are(count: int) -> str:
-    return "image is" if count == 1 else "images are"
+    for first, second in (*((split, split) for split in splits), *combinations(splits, 2)):
+        whole = item.split(first)
+        found = overlap.similar(whole, None if first == second else item.split(second))
+        if found:
+            row, other = min(found.items())
+            of = "an earlier one" if first == second else f"one of {first}"
+            words = f"image is nearly {of}", f"images are nearly {of}"
+            example = f"{name_of(second, row)} is nearly {name_of(first, other)}"
+            yield _told(second, len(found), *words, example)
 
 
 def changed_since(card: DatasetCard) -> list[str]:

@@ -58,25 +58,27 @@ def overlap(a: Images, b: Images, *, max_distance: int = 0) -> np.ndarray:
     return _near_pairs(difference_hashes(a), difference_hashes(b), max_distance)
 
 
-def num_similar(a: Images, b: Images | None = None) -> int:
-    """Return how many images of `b` are nearly, but not exactly, an image of `a`.
+def similar(a: Images, b: Images | None = None) -> dict[int, int]:
+    """Return which images of `b` are nearly, but not exactly, an image of `a`: row of b -> of a.
 
-    Without `b`: how many images of `a` are nearly an earlier one of `a`. Images are squares of one
-    size. Copies of the same pixels are not counted. Returns 0 where the hash tells nothing.
+    Without `b`: which images of `a` are nearly an earlier one of `a`. Images are squares of one
+    size. Copies of the same pixels are left out. Empty where the hash tells nothing.
     """
     hashes_N = difference_hashes(a)
     others_M = hashes_N if b is None else difference_hashes(b)
     pairs_P2 = _near_pairs(hashes_N, others_M, SIMILAR_BITS)
     if b is None:
         pairs_P2 = pairs_P2[pairs_P2[:, 0] < pairs_P2[:, 1]]
-    found: set[int] = set()
+    found: dict[int, int] = {}
     if len(pairs_P2) > MOST_PAIRS:
-        return 0
+        return found
     for start in range(0, len(pairs_P2), BLOCK_IMAGES):
         rows_B, others_B = pairs_P2[start : start + BLOCK_IMAGES].T
         alike_B = _correlation(a.images(rows_B), (a if b is None else b).images(others_B))
-        found.update(others_B[(alike_B >= SIMILAR_CORRELATION) & (alike_B < 1)].tolist())
-    return len(found)
+        near_B = (alike_B >= SIMILAR_CORRELATION) & (alike_B < 1)
+        for row, other in zip(rows_B[near_B].tolist(), others_B[near_B].tolist(), strict=True):
+            found.setdefault(other, row)
+    return found
 
 
 def _correlation(first: Any, second: Any) -> np.ndarray:

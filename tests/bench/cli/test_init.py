@@ -145,7 +145,9 @@ def test_copies_and_shared_pictures_are_notes(run: Run, tmp_path: Path) -> None:
     code, out, _ = run("init", "p")
     assert code == 0
     assert "test: 1 image is also in train (Test/class 0/zzz.png is train/class 0/000" in out
-    assert "note     test: 1 image is nearly one of train" in out
+    assert (
+        "test: 1 image is nearly one of train (Test/class 0/again.jpg is nearly train/class" in out
+    )
 
 
 def test_names_that_are_taken_or_are_no_names(run: Run, tmp_path: Path) -> None:

@@ -87,10 +87,11 @@ def test_pictures_saved_again_are_nearly_the_same_and_copies_are_not_counted() -
     again = np.stack([saved_again(image, quality=75) for image in originals[:10]])
     brighter = np.clip(originals[10:14].astype(int) + 12, 0, 255).astype(np.uint8)
     others = np.concatenate([again, brighter, originals[20:25], smooth(30, seed=9)])
-    assert overlap.num_similar(split(originals), split(others)) == 14
+    expected = {row: row for row in range(14)}
+    assert overlap.similar(split(originals), split(others)) == expected
     whole = np.concatenate([originals, others])
-    assert overlap.num_similar(split(whole)) == 14
-    assert overlap.num_similar(split(originals)) == 0
+    assert overlap.similar(split(whole)) == {40 + row: row for row in range(14)}
+    assert overlap.similar(split(originals)) == {}
 
 
 def test_line_drawings_whose_hashes_agree_by_chance_are_left_alone(
@@ -99,4 +100,4 @@ def test_line_drawings_whose_hashes_agree_by_chance_are_left_alone(
     originals = smooth(20)
     again = np.stack([saved_again(image, quality=75) for image in originals])
     monkeypatch.setattr(overlap, "MOST_PAIRS", 19)
-    assert overlap.num_similar(split(originals), split(again)) == 0
+    assert overlap.similar(split(originals), split(again)) == {}

@@ -251,7 +251,7 @@ def _report(choice: Choice) -> str:
 systems = ["{choice.vit}", "{choice.bit}"]
 {match}
 [report]
-figures = ["learning_curves"]  # those of your own pictures come by themselves
+figures = ["systems", "confusion", "learning_curves"]
 """
 
 

@@ -19,6 +19,12 @@ class Thing:
     name: str
 
 
+@pytest.fixture(autouse=True)
+def _own_registries(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is broken here is told to no other test."""
+    monkeypatch.setattr(plugins, "_REGISTRIES", list(plugins._REGISTRIES))
+
+
 @pytest.fixture
 def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
     folder = tmp_path / "own_things"

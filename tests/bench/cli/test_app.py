@@ -106,7 +106,7 @@ def test_status_tells_what_runs_now_and_how_far_it_is(run: Run, tmp_path: Path) 
         code, out, _ = run("status", "quickstart")
         assert code == 0
         assert f"running {works.name}: step 10 of {works.num_steps:,}, by " in out
-        assert f"process {os.getpid()}, since " in out
+        assert f"process {os.getpid()}, since " in " ".join(out.split())
         assert f"failed  {fails.name}: it broke" in out
         rows = json.loads(run("status", "quickstart", "--json")[1])["jobs"]
     assert [(row["status"], row["steps_done"]) for row in rows[:3]] == [

@@ -200,7 +200,7 @@ def a_half_packed_set(root: Path) -> None:
 
 PLANTED: list[tuple[Callable[[Path], None], str, str, str, str]] = [
     (cut_short, "problem", "data mine", "1 of 16 images do not decode", "skip_damaged"),
-    (only_one_class, "problem", "data mine", "only one class", "two class folders"),
+    (only_one_class, "problem", "data mine", "only one class", "two classes"),
     (no_images, "problem", "data mine", "has no images", "Put images there"),
     (a_class_without_training_images, "problem", "data mine", 'class "emu" of test', "add some"),
     (a_test_image_in_train, "problem", "data mine", "1 test images are also training", "Remove"),

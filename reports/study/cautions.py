@@ -1,9 +1,10 @@
 """What weakens a suite's numbers, in sentences: what a careful reader would find by himself.
 
-Four signs are looked for, each by closed rules over means of seeds. A system on a data set gets one
+Five signs are looked for, each by closed rules over means of seeds. A system on a data set gets one
 line for each sign, that of its worst case, however many upstream sizes and recipes show it:
 
     chance     its accuracy is not above that of guessing
+    beaten     its best accuracy is behind raw pixels, or behind the same system untrained
     trails     fine-tuning is behind the same features left frozen
     falling    the training loss was still falling when fine-tuning ended
     edge       the chosen learning rate is the least or the greatest of those that were tried
@@ -60,7 +61,7 @@ def cautions(study: Study) -> list[Caution]:
     """Return a line for each sign, system and data set; the gravest kind of sign first."""
     return [
         caution
-        for kind in (_at_chance, _trailing, _falling, _at_edges)
+        for kind in (_at_chance, _beaten, _trailing, _falling, _at_edges)
         for caution in _told(study, kind(study))
     ]
 
@@ -74,7 +75,8 @@ def _told(study: Study, signs: Iterator[_Sign]) -> Iterator[Caution]:
         worst = max(group, key=lambda sign: sign.gravity)
         subject = f"{title} on {study.dataset_title(dataset)}"
         if len({(arm.upstream, arm.upstream_examples) for arm in study.arms}) > 1:
-            subject = f"{subject}, after {study.upstream_title(worst.arm)}"
+            start = study.upstream_title(worst.arm)
+            subject += ", untrained" if worst.arm.is_untrained else f", after {start}"
         others = len(group) - 1
         again = f" The same in {others} more of its settings." if others else ""
         yield Caution(subject, worst.text + again)
@@ -116,6 +118,41 @@ def _is_at_chance(study: Study, arm: Arm, measure: Measure) -> bool:
 
 def _num_images(study: Study, arm: Arm, measure: Measure) -> int:
     return int(min((s.n for s in _there(study, arm, measure)), default=0))
+
+
+# --- what has to be beaten ------------------------------------------------------------------
+
+
+def _beaten(study: Study) -> Iterator[_Sign]:
+    """Yield who was pre-trained, and is behind raw pixels or behind itself untrained."""
+    for arm in (arm for arm in study.arms if not arm.is_untrained):
+        for dataset in dict.fromkeys(measure.dataset for measure in study.accuracies):
+            own = [measure for measure in study.accuracies if measure.dataset == dataset]
+            best = _best(study, arm, own)
+            met = [(rival, _best(study, rival, own)) for rival in _to_be_beaten(study, arm)]
+            there = [(rival, measure) for rival, measure in met if measure is not None]
+            if best is None or not there:
+                continue
+            rival, theirs = max(there, key=lambda found: study.mean(*found) or 0.0)
+            behind = (study.mean(rival, theirs) or 0.0) - (study.mean(arm, best) or 0.0)
+            if behind > MARGIN:
+                who = "the same system untrained" if rival.num_params else "raw pixels"
+                yield _Sign(
+                    arm,
+                    best,
+                    behind,
+                    f"at its best ({_shown(study, arm, best)}) behind {who} at theirs "
+                    f"({_shown(study, rival, theirs)}): what it learned is of no use here.",
+                )
+
+
+def _to_be_beaten(study: Study, arm: Arm) -> list[Arm]:
+    """Return raw pixels, and a system's own untrained self."""
+    return [
+        other
+        for other in study.arms
+        if other.is_untrained and (other.system == arm.system or not other.num_params)
+    ]
 
 
 # --- fine-tuning against frozen features ----------------------------------------------------

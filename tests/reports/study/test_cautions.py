@@ -67,6 +67,59 @@ def test_sound_results_are_not_doubted(sound: Made) -> None:
     assert of(sound.without(*sound.results)) == []
 
 
+# --- behind what has to be beaten -----------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("num_params", "ahead", "told"),
+    [
+        (213_000, 0.02, "behind the same system untrained at theirs (Fine-tuned 98.2 %)"),
+        (0, 0.02, "behind raw pixels at theirs (Fine-tuned 98.2 %)"),
+        (0, -0.4, ""),
+    ],
+)
+def test_who_is_behind_pixels_or_himself_untrained_is_told(
+    sound: Made, num_params: int, ahead: float, told: str
+) -> None:
+    """The smallest upstream size stands for nothing learned; the ViT is best at the largest."""
+    study = Study(sound.graph, sound.results, sound.curves)
+    largest = max((a for a in study.arms if a.family == "vit"), key=lambda a: a.upstream_examples)
+    best = max(study.mean(largest, m) or 0.0 for m in study.accuracies)
+
+    def untrained(job: PlannedJob) -> PlannedJob:
+        if not is_small_vit(job):
+            return job
+        labels = {"upstream": "untrained", "upstream_examples": 0}
+        return job.model_copy(
+            update={
+                "labels": job.labels.model_copy(update=labels),
+                "num_params": num_params or 0,
+                "pretrain_exaflops": 0.0,
+            }
+        )
+
+    small = {job.job_id for job in sound.graph.jobs if is_small_vit(job)}
+    made = changed(
+        sound,
+        lambda job, result: (
+            with_metrics(result, test_top1=best + ahead)
+            if job.job_id in small and job.labels.stage == "final"
+            else result
+        ),
+    )
+    jobs = tuple(untrained(job) for job in made.graph.jobs)
+    graph = made.graph.model_copy(update={"jobs": jobs})
+    found = [
+        str(each)
+        for each in cautions(Study(graph, made.results, made.curves))
+        if "at its best" in each.text and each.subject.startswith("ViT-Micro/4")
+    ]
+    assert len(found) == bool(told)
+    if told:
+        assert told.partition(" (")[0] in found[0]
+        assert "what it learned is of no use here" in found[0]
+
+
 # --- fine-tuning behind frozen features -----------------------------------------------------
 
 

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from bench.cli.options import RUNS, AsJson, Scale, Settings, Suite, Workdir
+from bench.cli.options import RUNS, AsJson, LimitSteps, Scale, Seeds, Settings, Suite, Workdir
 from bench.cli.printing import new_console, print_json
 from bench.cli.progress import PLAIN_EVERY_S
 from bench.cli.wiring import graph_of
@@ -42,6 +42,8 @@ def rehearse(
     workdir: Workdir = RUNS,
     scale: Scale = None,
     settings: Settings = None,
+    seeds: Seeds = None,
+    limit_steps: LimitSteps = None,
     on: Annotated[
         On | None, typer.Option("--on", help="Device; one that is not here is pretended.")
     ] = None,
@@ -64,7 +66,7 @@ def rehearse(
         raise UnknownName("GPU", gpu, GPUS)
     if budget is not None and not budget >= 0:
         raise UserError(f"--budget {budget}: dollars are not below zero")
-    graph = graph_of(suite, settings, None, None, scale=scale)
+    graph = graph_of(suite, settings, seeds, limit_steps, scale=scale)
     parts = shapes.parts(graph, device=on.value if on else None)
 
     from bench import environment

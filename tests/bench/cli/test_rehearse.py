@@ -25,6 +25,8 @@ Run = Callable[..., tuple[int, str, str]]
     [
         (["--gpu", "h10"], 'unknown GPU "h10". Did you mean "h100"?'),
         (["--budget", "-1"], "--budget -1.0: dollars are not below zero"),
+        (["--seeds", "99"], "--seeds 99: the suite has "),
+        (["--limit-steps", "0"], "--limit-steps 0: must be at least 1"),
     ],
 )
 def test_wrong_words_are_reported_in_one_line(run: Run, words: list[str], expected: str) -> None:

@@ -230,6 +230,7 @@ WORDS = {
     "a folder that is not there": ('[dataset.shapes]', '[dataset.pictures]\nreader = "image_folder"\npath = "gone"\n\n[dataset.shapes]'),
     "a data set without a path": ('[dataset.shapes]', '[dataset.pictures]\nreader = "image_folder"\n\n[dataset.shapes]'),
     "a share for test of everything": ('[dataset.shapes]', '[dataset.pictures]\nreader = "image_folder"\npath = "gone"\ntest_share = 1.0\n\n[dataset.shapes]'),
+    "a part in numbers": ('[dataset.shapes]', '[dataset.pictures]\nreader = "image_folder"\npath = "gone"\npart = 1\n\n[dataset.shapes]'),
     "a formula of one class": ("num_classes = 4", "num_classes = 1"),
     "a formula of a billion classes": ("num_classes = 4", "num_classes = 1_000_000_000"),
     "a formula of a billion images": ("images_per_class = 100", "images_per_class = 1_000_000_000"),

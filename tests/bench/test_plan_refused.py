@@ -58,6 +58,14 @@ def test_weights_that_were_never_released_are_refused(tmp_path: Path) -> None:
         (FINETUNE, ("system.vit-micro.like=bit-micro",), "already the name of a system"),
         (
             FINETUNE,
+            (
+                "recipe.vit-finetune-pets="
+                "{steps=1, batch_size=2, optimizer='sgd', schedule='cosine'}",
+            ),
+            "recipe.vit-finetune-pets: this is already the name of a recipe. Choose another one",
+        ),
+        (
+            FINETUNE,
             ("pretrain[0].epochs=[0, 1]",),
             "pretrain[0].epochs[0]: input should be greater",
         ),

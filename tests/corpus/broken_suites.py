@@ -189,6 +189,7 @@ WORDS = {
     "an empty name": ('name = "mine"', 'name = ""'),
     "a name of a system that is taken": ("[system.wider]", "[system.vit-b16]"),
     "a name of a protocol that is taken": ("[protocol.small]", "[protocol.vit-finetune]"),
+    "a name of a recipe that is taken": ("[recipe.tune]", "[recipe.vit-finetune-pets]"),
     "a system like itself": ('like = "vit-micro"', 'like = "wider"'),
     "a system like none": ('like = "vit-micro"', 'like = "vit-mirco"'),
     "a circle of systems": ("[recipe.short]", '[system.other]\nlike = "third"\n[system.third]\nlike = "other"\n[recipe.short]'),

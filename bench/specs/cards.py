@@ -148,7 +148,7 @@ class DatasetCard(Record):
         """How much of the published set is here, in words; empty: all of it."""
         if not self.whole:
             return ""
-        return ", ".join(f"{self.count(split)} {split}" for split in self.whole) + " images"
+        return ", ".join(f"{self.count(split)} {split}" for split in self.splits) + " images"
 
 
 class Protocol(Record):

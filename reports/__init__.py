@@ -321,7 +321,7 @@ def _page(
         verdicts=summary.verdicts(study),
         findings=findings.findings(study),
         cautions=cautions.cautions(study),
-        no_published="" if answered else summary.NO_PUBLISHED,
+        no_published="" if answered else summary.no_published(study),
         results=results,
         leading=filled([*more, *those("leading")]),
         differences=summary.differences(study),

@@ -21,6 +21,7 @@ from bench.cli import doctor as cli_doctor
 from bench.cli import init as cli_init
 from bench.cli import rehearse as cli_rehearse
 from bench.cli import results as cli_results
+from bench.cli import usage
 from bench.cli.options import RUNS, AsJson, LimitSteps, Scale, Seeds, Settings, Suite, Workdir
 from bench.cli.printing import conclude, new_console, print_json, split_words
 from bench.cli.wiring import (
@@ -337,7 +338,16 @@ def main() -> None:
     # Pydantic looks for plugins in every installed package; there are none here to find.
     os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")
     try:
-        app()
+        code = app(standalone_mode=False)  # so that wrong words are told here
+    except usage.UsageError as error:
+        if usage.is_help(error):
+            typer.echo(error, err=True)
+        else:
+            words = usage.in_words(error, app, sys.argv[1:])
+            sys.stderr.write(f"vitbench: {printable(words)}\n")
+        sys.exit(2)
+    except typer.Abort:
+        sys.exit(1)
     except BenchError as error:
         if os.environ.get("VITBENCH_DEBUG"):
             raise
@@ -353,6 +363,7 @@ def main() -> None:
         sys.exit(1)
     except KeyboardInterrupt:
         sys.exit(130)
+    sys.exit(code)
 
 
 # --- words ----------------------------------------------------------------------------------

@@ -69,6 +69,9 @@ def prepare(
     skip_damaged: Annotated[
         bool, typer.Option("--skip-damaged", help="Leave out, and count, images that fail.")
     ] = False,
+    part: Annotated[
+        bool, typer.Option("--part", help="The files are a part of the set: for rehearsals alone.")
+    ] = False,
     packing: Annotated[
         PackingChoice | None,
         typer.Option(
@@ -96,10 +99,12 @@ def prepare(
                 card = locate(
                     name, path=path, reader=reader, size_px=size_px, skip_damaged=skip_damaged,
                     stream=packing is PackingChoice.streamed, fetch=download,
+                    part=part,
                 )  # fmt: skip
         if card.args.get("stream"):
             home.note(card)
             print_facts({"name": card.name, "streamed from": card.args["path"], **_counts(card)})
+            _tell_part(card)
             return
         packed = build.packed(
             card,
@@ -111,6 +116,7 @@ def prepare(
         if suite is None and not is_generated(card):
             home.note(card)  # from here on suites find it, whatever is said of it below
         print_facts(examine.examine(packed).model_dump(mode="json"))
+        _tell_part(card)
 
 
 @app.command()
@@ -207,6 +213,15 @@ def _tell_terms(name: str) -> None:
 
     card = catalog.published(name)
     typer.echo(f"{card.title}: {card.source}. Terms: {card.licence or 'not stated'}", err=True)
+
+
+def _tell_part(card: DatasetCard) -> None:
+    """Say what a part of a published set is good for."""
+    if card.part:
+        typer.echo(
+            f"{card.name}: {card.part}: a part, for rehearsals alone: `vitbench run SUITE "
+            "--limit-steps 2`"
+        )
 
 
 @contextmanager

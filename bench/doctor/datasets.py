@@ -64,9 +64,9 @@ def one_set(card: DatasetCard, *, cache_dir: Path) -> list[Check]:
     topic = f"data {card.name}"
     if not card.digest:
         return [missing(card)]
-    counts = ", ".join(f"{part.num_examples:,} {name}" for name, part in card.splits.items())
+    counts = ", ".join(f"{card.count(split)} {split}" for split in card.splits)
     checks = [ok(topic, f"{counts}, {card.num_classes:,} classes; {card.how_to_get}")]
-    for part in (_changed, label_order):
+    for part in (_in_part, _changed, label_order):
         checks += guarded(topic, lambda part=part: part(card))  # type: ignore[misc]
     checks += guarded(topic, lambda: _image_files(card, cache_dir=cache_dir))
     return checks + guarded(topic, lambda: packed_state(card, cache_dir=cache_dir))
@@ -98,6 +98,20 @@ def missing(card: DatasetCard) -> Check:
         f"{card.how_to_get}; then `vitbench data prepare {card.name}` "
         f"(terms: {card.licence or 'not stated'})",
     )
+
+
+def _in_part(card: DatasetCard) -> list[Check]:
+    """Say where only a part of a published set is here."""
+    if not card.part:
+        return []
+    return [
+        warning(
+            f"data {card.name}",
+            f"a part of the set, for rehearsals alone: {card.part}",
+            f"Run with --limit-steps; for results, complete the files and run `vitbench data "
+            f"prepare {card.name}` again",
+        )
+    ]
 
 
 def _changed(card: DatasetCard) -> list[Check]:

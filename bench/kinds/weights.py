@@ -60,7 +60,7 @@ def _public(planner: Planner, block: WeightsBlock, key: str, system: SystemCard)
         stage="weights",
         name=f"weights {source.name} of {system.name}",
         system=system,
-        upstream=(first, first.splits["train"].num_examples),
+        upstream=(first, first.num_published("train")),
         params={
             "weights": source.name,
             "url": source.url,
@@ -84,7 +84,7 @@ def _from_file(planner: Planner, block: WeightsBlock, key: str, system: SystemCa
         stage="weights",
         name=f"weights {own.name} of {system.name}",
         system=system,
-        upstream=None if first is None else (first, first.splits["train"].num_examples),
+        upstream=None if first is None else (first, first.num_published("train")),
         params={
             "file_sha256": own.sha256,
             **({} if classes is None else {"num_classes": classes}),

@@ -10,7 +10,7 @@
     rehearsed.py what rehearsals found of them
     planner.py   the graph as it grows: each distinct job once, with its closed-form cost
     notes.py     what a plan does that may not be meant: batches beyond the data, pixels unseen
-    cells.py     results that would share one cell of a table
+    cells.py     results that would share one cell of a table, or come of a part of their data
     pairs.py     [[pair]]: systems set against each other
 
 How a block becomes jobs is up to its kind, in `bench/kinds/`. A job that nobody can do (data or
@@ -28,7 +28,7 @@ from bench.kinds import KINDS
 from bench.kinds.base import Block, KindCard, Table
 from bench.paths import CachePaths
 from bench.plan import learned
-from bench.plan.cells import check_cells
+from bench.plan.cells import check_cells, check_parts
 from bench.plan.fitting import Place, here
 from bench.plan.names import Recorded
 from bench.plan.pairs import check_pair
@@ -69,6 +69,7 @@ def plan(
         for job_id in planner.jobs:
             places.setdefault(job_id, key)
     check_cells(planner, places)
+    check_parts(planner, places)
     jobs = tuple(planner.jobs.values())
     pairs = tuple(
         check_pair(planner, pair, f"pair[{index}]", planner.starts, jobs)

@@ -1,4 +1,7 @@
-"""Results that would share one cell of a table: refused before hours of jobs, not after."""
+"""Results that no table may hold: two in one cell, or of a part of a published set.
+
+Both are refused before hours of jobs, not after.
+"""
 
 from __future__ import annotations
 
@@ -22,6 +25,24 @@ def check_cells(planner: Planner, places: Mapping[str, str]) -> None:
         first = found.setdefault(_cell(job, planner.jobs), job)
         if first is not job:
             raise _error(planner, places, first, job)
+
+
+def check_parts(planner: Planner, places: Mapping[str, str]) -> None:
+    """Raise SuiteError where a job reads a part of a published set and steps are not limited.
+
+    A number made of a part would stand in tables under the name of the whole.
+    """
+    if planner.suite.limit_steps is not None:
+        return
+    for job in planner.jobs.values():
+        part = planner.used[job.dataset].part if job.dataset else ""
+        if part:
+            raise planner.error(
+                places[job.job_id],
+                f"{job.dataset} is here in part ({part}), for rehearsals alone",
+                "Add --limit-steps 2 (--set limit_steps=2), or complete the files and run "
+                f"`vitbench data prepare {job.dataset}` again",
+            )
 
 
 def _cell(job: PlannedJob, jobs: Mapping[str, PlannedJob]) -> tuple[object, ...]:

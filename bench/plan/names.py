@@ -48,6 +48,11 @@ class Names:
             self._define(name)
         self.used: dict[str, DatasetCard] = {}
         self._check_presets(protocols)
+        for name in suite.recipe:
+            if name in baselines.recipes():
+                raise self.error(
+                    f"recipe.{name}", "this is already the name of a recipe", "Choose another one"
+                )
 
     def error(self, key: str, cause: str, hint: str = "") -> SuiteError:
         """Return the error to raise for what stands at `key`."""

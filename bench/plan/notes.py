@@ -12,7 +12,8 @@ from bench.specs import PlannedJob
 
 def notes(graph: JobGraph) -> tuple[str, ...]:
     """Return what is odd in a plan, in words, each once."""
-    return tuple(dict.fromkeys(words for job in graph.jobs for words in _odd(graph, job)))
+    odd = (words for job in graph.jobs for words in _odd(graph, job))
+    return tuple(dict.fromkeys((*graph.parts, *odd)))
 
 
 def _odd(graph: JobGraph, job: PlannedJob) -> Iterator[str]:

@@ -208,6 +208,16 @@ class JobGraph(Record):
         limits = (job.spec.data.num_evaluated for job in self.jobs if job.spec.data)
         return max((limit for limit in limits if limit is not None), default=None)
 
+    @property
+    def parts(self) -> tuple[str, ...]:
+        """Which published sets the jobs read no more than a part of, in words; usually none."""
+        cards = [
+            self.datasets[name] for name in dict.fromkeys(job.dataset for job in self.jobs) if name
+        ]
+        return tuple(
+            f"{card.name}: {card.part}: a rehearsal on a part" for card in cards if card.part
+        )
+
     def image_sizes_px(self) -> dict[str, list[int]]:
         """Return the input sizes, in pixels, that the jobs ask of each data set."""
         found: dict[str, set[int]] = {}

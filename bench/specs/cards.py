@@ -117,6 +117,9 @@ class DatasetCard(Record):
     squared_px: int | None = None
     """Side, in pixels, of the squares that its images were asked to be squashed to before any
     protocol sees them; None: they stay as they are."""
+    whole: dict[str, Annotated[int, Field(gt=0)]] = {}
+    """Images of each split of the published set where the files are a part of it, which serves
+    rehearsals alone; empty: they are all of it."""
     version: int = 1
     """Bumped when the meaning of the card changes."""
     source: str = ""
@@ -130,6 +133,22 @@ class DatasetCard(Record):
     def refusal(self) -> str:
         """Why nobody outside its owner's house can have the data; empty for all other sets."""
         return f"{self.title} is {self.licence}" if self.licence.startswith("not public") else ""
+
+    def num_published(self, split: str) -> int:
+        """Return the images of a split in the whole set, however many of them are here."""
+        return self.whole.get(split) or self.splits[split].num_examples
+
+    def count(self, split: str) -> str:
+        """Return the images of a split in words: `50,000`, or `5,085 of 50,000`."""
+        here = f"{self.splits[split].num_examples:,}"
+        return f"{here} of {self.whole[split]:,}" if split in self.whole else here
+
+    @property
+    def part(self) -> str:
+        """How much of the published set is here, in words; empty: all of it."""
+        if not self.whole:
+            return ""
+        return ", ".join(f"{self.count(split)} {split}" for split in self.splits) + " images"
 
 
 class Protocol(Record):

@@ -67,8 +67,7 @@ def datasets(study: Study) -> list[dict[str, Any]]:
             "title": card.title,
             "classes": card.num_classes,
             "splits": ", ".join(
-                f"{split.num_examples:,} {name}"
-                + (f" ({split.selector})" if split.selector else "")
+                f"{card.count(name)} {name}" + (f" ({split.selector})" if split.selector else "")
                 for name, split in card.splits.items()
             ),
             "source": card.source,

@@ -110,7 +110,8 @@ class Study:
             return ""
         steps, images = f"{limit:,} step" + "s" * (limit != 1), self.graph.most_evaluated
         scored = f", and at most {images:,} images of a split were scored" if images else ""
-        return f"Limited run: training jobs stopped after at most {steps}{scored}. Not a result."
+        limited = f"Limited run: training jobs stopped after at most {steps}{scored}."
+        return " ".join((limited, "Not a result.", *(f"{words}." for words in self.graph.parts)))
 
     def dataset_title(self, name: str) -> str:
         """Return the printed name of a data set."""

@@ -191,9 +191,7 @@ def _upstream(
         return
     card = datasets.get(start.labels.upstream)
     if card is not None:
-        yield _field(
-            UPSTREAM_IMAGES, start.labels.upstream_examples, card.splits["train"].num_examples
-        )
+        yield _field(UPSTREAM_IMAGES, start.labels.upstream_examples, card.num_published("train"))
     if row is None:
         return
     if row.epochs:

@@ -100,8 +100,11 @@ def _alone(study: Study, job: PlannedJob) -> Explanation:
     jobs = {planned.job_id: planned for planned in study.graph.jobs}
     return Explanation(
         title=job.name,
-        verdict="no published number is answered: none is known for this system, upstream data, "
-        "downstream data and metric",
+        verdict="no published number is answered: "
+        + (
+            "; ".join(study.graph.parts)
+            or "none is known for this system, upstream data, downstream data and metric"
+        ),
         table=_protocol(job, fields(job, None, jobs=jobs, datasets=study.graph.datasets)),
         made=_made(study, [job.job_id]),
     )

@@ -46,7 +46,12 @@ class Counterpart:
 
 
 def counterparts(study: Study) -> list[Counterpart]:
-    """Return every measured cell that answers a published number, systems in the suite's order."""
+    """Return every measured cell that answers a published number, systems in the suite's order.
+
+    Where jobs read a part of a published set, none does: the number is of the whole.
+    """
+    if study.graph.parts:
+        return []
     jobs = {job.job_id: job for job in study.graph.jobs}
     by_place = _rows_by_place(tuple(study.published))
     found: list[Counterpart] = []

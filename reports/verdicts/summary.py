@@ -15,6 +15,7 @@ from reports.verdicts.rule import VERDICT_VERSION
 NO_PUBLISHED = (
     "No published counterpart: this suite is a miniature of the question, not a reproduction."
 )
+IN_PART = "No published number is answered: the suite was rehearsed on a part of its data."
 MEANINGS = {
     "reproduced": f"shown to lie within {MARGIN * 100:g} points of the published value",
     "within noise": "no difference shown, but too much noise to call it reproduced",
@@ -48,6 +49,11 @@ def verdicts(study: Study) -> list[VerdictCount]:
         for word, meaning in MEANINGS.items()
         if word in words
     ]
+
+
+def no_published(study: Study) -> str:
+    """Say why no published number is answered."""
+    return IN_PART if study.graph.parts else NO_PUBLISHED
 
 
 def differences(study: Study) -> Table:

@@ -293,6 +293,12 @@ def test_a_data_card_changes_jobs_by_its_content_alone(suite: SuiteSpec, name: s
             )
         if path == "num_classes" and name == "digits":
             other = other.model_copy(update={"num_classes": 9})
+        if path == "whole":  # a part is planned where steps are limited; its digest is its own
+            limited = suite.model_copy(update={"limit_steps": 2})
+            part = planned(limited, datasets={**cards, name: other})
+            assert part.parts
+            assert ids(part) == ids(planned(limited))
+            continue
         after = ids(planned(suite, datasets={**cards, name: other}))
         same = path in NO_NUMBER_ON_A_DATASET
         if path == "splits":  # lengths are in steps here, and the digest holds the images

@@ -11,6 +11,8 @@ from bench.data import catalog
 from bench.errors import SuiteError
 from bench.plan import plan
 from bench.plan import suites as suites
+from bench.plan.notes import notes
+from bench.plan.spec import JobGraph
 from bench.specs import DatasetCard, SplitCard
 from tests.bench.blocks import FINETUNE, HEAD, KNN, PRETRAIN, of_stage, planned, stages
 
@@ -54,6 +56,14 @@ def test_weights_that_were_never_released_are_refused(tmp_path: Path) -> None:
         (FINETUNE, ("system.mine.like=vit-mirco",), 'system.mine.like: unknown system "vit-mirco"'),
         (FINETUNE, ("system.no-positions.args={posem='none'}",), "system.no-positions.args: "),
         (FINETUNE, ("system.vit-micro.like=bit-micro",), "already the name of a system"),
+        (
+            FINETUNE,
+            (
+                "recipe.vit-finetune-pets="
+                "{steps=1, batch_size=2, optimizer='sgd', schedule='cosine'}",
+            ),
+            "recipe.vit-finetune-pets: this is already the name of a recipe. Choose another one",
+        ),
         (
             FINETUNE,
             ("pretrain[0].epochs=[0, 1]",),
@@ -200,6 +210,58 @@ def test_a_streamed_set_serves_whole_pre_training_alone(
     with pytest.raises(SuiteError) as caught:
         plan(spec, datasets=datasets, protocols=catalog.protocols())
     assert words in str(caught.value)
+
+
+# --- parts of published sets ------------------------------------------------------------------
+
+
+def in_part(name: str) -> dict[str, DatasetCard]:
+    """Return the catalogue with one set of which every second image is here."""
+    card = catalog.dataset(name)
+    splits = {
+        split: part.model_copy(update={"num_examples": part.num_examples // 2})
+        for split, part in card.splits.items()
+    }
+    whole = {split: part.num_examples for split, part in card.splits.items()}
+    return {**catalog.datasets(), name: card.model_copy(update={"splits": splits, "whole": whole})}
+
+
+def plan_in_part(folder: Path, name: str, *blocks: str, limit_steps: int | None = None) -> JobGraph:
+    path = folder / "kinds.toml"
+    path.write_text(HEAD + "".join(blocks), encoding="utf-8")
+    return plan(
+        suites.load(str(path), limit_steps=limit_steps),
+        datasets=in_part(name),
+        protocols=catalog.protocols(),
+        file="kinds.toml",
+    )
+
+
+def test_a_part_of_a_published_set_serves_rehearsals_alone(tmp_path: Path) -> None:
+    with pytest.raises(SuiteError) as caught:
+        plan_in_part(tmp_path, "digits", PRETRAIN, FINETUNE)
+    assert str(caught.value) == (
+        "kinds.toml: transfer[0]: digits is here in part (648 of 1,297 train, 250 of 500 test "
+        "images), for rehearsals alone. Add --limit-steps 2 (--set limit_steps=2), or complete the "
+        "files and run `vitbench data prepare digits` again"
+    )
+    graph = plan_in_part(tmp_path, "digits", PRETRAIN, FINETUNE, limit_steps=2)
+    words = "digits: 648 of 1,297 train, 250 of 500 test images: a rehearsal on a part"
+    assert graph.parts == (words,)
+    assert notes(graph)[0] == words
+    assert JobGraph.model_validate_json(graph.model_dump_json()).parts == (words,)
+    assert planned(tmp_path, PRETRAIN, FINETUNE).parts == ()
+
+
+def test_what_weights_were_trained_on_is_the_whole_set_whatever_is_here(tmp_path: Path) -> None:
+    """They read none of it: the suite is no rehearsal."""
+    block = '[[weights]]\nsystems = ["vit-b16"]\nweights = "in21k"\n'
+    moved = FINETUNE.replace("finetune-micro", "vit-finetune")
+    graph = plan_in_part(tmp_path, "imagenet-21k", block, moved)
+    assert graph.parts == ()
+    assert [job.labels for job in graph.jobs] == [
+        job.labels for job in planned(tmp_path, block, moved).jobs
+    ]
 
 
 # --- what a report would refuse ---------------------------------------------------------------

@@ -227,6 +227,11 @@ def the_name_of_a_published_set(root: Path) -> Block:
 
 
 @broken
+def a_part_of_no_published_set(root: Path) -> Block:
+    return folder(pictures(root), part=True)
+
+
+@broken
 def a_link_that_leads_nowhere(root: Path) -> Block:
     (pictures(root) / "cat" / "9.png").symlink_to(root / "gone.png")
     return folder(root)

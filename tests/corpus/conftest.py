@@ -16,9 +16,6 @@ from reports.printing.escape import plain
 
 GOLDEN = Path(__file__).resolve().parents[1] / "golden" / "corpus"
 
-USAGE = ("Usage: ", "Try '")
-"""Lines that go before what is wrong with an option."""
-
 MOST_S = 60
 """Seconds that the command may take: it needs a tenth of one."""
 
@@ -54,7 +51,7 @@ def told(
         faulthandler.cancel_dump_traceback_later()
         out, err = capsys.readouterr()
         notes = [line for line in out.splitlines() if line.startswith("note: ")]
-        errors = [line for line in err.splitlines() if line and not line.startswith(USAGE)]
+        errors = [line for line in err.splitlines() if line]
         lines = [line.replace(str(tmp_path), "HERE") for line in (*errors, *notes)]
         assert "Traceback" not in err
         assert [plain(line) for line in lines] == lines

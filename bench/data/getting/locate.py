@@ -30,11 +30,13 @@ def locate(
     skip_damaged: bool = False,
     stream: bool = False,
     fetch: bool = False,
+    part: bool = False,
 ) -> DatasetCard:
     """Return the card of a published set with its files located and counted; raises DataError.
 
     The files are looked for at `path`, else in the data home. `fetch` downloads them there first.
     The reader is found by the files' layout unless it is named. `stream` leaves shards unpacked.
+    `part` takes files that are not complete, for rehearsals.
     """
     card = catalog.published(name)
     if is_generated(card):
@@ -47,7 +49,7 @@ def locate(
         download.fetch(card, folder)
     reader, place = _found(card, folder, reader)
     block: dict[str, Any] = {"reader": reader, "path": str(place)}
-    said = {"image_size_px": size_px, "skip_damaged": skip_damaged, "stream": stream}
+    said = {"image_size_px": size_px, "skip_damaged": skip_damaged, "stream": stream, "part": part}
     block |= {key: value for key, value in said.items() if value}
     return catalog.resolve(name, block, base_dir=Path("/"))
 

@@ -49,6 +49,8 @@ class FileOptions(DatasetOptions):
     """Folder or file; relative paths are taken from the suite file."""
     num_classes: int | None = Field(default=None, gt=1)
     """Number of classes that the files must have; left out: however many there are."""
+    part: bool = False
+    """Take the files for a part of the published set whose name they go by: for rehearsals."""
     image_size_px: int | None = Field(default=None, gt=0, le=4096)
     """Squash the images to squares of this side, in pixels, before any protocol sees them; left
     out: they stay as they are."""
@@ -112,7 +114,7 @@ class Reader(ABC, Generic[Options]):
         """Return the card of a suite's own data set; raises DataError.
 
         Relative paths are taken from `base_dir`. `claim` is the published card of the same name,
-        whose counts the files must have.
+        whose counts the files must have, or a part of them where the options say so.
         """
         raise TypeError(f"the {self.name} reader takes no block of a suite: {name}")
 
@@ -187,8 +189,7 @@ class FileReader(Reader[AtPath]):
         options = options.model_copy(update={"path": path})
         facts = self.facts(options)
         _check_classes(name, options, facts)
-        if claim is not None:
-            _check_claim(claim, path, facts)
+        whole = _whole(name, options, facts, claim)
         return DatasetCard(
             name=name,
             title=claim.title if claim else name,
@@ -202,6 +203,7 @@ class FileReader(Reader[AtPath]):
             group=claim.group if claim else "",
             digest=facts.digest,
             squared_px=facts.squared_px,
+            whole=whole,
             source=claim.source if claim else "the user's own images",
             licence=claim.licence if claim else "the user's own",
             how_to_get=f"read from {path}",
@@ -221,7 +223,7 @@ class FileReader(Reader[AtPath]):
 
         Share and seed always do, on cards of layouts that never draw too.
         """
-        said = options.model_dump(exclude={"reader", "num_classes"}, exclude_defaults=True)
+        said = options.model_dump(exclude={"reader", "num_classes", "part"}, exclude_defaults=True)
         return {"test_share": TEST_SHARE, "seed": SEED, **said}
 
     def of(self, card: DatasetCard) -> AtPath:
@@ -248,18 +250,35 @@ def _check_classes(name: str, options: FileOptions, facts: Facts) -> None:
         )
 
 
-def _check_claim(claim: DatasetCard, path: str, facts: Facts) -> None:
-    """Refuse files under the name of a published set that do not have its counts."""
+def _whole(
+    name: str, options: FileOptions, facts: Facts, claim: DatasetCard | None
+) -> dict[str, int]:
+    """Return the published counts where files are a part of a published set, empty where they are
+    all of it; raises DataError where they are neither, or a part that nobody said is one.
+    """
+    if claim is None:
+        if options.part:
+            raise DataError(
+                f"dataset.{name}: part is for files under the name of a published set",
+                hint="Leave part out: what is here is all of it",
+            )
+        return {}
     expected = {split: card.num_examples for split, card in claim.splits.items()}
     found = {split: card.num_examples for split, card in facts.splits.items()}
-    if facts.num_classes != claim.num_classes or any(
-        found.get(split) != num for split, num in expected.items()
-    ):
-        raise DataError(
-            f"dataset.{claim.name}: {path} has {facts.num_classes} classes and {_counts(found)}, "
-            f"but {claim.title} has {claim.num_classes} and {_counts(expected)}",
-            hint="Complete the files; a part of the set, or other images, need another name",
-        )
+    as_claimed = facts.num_classes == claim.num_classes and expected.keys() <= found.keys()
+    if as_claimed and all(found[split] == num for split, num in expected.items()):
+        return {}
+    is_part = as_claimed and all(found[split] <= num for split, num in expected.items())
+    if is_part and options.part:
+        return expected
+    raise DataError(
+        f"dataset.{name}: {options.path} has {facts.num_classes} classes and {_counts(found)}, "
+        f"but {claim.title} has {claim.num_classes} and {_counts(expected)}",
+        hint="Complete the files, or take them as a part of the set, for rehearsals alone: --part, "
+        "or part = true in a suite"
+        if is_part
+        else "Complete the files; a part of the set, or other images, need another name",
+    )
 
 
 def _counts(splits: dict[str, int]) -> str:

@@ -28,6 +28,25 @@ Run = Callable[..., tuple[int, str, str]]
         (["run", "quickstart", "--limit-steps", "0"], "--limit-steps 0: must be at least 1"),
         (["run", "quickstart", "--set", "seeds"], "--set: seeds: not of the form key=value"),
         (["plan", "nowhere/x.toml"], "nowhere/x.toml: no such file"),
+        (
+            ["run", "quickstart", "--limt-steps", "2"],
+            "vitbench: run: no such option --limt-steps. Did you mean --limit-steps? (vitbench run "
+            "--help)\n",
+        ),
+        (["run", "quickstart", "-q"], "vitbench: run: no such option -q (vitbench run --help)\n"),
+        (["--debug", "--verson"], "vitbench: no such option --verson. Did you mean --version? ("),
+        (["run"], "vitbench: run: SUITE is missing (vitbench run --help)\n"),
+        (["explain"], "vitbench: explain: JOB|CELL is missing (vitbench explain --help)"),
+        (["data", "prepare"], "vitbench: data prepare: NAME is missing (vitbench data prepare --h"),
+        (["rum", "quickstart"], "vitbench: no such command 'rum'. Did you mean 'run'? (vitbench -"),
+        (["data", "prep"], "vitbench: data: no such command 'prep'. Did you mean 'prepare'? ("),
+        (["plan", "quickstart", "run"], "vitbench: plan: got unexpected extra argument(s) (run) ("),
+        (
+            ["run", "quickstart", "--seeds"],
+            "vitbench: run: option '--seeds' requires an argument (",
+        ),
+        (["run", "x", "--seeds", "two"], "vitbench: run: --seeds: input should be a valid integer"),
+        (["ls", "systms"], "vitbench: ls: THINGS: 'systms' is not one of 'systems', 'families', "),
         (["report", "quickstart", "--format", "pdf"], '--format: unknown "pdf"'),
         (["report", "quickstart"], "nothing was run in"),
         (["report", "quickstart", "--set", "report.tables=['pair']"], 'Did you mean "pairs"?'),
@@ -74,6 +93,15 @@ def test_wrong_words_are_told_in_one_line(
     assert len(err.strip().splitlines()) == 1
     assert expected in err
     assert not (tmp_path / "runs").exists()
+
+
+@pytest.mark.parametrize("words", [[], ["data"]])
+def test_no_word_at_all_is_answered_with_help(run: Run, words: list[str]) -> None:
+    code, out, err = run(*words)
+    assert (code, out) == (2, "")
+    assert err.startswith("Usage: ")
+    assert "verify" in err
+    assert run(*words, "--help") == (0, err, "")
 
 
 def test_a_plan_shows_jobs_compute_time_and_pairs(run: Run) -> None:

@@ -102,6 +102,40 @@ def test_a_suite_names_a_set_that_was_prepared_once(run: Run, suite: Path, tmp_p
     assert "eurosat" in (tmp_path / "runs/reports/by-name/tables/comparison.long.csv").read_text()
 
 
+@pytest.mark.ordinary
+@pytest.mark.xdist_group("mlflow")
+def test_a_suite_is_rehearsed_on_a_part_of_a_published_set_and_says_so(
+    run: Run, suite: Path, tmp_path: Path
+) -> None:
+    write_eurosat(tmp_path / "some", num=3)
+    prepare = ["data", "prepare", "eurosat", "--path", tmp_path / "some", "--size-px", "8"]
+    code, _, err = run(*prepare)
+    assert (code, err.count("\n")) == (2, 1)
+    assert "for rehearsals alone: --part, or part = true in a suite" in err
+    code, out, err = run(*prepare, "--part")
+    assert code == 0, err
+    counts = "eurosat: 4 of 8 train, 2 of 2 test images"
+    assert out.splitlines()[-1].startswith(f"{counts}: a part, for rehearsals alone: `vitbench run")
+
+    code, out, err = run("plan", suite)
+    assert (code, out, err.count("\n")) == (2, "", 1)
+    assert "transfer[0]: eurosat is here in part (4 of 8 train, 2 of 2 test images), for" in err
+    assert "Add --limit-steps 2" in err
+    assert run("run", suite, "--local")[0] == 2
+
+    words = f"{counts}: a rehearsal on a part"
+    code, out, err = run("plan", suite, "--limit-steps", "2")
+    assert code == 0, err
+    assert f"note: {words}\n" in out
+    code, out, err = run("run", suite, "--local", "--limit-steps", "2")
+    assert code == 0, err
+    assert f"note: {words}\n" in out
+    page = (tmp_path / "runs/reports/by-name/index.html").read_text()
+    assert f"Not a result. {words}." in page
+    assert "No published number is answered: the suite was rehearsed on a part" in page
+    assert run("ls", "suites")[0] == 0  # whatever they name
+
+
 def test_options_of_prepare(run: Run, suite: Path, tmp_path: Path) -> None:
     write_eurosat(tmp_path / "elsewhere")
     (tmp_path / "elsewhere" / "River" / "River_6.jpg").write_bytes(b"no image")

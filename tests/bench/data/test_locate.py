@@ -159,6 +159,57 @@ def test_a_part_of_a_published_set_is_refused(shared_data: Path) -> None:
         locate("cifar10", path=shared_data / "cifar10")
 
 
+def test_a_part_that_is_said_to_be_one_is_noted_with_the_counts_of_the_whole(
+    data_home: Path, tmp_path: Path
+) -> None:
+    folder = write_cifar10(tmp_path / "part")
+    with pytest.raises(DataError, match=r"as a part of the set, for rehearsals alone: --part, or"):
+        locate("cifar10", path=folder)
+    card = locate("cifar10", path=folder, part=True)
+    assert card.whole == {"train": 50_000, "test": 10_000}
+    assert card.part == "50 of 50,000 train, 10 of 10,000 test images"
+    assert card.num_published("train") == 50_000
+    assert (
+        card.digest
+        == catalog.resolve(
+            "mine", {"reader": "cifar", "path": str(folder)}, base_dir=tmp_path
+        ).digest
+    )  # of the content alone
+    file = home.note(card)
+    assert catalog.dataset("cifar10") == card
+    for whole in ({}, {"train": 50_000}, {"train": 40, "test": 10}):  # not what is published
+        note = json.loads(file.read_text())
+        note["card"]["whole"] = whole
+        file.write_text(json.dumps(note))
+        assert not catalog.dataset("cifar10").digest
+
+
+def test_a_complete_set_is_no_part(tiny_cifar10: DatasetCard, tmp_path: Path) -> None:
+    folder = write_cifar10(tmp_path / "set")
+    card = locate("cifar10", path=folder, part=True)
+    assert (card.whole, card.part) == ({}, "")
+    assert card == locate("cifar10", path=folder)
+
+
+@pytest.mark.parametrize(
+    ("name", "told"),
+    [
+        ("cifar100", r"10 classes and .* 100 and .*images, need another name"),
+        ("mine", r"dataset\.mine: part is for files under the name of a published set"),
+    ],
+)
+def test_a_part_of_nothing_is_refused(tmp_path: Path, name: str, told: str) -> None:
+    block = {"reader": "cifar", "path": "set", "part": True}
+    write_cifar10(tmp_path / "set")
+    with pytest.raises(DataError, match=told):
+        catalog.resolve(name, block, base_dir=tmp_path)
+
+
+def test_more_images_than_published_are_no_part(tiny_cifar10: DatasetCard, tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="images, need another name"):
+        locate("cifar10", path=write_cifar10(tmp_path / "set", num=11), part=True)
+
+
 @pytest.mark.parametrize(
     ("name", "options", "told"),
     [

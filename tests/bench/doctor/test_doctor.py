@@ -387,6 +387,24 @@ def test_the_command_prints_cures_and_ends_with_one_for_problems(
     assert call("--workdir", suite.parent / "runs")[0] == 0
 
 
+def test_a_part_of_a_published_set_is_told(suite: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    counts = {"train": SplitCard(num_examples=9), "test": SplitCard(num_examples=8)}
+    card = catalog.published("eurosat").model_copy(update={"splits": counts, "num_classes": 2})
+    monkeypatch.setitem(catalog.CARDS._found[0], "eurosat", card)
+    text = suite.read_text().replace("mine]", "eurosat]").replace('["mine"]', '["eurosat"]')
+    suite.write_text(text + "part = true\n")
+    told, refused = (
+        check for check in amiss(checks_of(suite)) if check.topic in ("data eurosat", "suite")
+    )
+    assert (told.status, refused.status) == ("warning", "problem")
+    assert told.found == (
+        "a part of the set, for rehearsals alone: 8 of 9 train, 8 of 8 test images"
+    )
+    assert "eurosat is here in part" in refused.found
+    limited = amiss(checks_of(suite, "limit_steps=2"))
+    assert [check for check in limited if check.topic != "ports"] == [told]
+
+
 def test_no_image_of_a_packed_set_is_decoded_again(
     suite: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

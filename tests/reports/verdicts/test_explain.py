@@ -90,6 +90,20 @@ def test_a_limited_run_is_off_protocol_first_of_all(
         assert not any(reason.startswith("scored") for reason in answer.verdict.reasons[2:])
 
 
+def test_a_rehearsal_on_a_part_gets_no_verdict_at_all(tmp_path: Path) -> None:
+    graph = _graph(tmp_path, limit_steps=2)
+    card = graph.datasets["cifar10"]
+    part = card.model_copy(update={"whole": {"train": 100_000, "test": 10_000}})
+    graph = graph.model_copy(update={"datasets": {**graph.datasets, "cifar10": part}})
+    study = _study(graph)
+    assert counterparts(study) == []  # of the other set neither: the run is a rehearsal
+    words = "cifar10: 50,000 of 100,000 train, 10,000 of 10,000 test images: a rehearsal on a part"
+    assert study.warning.endswith(f"Not a result. {words}.")
+    final = next(job for job in graph.jobs if job.labels.stage == "final")
+    (found,) = explain(study, final.job_id)
+    assert found.verdict == f"no published number is answered: {words}"
+
+
 def test_a_run_under_the_published_protocol_differs_in_nothing(tmp_path: Path) -> None:
     found = counterparts(_study(_graph(tmp_path)))
     tables = {(answer.row.table, answer.row.dataset) for answer in found}

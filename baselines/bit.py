@@ -167,7 +167,7 @@ def _npz_rules(args: Args, names: Collection[str]) -> Iterator[Rule]:
     yield from linear("resnet/head/conv2d", "head", "dense_hwio")
 
 
-def _released_names(names: Collection[str]) -> dict[str, str]:
+def _released_names(args: Args, names: Collection[str]) -> dict[str, str]:
     """Return names without the running numbers that some files carry, by those in a file."""
     number = r"/standardized_conv2d_\d+/"
     return {name: re.sub(number, "/standardized_conv2d/", unwrapped(name)) for name in names}

@@ -19,11 +19,13 @@ import baselines
 from baselines.contents import contents
 from baselines.footprint import Numerics
 from baselines.timm_models import _about, _head
+from bench import jobs
 from bench.errors import CheckpointError, SuiteError, UnknownName, UserError
+from bench.jobs import JobContext
 from bench.models import build, layouts, load_weights
 from bench.plan import plan_with_catalogue, suites
 from bench.plan.fitting import most_pieces
-from bench.specs import Recipe, SystemCard
+from bench.specs import JobResult, Recipe, SystemCard
 
 SMALL_PX = 64
 
@@ -281,3 +283,55 @@ def test_positions_of_another_side_are_resized_as_timm_does(tmp_path: Path) -> N
     model = build("timm:test_vit", num_classes=2, image_size_px=96)
     load_weights(model, path, head="drop")
     assert model.features(torch.zeros(1, 3, 96, 96)).shape == (1, 64)
+
+
+@pytest.mark.ordinary
+def test_a_file_read_by_its_order_is_evaluated(tmp_path: Path) -> None:
+    from baselines import _timm
+
+    whole = _timm.create("test_efficientnet", num_classes=10).eval()
+    torch.save(renamed(whole), tmp_path / "theirs.pth")
+    path = tmp_path / "evaluated.toml"
+    path.write_text(EVALUATED, encoding="utf-8")
+    graph = plan_with_catalogue(suites.load(str(path)), {})
+    loaded, scored = graph.jobs
+    assert "layout timm, by order, 10 classes" in loaded.note
+    results: dict[str, JobResult] = {}
+    for job in graph.jobs:
+        folder = tmp_path / job.job_id
+        folder.mkdir()
+        needs = {key: (results[id_], tmp_path / id_) for key, id_ in job.spec.needs.items()}
+        results[job.job_id] = jobs.run(
+            JobContext(
+                spec=job.spec, folder=folder, inputs=needs, file=job.file,
+                dataset=graph.datasets[job.dataset] if job.dataset else None,
+                cache_dir=tmp_path / "cache", attempt=1, report=lambda line: None,
+                resources=job.resources,
+            )
+        )  # fmt: skip
+    assert results[loaded.job_id].values["layout"] == "timm, by order"
+    assert results[scored.job_id].metrics["eval_top1"].n > 0
+
+
+EVALUATED = """
+name = "evaluated"
+title = "A file of timm"
+claim = "Its classifier is ours."
+limit_steps = 1
+
+[protocol.small]
+image_size_px = 32
+train_transform = "resize"
+eval_transform = "resize"
+splits = "held-out"
+
+[[weights]]
+systems = ["timm:test_efficientnet"]
+file = "theirs.pth"
+trained_on = ["digits"]
+
+[[transfer]]
+kind = "evaluate"
+datasets = ["digits"]
+protocol = "small"
+"""

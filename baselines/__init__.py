@@ -67,13 +67,42 @@ def system(name: str) -> SystemCard:
     """Return the card of a system, by its name, its printed title or a paper's short name.
 
     Case and punctuation are free (`vit-b16`, `ViT-B/16`, `R50x1`, `R50+B/16`), except that the
-    paper's `b/32` is not `B/32`. Raises UnknownName.
+    paper's `b/32` is not `B/32`. `timm:resnet50` is one that no card lists, of a family that makes
+    systems by their names. Raises UnknownName.
     """
+    family, colon, inner = name.strip().partition(":")
+    if colon:
+        return _named(family, inner)
     exact, folded = _names()
     found = exact.get(name.strip()) or folded.get(_fold(name))
     if found is None:
         raise UnknownName("system", name, [*systems(), *exact])
     return systems()[found]
+
+
+@functools.cache
+def _named(family: str, name: str) -> SystemCard:
+    """Return the card of a system that is listed nowhere: of a family that makes it by its name."""
+    known = [card.name for card in families() if card.arguments_of is not None]
+    if family not in known:
+        raise UnknownName("family of systems by name", family, known)
+    arguments_of = FAMILIES[family].arguments_of
+    assert arguments_of is not None
+    return made(f"{family}:{name}", family=family, title=name, args=arguments_of(name))
+
+
+def made(name: str, *, family: str, title: str, args: Args) -> SystemCard:
+    """Return the card of a system that is given by its family and the arguments of its builder.
+
+    Raises UnknownName for the family, and UserError on arguments that it lacks or refuses.
+
+    >>> made("mine", family="pixels", title="Mine", args={"side_px": 8}).feature_dim
+    192
+    """
+    sizes = parse(FAMILIES.named(family), args)
+    usual_px = getattr(sizes, "image_size_px", 224)
+    source = FAMILIES[family].title
+    return card(name, title or name, family, sizes, image_size_px=usual_px, source=source)
 
 
 def use(card: SystemCard) -> SystemUse:

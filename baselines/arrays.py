@@ -40,8 +40,12 @@ Rules = Callable[[Args, Collection[str]], Iterable[Rule]]
 CheckpointError where the layout has no place for a tensor."""
 
 
-def _unchanged(names: Collection[str]) -> dict[str, str]:
-    return {name: name for name in names}
+def _unchanged(args: Args, shapes: Shapes) -> dict[str, str]:
+    return {name: name for name in shapes}
+
+
+def _always(args: Args, shapes: Shapes) -> bool:
+    return True
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,8 +60,11 @@ class Layout:
     """Regular expression that is found in a name of every such file, and of no other layout's."""
     rules: Rules
     """Which array is which tensor."""
-    renamed: Callable[[Collection[str]], Mapping[str, str]] = _unchanged
-    """Names as in the rules, by the names in a file, where versions of the files differ."""
+    renamed: Callable[[Args, Shapes], Mapping[str, str]] = _unchanged
+    """Names as in the rules, by the names in a file, where versions of the files differ; arrays
+    that it leaves out do not count."""
+    fits: Callable[[Args, Shapes], bool] = _always
+    """Whether a file with such a name is one; it has the arrays in the order of the file."""
 
 
 def timm(head: str, *, axes: Axes = "same", check: Callable[[Args], None] | None = None) -> Layout:

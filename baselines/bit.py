@@ -167,18 +167,19 @@ def _npz_rules(args: Args, names: Collection[str]) -> Iterator[Rule]:
     yield from linear("resnet/head/conv2d", "head", "dense_hwio")
 
 
-def _released_names(names: Collection[str]) -> dict[str, str]:
+def _released_names(args: Args, names: Collection[str]) -> dict[str, str]:
     """Return names without the running numbers that some files carry, by those in a file."""
     number = r"/standardized_conv2d_\d+/"
     return {name: re.sub(number, "/standardized_conv2d/", unwrapped(name)) for name in names}
 
 
 def _recognize(shapes: Shapes) -> Args | None:
-    root = first(shapes, "resnet/root_block/standardized_conv2d/kernel", "stem.conv.weight")
+    theirs = "resnet/root_block/standardized_conv2d/kernel"
+    root = first(shapes, theirs, "stem.conv.weight")
     if len(root) != 4:
         return None
-    width = root[3] if root[2] == 3 else root[0]
-    found: Args = {"layers": blocks_by_stage(shapes)}
+    kernel, width = (root[0], root[3]) if theirs in shapes else (root[2], root[0])
+    found: Args = {"layers": blocks_by_stage(shapes), "stem": f"{kernel}x{kernel}"}
     # Only full-size stems tell the width factor; micro systems differ in their stages anyway.
     return {**found, "width_factor": width / 64} if width % 64 == 0 else found
 

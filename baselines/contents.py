@@ -44,8 +44,8 @@ def contents(system: SystemCard | SystemUse, shapes: Shapes) -> Contents:
         found = {ours: shapes[ours] for ours in (_HEAD, _PRE_LOGITS, _POSITIONS) if ours in shapes}
         outputs = {ours: shape[0] for ours, shape in found.items() if shape}
     else:
-        names = layout.renamed(shapes)
-        known = {names[name]: shape for name, shape in shapes.items()}
+        names = layout.renamed(arguments(baselines.sizes(system)), shapes)
+        known = {name: shapes[theirs] for theirs, name in names.items()}
         rules = [rule for rule in _rules(layout, system) if known.get(rule.theirs)]
         found = {rule.ours: known[rule.theirs] for rule in rules}
         outputs = {
@@ -68,7 +68,8 @@ def layout_of(system: SystemCard | SystemUse, shapes: Shapes, *, named: str = ""
     if any(name.startswith("encoder.") for name in shapes):
         return None
     family = baselines.family_of(system)
-    found = family.layout(named) if named else family.layout_of(shapes)
+    args = arguments(baselines.sizes(system))
+    found = family.layout(named) if named else family.layout_of(args, shapes)
     if found is None:
         raise CheckpointError(
             f"the file is in no layout of the {family.name} family", hint=looks_like(shapes)

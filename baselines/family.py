@@ -12,7 +12,7 @@ import dataclasses
 import functools
 import re
 import typing
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
@@ -72,6 +72,10 @@ def _no_aliases(title: str) -> tuple[str, ...]:
     return ()
 
 
+def _never(sizes: Any) -> bool:
+    return False
+
+
 def _unrecognized(shapes: Shapes) -> None:
     return None
 
@@ -109,8 +113,12 @@ class FamilyCard:
     """Whether images are cut into patches of pixels, which can be masked. Its encoder then has
     `patch_embed` as timm's, `embed_dim`, and `encode` from patches to tokens."""
 
-    has_batch_statistics: bool = False
-    """Whether images of a batch are normalized together: in pieces it would be another batch."""
+    has_batch_statistics: Callable[[Any], bool] = _never
+    """Whether a system of these sizes normalizes images of a batch together: in pieces it would be
+    another batch."""
+    arguments_of: Callable[[str], Args] | None = None
+    """Arguments of the system that `family:NAME` means, of a family whose systems are not listed.
+    Its sizes then have `image_size_px`, the usual side of an image."""
 
     def __post_init__(self) -> None:
         for card in self.systems:
@@ -132,10 +140,10 @@ class FamilyCard:
             raise UnknownName("layout", name, known, where=where or f"family {self.name}")
         return known[name]
 
-    def layout_of(self, names: Collection[str]) -> Layout | None:
-        """Return the layout of a file by the names in it; None where none fits."""
+    def layout_of(self, args: Args, shapes: Shapes) -> Layout | None:
+        """Return the layout of a file by what is in it; None where none fits."""
         for layout in self.layouts:
-            if any(re.search(layout.mark, name) for name in names):
+            if any(re.search(layout.mark, name) for name in shapes) and layout.fits(args, shapes):
                 return layout
         return None
 
@@ -151,6 +159,9 @@ def parse(family: FamilyCard, args: Args) -> Sizes:
             )
         if not _fits(value, hints[key]):
             raise UserError(f"{family.name}: {key} = {value!r} is not {_words(hints[key])}")
+    for field in dataclasses.fields(family.sizes):  # type: ignore[arg-type]
+        if field.default is dataclasses.MISSING and field.name not in args:
+            raise UserError(f'{family.name}: argument "{field.name}" is missing')
     return family.sizes(**{key: _plain(value) for key, value in args.items()})
 
 

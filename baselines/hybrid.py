@@ -13,7 +13,7 @@ from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from baselines.arrays import Layout, Rule, Shapes, blocks, blocks_by_stage, norm
+from baselines.arrays import Layout, Rule, Shapes, blocks, blocks_by_stage, first, norm
 from baselines.counting import Padding, same_pads
 from baselines.family import FamilyCard, card, positive
 from baselines.footprint import Footprint, Numerics
@@ -247,7 +247,11 @@ def _npz_rules(args: Args, names: Collection[str]) -> Iterator[Rule]:
 
 def _recognize(shapes: Shapes) -> Args | None:
     found = transformer_args(shapes, backbone=True)
-    return None if found is None else {**found, "layers": blocks_by_stage(shapes)}
+    if found is None:
+        return None
+    theirs = first(shapes, "conv_root/kernel")  # its sides come first, in ours last
+    kernel = (theirs or first(shapes, "patch_embed.backbone.stem.conv.weight")[::-1] or (0,))[0]
+    return {**found, "layers": blocks_by_stage(shapes), "stem": f"{kernel}x{kernel}"}
 
 
 def _aliases(title: str) -> list[str]:

@@ -306,7 +306,7 @@ def npz_rules(args: Args, names: Collection[str]) -> Iterator[Rule]:
     yield from linear("head", "head")
 
 
-def released_names(names: Collection[str]) -> dict[str, str]:
+def released_names(args: Args, names: Collection[str]) -> dict[str, str]:
     """Return the names before Flax linen, by those in a file of either."""
     linen = any("/MultiHeadDotProductAttention_0/" in name for name in names)
     found = {}

@@ -24,7 +24,7 @@ import secrets
 import shutil
 import socket
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -128,6 +128,42 @@ def remove(path: Path) -> None:
         return
     with contextlib.suppress(OSError):
         path.unlink()
+
+
+# --- the user's cache --------------------------------------------------------------------
+
+
+def memo_folder() -> Path:
+    """Return the folder of the user's cache: `VITBENCH_CACHE`, or the usual one."""
+    named = os.environ.get("VITBENCH_CACHE")
+    if named:
+        return Path(named)
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "vitbench"
+
+
+def remembered(key: dict[str, Any], compute: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+    """Return what `compute` finds of the content that `key` identifies, computed once for all.
+
+    What is found must be JSON; a cache that cannot be read or written is not an error.
+    """
+    text = json.dumps(key, sort_keys=True)
+    file = memo_folder() / f"facts-{hashlib.sha256(text.encode()).hexdigest()[:24]}.json"
+    with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
+        facts = json.loads(file.read_text(encoding="utf-8"))
+        if facts["key"] == json.loads(text):
+            found: dict[str, Any] = facts["found"]
+            return found
+    found = compute()
+    write_json(file, {"key": key, "found": found})
+    return found
+
+
+def write_json(file: Path, content: Any) -> None:
+    """Write a file of the user's cache, whole; where that fails it is not there."""
+    with contextlib.suppress(OSError):
+        file.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        clear_stale(file.parent)
+        write_text(file, json.dumps(content), sync=False)
 
 
 # --- what was left behind -------------------------------------------------------------------

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 def _list_systems() -> list[Row]:
     import baselines
 
-    return [
+    listed: list[Row] = [
         {
             "name": card.name,
             "title": card.title,
@@ -29,6 +29,21 @@ def _list_systems() -> list[Row]:
             "from": baselines.FAMILIES.origin(card.family),
         }
         for card in baselines.systems().values()
+    ]
+    return listed + [
+        {
+            "name": f"{family.name}:NAME",
+            "title": f"any model of {family.title}, by its name there",
+            "family": family.name,
+            "params_m": "",
+            "gflops": "",
+            "image_size_px": "",
+            "weights": [],
+            "licence": "",
+            "from": baselines.FAMILIES.origin(family.name),
+        }
+        for family in baselines.families()
+        if family.arguments_of is not None
     ]
 
 

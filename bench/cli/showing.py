@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bench.cli.printing import fact, print_facts
-from bench.errors import UnknownName
+from bench.errors import UnknownName, UserError
 from bench.paths import CachePaths
-from bench.specs import DatasetCard, WeightsSource
+from bench.specs import DatasetCard, SystemCard, WeightsSource
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -33,6 +33,8 @@ def facts_of(name: str, cache: CachePaths) -> dict[str, Any]:
     try:
         return _system_facts(name, cache)
     except UnknownName:
+        if ":" in name:  # of a family that makes systems by their names, and knows its own
+            raise
         known = (*baselines.systems(), *catalog.datasets(), *suites.names())
         raise UnknownName("system, data set or suite", name, known) from None
 
@@ -140,6 +142,7 @@ def _system_facts(name: str, cache: CachePaths) -> dict[str, Any]:
                 ),
             }
             for px in (size, 2 * size)
+            if _takes(card, px)
         },
         "train_memory_gib": {
             "batch 32, float32, adam": {"all": held.gib(32), **dataclasses.asdict(held)}
@@ -149,6 +152,16 @@ def _system_facts(name: str, cache: CachePaths) -> dict[str, Any]:
             for source in card.weights
         ],
     }
+
+
+def _takes(card: SystemCard, image_size_px: int) -> bool:
+    import baselines
+
+    try:
+        baselines.sizes(card).check_image(image_size_px)
+    except UserError:
+        return False
+    return True
 
 
 def _recorded(source: WeightsSource, cache: CachePaths) -> str:

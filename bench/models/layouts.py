@@ -19,7 +19,7 @@ from baselines.arrays import Layout, Rule
 from baselines.contents import looks_like
 from bench.errors import CheckpointError
 from bench.models.build import Classifier
-from bench.models.state import POSITIONS, fit_positions
+from bench.models.state import POSITIONS, fit_encoder, fit_positions
 
 
 def write(model: Classifier, layout: Layout) -> dict[str, Tensor]:
@@ -39,16 +39,19 @@ def read(
     Position embeddings of another grid are interpolated. Without `head`, representation layer and
     head are left out. Raises CheckpointError, naming the array and both shapes.
     """
-    names = layout.renamed(arrays)
-    arrays = {names[name]: array for name, array in arrays.items()}
+    names = layout.renamed(model.system.args, _shapes(arrays))
+    arrays = {name: arrays[theirs] for theirs, name in names.items()}
     state = model.state_dict()
     rules = list(layout.rules(model.system.args, state))
     wanted = [rule for rule in rules if head or rule.ours.startswith("encoder.")]
     _check_names(model, rules, wanted, arrays, head=head)
+    resized = fit_encoder(
+        model, {rule.ours: arrays[rule.theirs] for rule in wanted if rule.axes == "same"}
+    )
     found: dict[str, Tensor] = {}
     thirds: dict[str, list[Tensor]] = {}
     for rule in wanted:
-        array = arrays[rule.theirs]
+        array = resized.get(rule.ours, arrays[rule.theirs])
         if rule.ours == POSITIONS:
             array = fit_positions(model, array)
         expected = _to_theirs(rule, state[rule.ours]).shape

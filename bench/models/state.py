@@ -12,7 +12,7 @@ relative ones, are resized linearly with their ends aligned.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import torch
 from torch import Tensor
@@ -38,6 +38,7 @@ def load_encoder(model: Classifier, state: Mapping[str, Tensor]) -> None:
     and both shapes, where the rest does not fit; the model is then unchanged.
     """
     incoming = {name: tensor for name, tensor in state.items() if name.startswith("encoder.")}
+    incoming = fit_encoder(model, incoming)
     own = encoder_state(model)
     for name in own.keys() & incoming.keys():
         if name == POSITIONS:
@@ -48,6 +49,16 @@ def load_encoder(model: Classifier, state: Mapping[str, Tensor]) -> None:
     with torch.no_grad():
         for name, tensor in own.items():
             tensor.copy_(incoming[name])
+
+
+def fit_encoder(model: Classifier, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Return tensors by our names, resized where the encoder has a rule of its own for that."""
+    rule: Callable[[Mapping[str, Tensor]], Mapping[str, Tensor]] | None
+    rule = getattr(model.encoder, "fitted", None)
+    if rule is None:
+        return dict(state)
+    resized = rule({name.removeprefix("encoder."): tensor for name, tensor in state.items()})
+    return {**state, **{f"encoder.{name}": resized[name] for name in resized}}
 
 
 def fit_positions(model: Classifier, positions_LND: Tensor) -> Tensor:

@@ -121,7 +121,7 @@ def expected_gib(spec: JobSpec, resources: Resources) -> float:
 
 def most_pieces(system: SystemUse, recipe: Recipe, *, workers: int = 1) -> int:
     """Return the most pieces in which a worker's share of a batch stays what it is."""
-    if baselines.family_of(system).has_batch_statistics:
+    if baselines.family_of(system).has_batch_statistics(baselines.sizes(system)):
         return 1
     return parts.most_pieces(recipe.batch_size, world=workers, keeps_pairs=recipe.mixup > 0)
 

@@ -65,8 +65,12 @@ class Names:
         try:
             return baselines.system(name)
         except UnknownName as error:
-            hint = suggest(name, [*self.systems, *baselines.systems()], kind="system")
-            raise self.error(key, error.message, hint if self.systems else error.hint) from error
+            hint = error.hint
+            if self.systems and ":" not in name:
+                hint = suggest(name, [*self.systems, *baselines.systems()], kind="system")
+            raise self.error(key, error.message, hint) from error
+        except UserError as error:
+            raise self.error(key, error.message, error.hint) from error
 
     def dataset(self, name: str, key: str) -> DatasetCard:
         """Return a data set card, and note that the suite uses it."""
@@ -252,9 +256,21 @@ class Names:
         block, key = self.suite.system[name], f"system.{name}"
         if name in baselines.systems():
             raise self.error(key, "this is already the name of a system", "Choose another one")
+        if block.family:
+            return self._of_family(name)
         like = self.system(block.like, f"{key}.like")
         try:
             return baselines.variant(name, like=like, title=block.title or name, args=block.args)
+        except UserError as error:
+            raise self.error(f"{key}.args", error.message, error.hint) from error
+
+    def _of_family(self, name: str) -> SystemCard:
+        block, key = self.suite.system[name], f"system.{name}"
+        if block.family not in baselines.FAMILIES:
+            hint = suggest(block.family, baselines.FAMILIES, kind="family")
+            raise self.error(f"{key}.family", f'unknown family "{block.family}"', hint)
+        try:
+            return baselines.made(name, family=block.family, title=block.title, args=block.args)
         except UserError as error:
             raise self.error(f"{key}.args", error.message, error.hint) from error
 

@@ -44,14 +44,22 @@ class ScaleBlock(Record):
 
 
 class SystemBlock(Record):
-    """A system of the suite's own: another one with some arguments changed."""
+    """A system of the suite's own: another one with some arguments changed, or one of a family."""
 
-    like: str
+    like: str = ""
     """Name of a system card, or of an earlier system of the suite's own."""
+    family: str = ""
+    """Name of a family in place of `like`: `args` are then all arguments of its builder."""
     title: str = ""
     """Name as printed; the suite's name for it where empty."""
     args: Args = {}
-    """Arguments of the builder that differ."""
+    """Arguments of the builder; those that differ from `like`."""
+
+    @model_validator(mode="after")
+    def _one_origin(self) -> SystemBlock:
+        if bool(self.like) == bool(self.family):
+            raise ValueError("set exactly one of like (a system) and family (with its args)")
+        return self
 
 
 class Pair(Record):

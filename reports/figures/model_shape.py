@@ -90,7 +90,7 @@ def lines(study: Study, measure: Measure) -> list[Line]:
     groups: dict[tuple[str, tuple[str, ...]], list[tuple[Arm, str]]] = {}
     for name, block in study.graph.suite.system.items():
         arm = by_name.get(bare_name(name))
-        if arm is not None and block.args:
+        if arm is not None and block.like and block.args:
             values = ", ".join(str(block.args[key]) for key in sorted(block.args))
             groups.setdefault((block.like, tuple(sorted(block.args))), []).append((arm, values))
     found = []

@@ -136,11 +136,11 @@ HEAVY = ("torch", "timm", "ray", "mlflow", "pandas", "seaborn")
 
 def modules_after(code: str) -> set[str]:
     done = subprocess.run(
-        [sys.executable, "-c", f"{code}\nimport sys; print('\\n'.join(sys.modules))"],
+        [sys.executable, "-c", f"{code}\nimport sys; print('modules:', *sys.modules, sep='\\n')"],
         capture_output=True, text=True, check=False, cwd=REPOSITORY,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
-    return set(done.stdout.split())
+    return set(done.stdout.rpartition("modules:\n")[2].split())
 
 
 @pytest.mark.parametrize(

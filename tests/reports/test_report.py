@@ -28,7 +28,7 @@ def without_figures(made: Any) -> Any:
 
 SHOWN = (
     "upstream_size", "fewshot_size", "pretrain_compute", "compute_tradeoff", "equal_compute",
-    "learning_curves", "speed", "makespan",
+    "learning_curves", "speed", "makespan", "systems",
 )  # fmt: skip
 """Figures that the made-up suite has data for."""
 
@@ -200,7 +200,7 @@ def test_the_same_results_give_the_same_bytes(
     graph = with_all_figures(made).graph
     again = reports.build(graph, slower, curves=made.curves, out_dir=tmp_path)
     stable = [name for name in whole.files if name.startswith(("tables/", "figures/"))]
-    assert len(stable) == 5 * 5 + 6 * 2
+    assert len(stable) == 5 * 5 + 7 * 2
     for name in stable:
         assert again.files[name].read_bytes() == whole.files[name].read_bytes(), name
     assert (

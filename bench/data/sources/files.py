@@ -10,7 +10,6 @@ from __future__ import annotations
 import contextlib
 import gzip
 import hashlib
-import json
 import os
 import re
 import stat
@@ -20,11 +19,13 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextvars import ContextVar
 from itertools import count
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from bench.data.sources.pool import mapped
 from bench.errors import DataError
-from bench.files import clear_stale, write_text
+from bench.files import memo_folder as memo_folder
+from bench.files import remembered as remembered
+from bench.files import write_json as write_json
 
 if TYPE_CHECKING:
     import numpy as np
@@ -160,39 +161,6 @@ def told(on_progress: Callable[[int, int], None]) -> Iterator[None]:
         yield
     finally:
         _told.reset(former)
-
-
-def memo_folder() -> Path:
-    """Return where file hashes are remembered: `VITBENCH_CACHE`, or the user's cache folder."""
-    named = os.environ.get("VITBENCH_CACHE")
-    if named:
-        return Path(named)
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "vitbench"
-
-
-def remembered(key: dict[str, Any], compute: Callable[[], dict[str, Any]]) -> dict[str, Any]:
-    """Return what `compute` finds of the content that `key` identifies, computed once for all.
-
-    What is found must be JSON; a cache that cannot be read or written is not an error.
-    """
-    text = json.dumps(key, sort_keys=True)
-    file = memo_folder() / f"facts-{hashlib.sha256(text.encode()).hexdigest()[:24]}.json"
-    with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
-        facts = json.loads(file.read_text(encoding="utf-8"))
-        if facts["key"] == json.loads(text):
-            found: dict[str, Any] = facts["found"]
-            return found
-    found = compute()
-    write_json(file, {"key": key, "found": found})
-    return found
-
-
-def write_json(file: Path, content: Any) -> None:
-    """Write a file of the user's cache, whole; where that fails it is not there."""
-    with contextlib.suppress(OSError):
-        file.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        clear_stale(file.parent)
-        write_text(file, json.dumps(content), sync=False)
 
 
 def lock(folder: Path) -> FileLock:

@@ -15,6 +15,8 @@ import pytest
 from tests.corpus.broken_data import BROKEN, SOUND
 from tests.corpus.conftest import Known, Told
 
+pytestmark = pytest.mark.ordinary
+
 SUITE = """
 name = "mine"
 title = "Mine"

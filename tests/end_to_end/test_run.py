@@ -200,7 +200,8 @@ def test_a_job_that_fails_marks_its_cells_and_the_rest_is_done(
     text = suite_file.read_text()
     text = text.replace(
         "[recipe.finetune]",
-        '[recipe.wild]\nsteps = 30\nbatch_size = 16\noptimizer = "sgd"\nbase_lr = 99.0\nweight_decay = 1e6\n'
+        '[recipe.wild]\nsteps = 30\nbatch_size = 16\noptimizer = "sgd"\nbase_lr = 99.0\n'
+        "weight_decay = 1e6\n"
         'schedule = "constant"\n\n[recipe.finetune]',
     )
     both, one = 'systems = ["vit-micro", "bit-micro"]', 'systems = ["bit-micro"]'

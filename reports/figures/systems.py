@@ -14,7 +14,7 @@ from reports.cards import FigureCard
 from reports.drawing import style
 from reports.printing.drawing import Drawing
 from reports.study.classes import has_own_data
-from reports.study.floors import floors
+from reports.study.floors import CHANCE, floors
 from reports.study.samples import Arm, Measure, values
 from reports.study.study import Study
 
@@ -89,7 +89,7 @@ def _draw(study: Study, panels: Sequence[_Panel], arms: Sequence[Arm]) -> Figure
     }
     for (name, measures), ax in zip(panels, axes, strict=True):
         for title, value in floors(study).get(name, {}).items():
-            dashes = (0, (4, 2)) if title != "Chance" else (0, (1, 1.5))
+            dashes = (0, (4, 2)) if title != CHANCE else (0, (1, 1.5))
             ax.axvline(100 * value, color=style.MUTED, lw=1, ls=dashes)
         for place, arm in enumerate(arms):
             _row(study, ax, place, arm, measures, looks)

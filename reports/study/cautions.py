@@ -21,6 +21,7 @@ from bench.facts import MARGIN
 from bench.kinds.base import FROZEN, Stage
 from bench.specs import PlannedJob
 from reports.printing.table import Sample
+from reports.study.floors import MAJORITY_CLASS, floors
 from reports.study.samples import Arm, Measure
 from reports.study.stages import is_reported, reported_metrics, stage_of
 from reports.study.study import Study, once
@@ -88,20 +89,20 @@ def _told(study: Study, signs: Iterator[_Sign]) -> Iterator[Caution]:
 def _at_chance(study: Study) -> Iterator[_Sign]:
     """Yield who is within two standard errors of guessing, or below."""
     for arm in study.arms:
-        by_dataset: dict[str, list[Measure]] = {}
+        by_guess: dict[tuple[str, str, float], list[Measure]] = {}
         for measure in study.accuracies:
             if _is_at_chance(study, arm, measure):
-                by_dataset.setdefault(measure.dataset, []).append(measure)
-        for dataset, measures in by_dataset.items():
-            classes = study.graph.datasets[dataset].num_classes
+                guess = (measure.dataset, *_guess(study, measure))
+                by_guess.setdefault(guess, []).append(measure)
+        for (_, how, share), measures in by_guess.items():
             shown = ", ".join(_shown(study, arm, measure) for measure in measures)
             n = min(_num_images(study, arm, measure) for measure in measures)
             yield _Sign(
                 arm,
                 measures[0],
                 gravity=len(measures),
-                text=f"no better than guessing one of {classes:,} classes "
-                f"({metrics.show(measures[0].metric, 1 / classes)} %): {shown}, within "
+                text=f"no better than guessing {how} "
+                f"({metrics.show(measures[0].metric, share)} %): {shown}, within "
                 f"{STANDARD_ERRORS} standard errors on {n:,} test images. Nothing was learned "
                 "that this test can show.",
             )
@@ -112,8 +113,20 @@ def _is_at_chance(study: Study, arm: Arm, measure: Measure) -> bool:
     n = _num_images(study, arm, measure)
     if mean is None or card is None or card.num_classes < 2 or not n:
         return False
-    chance = 1 / card.num_classes
-    return mean <= chance + STANDARD_ERRORS * math.sqrt(chance * (1 - chance) / n)
+    _, share = _guess(study, measure)
+    return mean <= share + STANDARD_ERRORS * math.sqrt(share * (1 - share) / n)
+
+
+def _guess(study: Study, measure: Measure) -> tuple[str, float]:
+    """Return how one guesses best without looking at an image, and how often that is right.
+
+    Few-shot classifiers learn from as many images of every class, and know no frequent one.
+    """
+    classes = study.graph.datasets[measure.dataset].num_classes
+    majority = floors(study).get(measure.dataset, {}).get(MAJORITY_CLASS, 0.0)
+    if majority > 1 / classes and not measure.metric.startswith("fewshot"):
+        return "the most frequent class of training", majority
+    return f"one of {classes:,} classes", 1 / classes
 
 
 def _num_images(study: Study, arm: Arm, measure: Measure) -> int:

@@ -7,6 +7,9 @@ from reports.study.study import Study, once
 MAJORITY = "majority_top1"
 """Value in the results of jobs that know both splits: what the most frequent class gets right."""
 
+MAJORITY_CLASS, CHANCE = "Majority class", "Chance"
+"""Names of the two, as tables and figures print them."""
+
 
 @once
 def floors(study: Study) -> dict[str, dict[str, float]]:
@@ -17,5 +20,5 @@ def floors(study: Study) -> dict[str, dict[str, float]]:
         majority = result.values.get(MAJORITY) if result else None
         if name in study.graph.suite.dataset and majority is not None:
             chance = 1 / study.graph.datasets[name].num_classes
-            found[name] = {"Majority class": float(majority), "Chance": chance}
+            found[name] = {MAJORITY_CLASS: float(majority), CHANCE: chance}
     return found

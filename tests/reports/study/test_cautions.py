@@ -290,6 +290,27 @@ def test_within_two_standard_errors_of_guessing_is_no_better(
         ]
 
 
+@pytest.mark.parametrize(("top1", "count"), [(0.55, 1), (0.66, 0)])
+def test_where_one_class_is_frequent_it_is_what_has_to_be_beaten(
+    sound: Made, top1: float, count: int
+) -> None:
+    """Six in ten on 360 images: 0.6 + 2 sqrt(0.24 / 360) = 0.652; few-shot knows no frequency."""
+
+    def change(job: PlannedJob, result: JobResult) -> JobResult:
+        result = result.model_copy(update={"values": {**result.values, "majority_top1": 0.6}})
+        if is_small_vit(job) and job.labels.stage == "final":
+            return with_metrics(result, test_top1=top1)
+        return with_metrics(result, fewshot_top1__10=0.5) if is_small_vit(job) else result
+
+    suite = sound.graph.suite.model_copy(update={"dataset": {"digits": {"reader": "image_folder"}}})
+    graph = sound.graph.model_copy(update={"suite": suite})
+    found = of(Made(graph, changed(sound, change).results, sound.curves))
+    assert len(found) == count
+    if found:
+        guess = "no better than guessing the most frequent class of training (60.0 %)"
+        assert f"{guess}: Fine-tuned 55.0 %, within 2" in found[0]
+
+
 # --- where they are shown -------------------------------------------------------------------
 
 

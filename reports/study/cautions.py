@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from bench import metrics
 from bench.facts import MARGIN
 from bench.kinds.base import FROZEN, Stage
+from bench.kinds.weights import UNTRAINED
 from bench.specs import PlannedJob
 from reports.printing.table import Sample
 from reports.study.floors import MAJORITY_CLASS, floors
@@ -76,11 +77,17 @@ def _told(study: Study, signs: Iterator[_Sign]) -> Iterator[Caution]:
         worst = max(group, key=lambda sign: sign.gravity)
         subject = f"{title} on {study.dataset_title(dataset)}"
         if len({(arm.upstream, arm.upstream_examples) for arm in study.arms}) > 1:
-            start = study.upstream_title(worst.arm)
-            subject += ", untrained" if worst.arm.is_untrained else f", after {start}"
+            subject += f", {_start(study, worst.arm)}"
         others = len(group) - 1
         again = f" The same in {others} more of its settings." if others else ""
         yield Caution(subject, worst.text + again)
+
+
+def _start(study: Study, arm: Arm) -> str:
+    """Return what a system started from, in words."""
+    if arm.is_untrained:
+        return UNTRAINED
+    return f"after {study.upstream_title(arm)}" if arm.upstream else "upstream data not stated"
 
 
 # --- chance ---------------------------------------------------------------------------------
